@@ -1,0 +1,41 @@
+SHELL := bash
+PYTHON ?= python3
+# FLARE's simulator splits its commands at white space: a checkout under such a path keeps its environment elsewhere.
+SPACES := $(words $(CURDIR))
+VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(shell pwd | cksum | cut -d' ' -f1))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-fast lint format jobs install clean
+
+demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
+	$(BIN)/python jobs/demo.py --output demo
+
+test: lint  ## everything CI runs
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## the tests that start no FLARE job
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+jobs: $(READY)  ## export jobs/ from the recipes
+	$(BIN)/python jobs/export.py
+
+install: $(READY)
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch "$(READY)"
+
+clean:
+	rm -rf demo results
