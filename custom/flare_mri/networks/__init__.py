@@ -1,0 +1,10 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks, and the partition of their state into what is shared and what is private."""
+
+from flare_mri.networks.build import SharedPart, build_network
+from flare_mri.networks.dual_domain import DualDomainUNet
+from flare_mri.networks.partition import PARTITIONS, shared_keys
+from flare_mri.networks.unet import UNet
+
+__all__ = ["PARTITIONS", "DualDomainUNet", "SharedPart", "UNet", "build_network", "shared_keys"]

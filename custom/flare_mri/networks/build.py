@@ -1,0 +1,100 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a job's settings to a network: the same weights at every hospital and on the server."""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from flare_mri.errors import InputError
+from flare_mri.networks.partition import shared_keys
+
+# A job's settings come from outside: they may name a network and nothing else that can be called.
+NETWORK_PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
+
+
+def build_network(spec: Mapping[str, Any], seed: int) -> nn.Module:
+    """Build a network on the CPU; same ``spec`` and ``seed``, same weights. The caller's random state stays as it was.
+
+    Args:
+        spec: ``{"path": "flare_mri.networks.unet.UNet", "args": {"channels": 16}}``; ``args`` may be left out.
+            ``"config_type": "dict"`` is allowed: it keeps FLARE from building the object itself.
+        seed: of the initial weights.
+
+    Raises:
+        InputError: a path outside :data:`NETWORK_PACKAGES` or that names no network, or args it does not take.
+
+    Example:
+        >>> network = build_network({"path": "monai.networks.nets.BasicUNet", "args": {"spatial_dims": 2}}, seed=1)
+    """
+    network_class, args = _network_class(spec), spec.get("args", {})
+    if not isinstance(args, Mapping):
+        raise InputError(f"network {spec['path']}: expected 'args' to be a mapping of argument names, got {args!r}")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
+            return network_class(**args)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a foreign constructor raises, it was the args
+        raise InputError(
+            f"network {spec['path']}: cannot be built with args {dict(args)}: {' '.join(str(error).split())}; "
+            f"it takes {', '.join(inspect.signature(network_class).parameters)}"
+        ) from error
+
+
+def _network_class(spec: Mapping[str, Any]) -> type[nn.Module]:
+    """The class that ``spec["path"]`` names."""
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("path"), str):
+        raise InputError(f"network: expected {{'path': 'flare_mri.networks.unet.UNet', 'args': {{...}}}}, got {spec!r}")
+    if unknown := sorted(set(spec) - {"path", "args", "config_type"}):
+        raise InputError(f"network {spec['path']}: unknown key {unknown[0]!r}; the network's arguments go under 'args'")
+    path = spec["path"]
+    if not path.startswith(NETWORK_PACKAGES):
+        raise InputError(f"network path: expected a class under {' or '.join(NETWORK_PACKAGES)}, got {path!r}")
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"network path: {path!r} does not exist ({error}); check its spelling") from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"network path: expected a torch.nn.Module class, got {path!r}, a {type(found).__name__}")
+    return found
+
+
+class SharedPart(nn.Module):
+    """The part of a network that travels, as a module: its ``state_dict()`` has the shared keys and no others.
+
+    The server's initial model, for FLARE's ``PTFileModelPersistor``. It holds state and cannot be called; with
+    ``partition="none"`` it is empty.
+
+    Args:
+        network: spec for :func:`build_network`.
+        partition: as in :func:`flare_mri.networks.partition.shared_keys`.
+        seed: of the initial weights.
+
+    Raises:
+        InputError: as those two.
+    """
+
+    def __init__(self, network: dict[str, Any], partition: str | Sequence[str], seed: int = 0):
+        super().__init__()
+        # FLARE exports a component by reading its arguments back from attributes of these names.
+        self._network, self._partition, self._seed = network, partition, seed
+        whole = build_network(network, seed)
+        state, parameters = whole.state_dict(), dict(whole.named_parameters(remove_duplicate=False))
+        for key in shared_keys(whole, partition):
+            *path, name = key.split(".")
+            owner: nn.Module = self
+            for part in path:
+                if part not in owner._modules:
+                    owner.add_module(part, nn.Module())
+                owner = owner.get_submodule(part)
+            if key in parameters:
+                owner.register_parameter(name, parameters[key])
+            else:
+                owner.register_buffer(name, state[key])

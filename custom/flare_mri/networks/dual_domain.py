@@ -1,0 +1,81 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""FedMRI's frequency-and-image variant: the same scheme in k-space, then in image space."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.data.fft_utils import fftn_centered, ifftn_centered
+from torch import Tensor, nn
+
+from flare_mri.networks.unet import Decoder, Encoder, check_options
+
+
+class DualDomainUNet(nn.Module):
+    r"""Reconstruct the magnitude image from undersampled single-coil k-space, in both domains.
+
+    With sampled k-space :math:`y`, mask :math:`M`, centred orthonormal :math:`\mathcal F` and data consistency
+    :math:`C(k) = M y + (1 - M) k`:
+
+    .. math::
+        x_1 = \mathcal F^{-1} C(y + D_k(E_k(y))), \qquad
+        x_2 = \mathcal F^{-1} C(\mathcal F(x_1 + D_i(E_i(x_1)))), \qquad \hat x = |x_2|
+
+    ``encoder.kspace`` and ``encoder.image`` are shared, ``decoder.kspace`` and ``decoder.image`` private under the
+    partition "encoder". Both U-Nets have 2 channels, real and imaginary part, and their output convolutions start at
+    zero, so that the untrained network returns the zero-filled image (k-space spans orders of magnitude: a random
+    correction of it would drown the image).
+
+    Args: as in :class:`flare_mri.networks.unet.UNet`.
+
+    Raises:
+        InputError: an option that does not exist.
+    """
+
+    uses_kspace = True
+
+    def __init__(
+        self,
+        channels: int = 32,
+        num_pools: int = 4,
+        norm: str = "instance",
+        negative_slope: float = 0.2,
+        dropout: float = 0.0,
+        pool: str = "avg",
+        decoder: str = "plain",
+    ):
+        super().__init__()
+        check_options(channels, num_pools, norm, pool, decoder)
+        encoders, decoders = {}, {}
+        for domain in ("kspace", "image"):
+            encoders[domain] = Encoder(2, channels, num_pools, norm, negative_slope, dropout, pool)
+            decoders[domain] = Decoder(2, channels, num_pools, norm, negative_slope, dropout, decoder == "refined")
+            for parameter in decoders[domain].output.parameters():
+                nn.init.zeros_(parameter)
+        self.encoder, self.decoder = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
+
+    def forward(self, kspace: Tensor, mask: Tensor) -> Tensor:
+        """Reconstruct a batch of slices.
+
+        Args:
+            kspace: [B, 2, H, W], centred, orthonormal, zero where it was not sampled.
+            mask: [B, 1, H, W] (or broadcastable), nonzero where k-space was sampled.
+
+        Returns:
+            [B, 1, H, W] magnitude >= 0, in the unit of ``kspace``.
+        """
+        sampled = mask.bool()
+        spectrum = torch.where(sampled, kspace, self._refine("kspace", kspace))
+        image = self._refine("image", _transform(spectrum, ifftn_centered))
+        spectrum = torch.where(sampled, kspace, _transform(image, fftn_centered))
+        # vector_norm, unlike sqrt, has a finite gradient where the image is exactly 0
+        return torch.linalg.vector_norm(_transform(spectrum, ifftn_centered), dim=1, keepdim=True)
+
+    def _refine(self, domain: str, x: Tensor) -> Tensor:
+        return x + self.decoder[domain](self.encoder[domain](x))
+
+
+def _transform(x: Tensor, transform: Callable[..., Any]) -> Tensor:
+    """Apply one of MONAI's centred transforms, which want [B, H, W, 2], to [B, 2, H, W]."""
+    return transform(x.permute(0, 2, 3, 1).contiguous(), spatial_dims=2).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,181 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The U-Net of both papers, split where FedMRI splits it: a shared encoder and a private decoder."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flare_mri.errors import InputError
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """``nn.InstanceNorm2d`` without state that also takes a single pixel, which is its own mean and becomes 0.
+
+    PyTorch refuses that case, and it is the bottleneck of the smallest image a U-Net can pool.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[-2:] == (1, 1):
+            return input - input  # not zeros_like: the parameters before it keep their (zero) gradient
+        return super().forward(input)
+
+
+NORMS: dict[str, type[nn.Module]] = {"instance": InstanceNorm, "batch": nn.BatchNorm2d}
+POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+DECODERS = ("plain", "refined")
+
+
+def _unit(conv: nn.Module, channels: int, norm: str, negative_slope: float) -> list[nn.Module]:
+    """A convolution with ``channels`` outputs, its norm and its activation."""
+    return [conv, NORMS[norm](channels), nn.LeakyReLU(negative_slope, inplace=True)]
+
+
+class ConvBlock(nn.Sequential):
+    """(3x3 convolution, norm, LeakyReLU, dropout) twice: [B, ``in_channels``, H, W] -> [B, ``out_channels``, H, W]."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str, negative_slope: float, dropout: float):
+        layers: list[nn.Module] = []
+        for channels in (in_channels, out_channels):
+            conv = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
+            layers += [*_unit(conv, out_channels, norm, negative_slope), nn.Dropout2d(dropout)]
+        super().__init__(*layers)
+
+
+class Encoder(nn.Module):
+    """Contracting path and bottleneck. Arguments as in :class:`UNet`."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        num_pools: int,
+        norm: str = "instance",
+        negative_slope: float = 0.2,
+        dropout: float = 0.0,
+        pool: str = "avg",
+    ):
+        super().__init__()
+        widths = [in_channels, *(channels * 2**level for level in range(num_pools + 1))]
+        self.blocks = nn.ModuleList(
+            ConvBlock(before, after, norm, negative_slope, dropout)
+            for before, after in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.pool = POOLS[pool](2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[B, ``in_channels``, H, W] -> the skips, finest first, then the bottleneck.
+
+        Level l is [B, ``channels`` * 2^l, H // 2^l, W // 2^l] for l = 0 ... ``num_pools``.
+
+        Raises:
+            InputError: H or W is below 2^``num_pools``.
+        """
+        num_pools = len(self.blocks) - 1
+        if min(x.shape[-2:]) < 2**num_pools:
+            raise InputError(
+                f"U-Net input: expected height and width >= {2**num_pools} for {num_pools} poolings, "
+                f"got {tuple(x.shape[-2:])}; lower num_pools or use larger images"
+            )
+        features = [self.blocks[0](x)]
+        for block in self.blocks[1:]:
+            features.append(block(self.pool(features[-1])))
+        return features
+
+
+class Decoder(nn.Module):
+    """Expanding path and output convolution. Arguments as in :class:`UNet`; ``refined`` is ``decoder="refined"``."""
+
+    def __init__(
+        self,
+        out_channels: int,
+        channels: int,
+        num_pools: int,
+        norm: str = "instance",
+        negative_slope: float = 0.2,
+        dropout: float = 0.0,
+        refined: bool = False,
+    ):
+        super().__init__()
+        widths = [channels * 2**level for level in reversed(range(num_pools))]
+        self.ups = nn.ModuleList(
+            nn.Sequential(
+                *_unit(nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False), width, norm, negative_slope)
+            )
+            for width in widths
+        )
+        self.blocks = nn.ModuleList(ConvBlock(2 * width, width, norm, negative_slope, dropout) for width in widths)
+        # The published refinement has neither norm nor activation.
+        self.refine = nn.Conv2d(channels, channels, 3, padding=1, bias=False) if refined else nn.Identity()
+        self.output = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """What :class:`Encoder` returned -> [B, ``out_channels``, H, W]."""
+        *skips, x = features
+        for up, block, skip in zip(self.ups, self.blocks, reversed(skips), strict=True):
+            x = up(x)
+            missing = (0, skip.shape[-1] - x.shape[-1], 0, skip.shape[-2] - x.shape[-2])
+            if any(missing):  # the skip has an odd size, of which pooling dropped the last row or column
+                x = F.pad(x, missing, mode="reflect")
+            x = block(torch.cat([x, skip], dim=1))
+        return self.output(self.refine(x))
+
+
+def check_options(channels: int, num_pools: int, norm: str, pool: str, decoder: str) -> None:
+    """Raises InputError for U-Net options that name nothing or cannot be built."""
+    for key, value, known in (("norm", norm, NORMS), ("pool", pool, POOLS), ("decoder", decoder, DECODERS)):
+        if value not in known:
+            raise InputError(f"U-Net {key}: expected one of {', '.join(known)}, got {value!r}")
+    for key, number in (("channels", channels), ("num_pools", num_pools)):
+        if not isinstance(number, int) or number < 1:
+            raise InputError(f"U-Net {key}: expected an integer >= 1, got {number!r}")
+
+
+class UNet(nn.Module):
+    r"""U-Net :math:`D(E(x))` with ``encoder`` E (contracting path and bottleneck) and ``decoder`` D as submodules.
+
+    The defaults are FedMRI's network (Feng et al., arXiv 2112.05752). IOP-FL's (Jiang et al., arXiv 2204.08467) is
+    ``UNet(in_channels=3, out_channels=2, norm="batch", negative_slope=0.0)``.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        channels: channels of the finest level; every pooling doubles them.
+        num_pools: number of 2x poolings.
+        norm: "instance" (no affine parameters, no running statistics) or "batch".
+        negative_slope: of the LeakyReLUs; 0 is a ReLU.
+        dropout: probability of dropping a channel after each activation of a ConvBlock.
+        pool: "avg" or "max".
+        decoder: "plain", or "refined" with one more 3x3 convolution before the output: the paper's two decoders.
+
+    Raises:
+        InputError: an option that is not one of these.
+
+    Example:
+        >>> UNet(channels=8, num_pools=2)(torch.zeros(1, 1, 33, 47)).shape
+        torch.Size([1, 1, 33, 47])
+    """
+
+    uses_kspace = False
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        channels: int = 32,
+        num_pools: int = 4,
+        norm: str = "instance",
+        negative_slope: float = 0.2,
+        dropout: float = 0.0,
+        pool: str = "avg",
+        decoder: str = "plain",
+    ):
+        super().__init__()
+        check_options(channels, num_pools, norm, pool, decoder)
+        self.encoder = Encoder(in_channels, channels, num_pools, norm, negative_slope, dropout, pool)
+        refined = decoder == "refined"
+        self.decoder = Decoder(out_channels, channels, num_pools, norm, negative_slope, dropout, refined)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ``in_channels``, H, W] -> [B, ``out_channels``, H, W], for any H, W >= 2^``num_pools``."""
+        return self.decoder(self.encoder(x))
