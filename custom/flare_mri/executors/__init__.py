@@ -1,0 +1,7 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""FLARE on the hospital's side."""
+
+from flare_mri.executors.personalized import PersonalizedExecutor
+
+__all__ = ["PersonalizedExecutor"]

@@ -1,0 +1,187 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""FLARE on the hospital's side: the executor that trains."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.signal import Signal
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.app_opt.pt.fedproxloss import PTFedProxLoss
+from nvflare.fuel.utils import fobs
+from torch import Tensor
+
+from flare_mri.errors import InputError
+from flare_mri.executors.site import open_site
+from flare_mri.learners import SPLITS, Aborted, Learner, SiteStore, Split, Task, TrainingSettings, build_task
+from flare_mri.networks import build_network, shared_keys
+from flare_mri.wire import MetaKey, TaskName, payload_bytes, prefixed
+
+_STATE = "round-{}.pt"
+_EXAMPLES = "examples.npz"
+
+
+class PersonalizedExecutor(Executor):
+    """Trains, validates and keeps a hospital's personal model.
+
+    On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the negatives;
+    the answer is the site's shared part and named metrics (:mod:`flare_mri.wire`), nothing else. What is private is
+    read from the site store at the start of every round and written back at its end, so a process may die between any
+    two rounds and the numbers stay the same.
+
+    Args:
+        job: name of the job; names the folder in the site store.
+        task: ``reconstruction``.
+        network: ``{"path": class, "args": {...}}``, see :func:`flare_mri.networks.build_network`.
+        partition: what is shared, see :func:`flare_mri.networks.shared_keys`.
+        training: settings of :class:`~flare_mri.learners.TrainingSettings`.
+        negatives: ``all``, ``own`` or ``none``: whose former encoders the contrastive term pushes away from.
+        require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        task: str,
+        network: dict[str, Any],
+        partition: str | list[str],
+        training: dict[str, Any],
+        negatives: str = "all",
+        require_site_config: bool = False,
+    ):
+        super().__init__()
+        self.job = job
+        self.task = task
+        self.network = network
+        self.partition = partition
+        self.training = training
+        self.negatives = negatives
+        self.require_site_config = require_site_config
+        self._settings = TrainingSettings.from_dict(training)
+        if self._settings.fedprox_mu and partition != "all":
+            raise InputError(f"fedprox_mu with partition {partition!r}: FedProx shares everything; use partition 'all'")
+        self._task: Task | None = None
+        self._store: SiteStore | None = None
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Make tensors known to FLARE's serialisation."""
+        if event_type == EventType.START_RUN:
+            fobs.register(TensorDecomposer)
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Carry out one of the tasks of :class:`~flare_mri.wire.TaskName`."""
+        actions = {TaskName.CHECK: self._check, TaskName.TRAIN: self._train, TaskName.VALIDATE: self._validate}
+        if task_name not in actions:
+            self.log_error(fl_ctx, f"task {task_name!r} is unknown, expected one of {', '.join(actions)}")
+            return make_reply(ReturnCode.TASK_UNKNOWN)
+        try:
+            model = FLModelUtils.from_shareable(shareable)
+            answer = actions[task_name](model, fl_ctx, abort_signal)
+            answer.current_round, answer.total_rounds = model.current_round, model.total_rounds
+            return FLModelUtils.to_shareable(answer)
+        except Aborted as e:
+            self.log_info(fl_ctx, str(e))
+            return make_reply(ReturnCode.TASK_ABORTED)
+        except InputError as e:
+            self.log_error(fl_ctx, str(e), fire_event=False)
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+
+    def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        task, _ = self._site(fl_ctx)
+        self._learner(task)
+        slices = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
+        zero_filled = prefixed("zero_filled/test", task.baseline("test"))
+        return FLModel(metrics=prefixed("slices", slices) | zero_filled)
+
+    def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        task, store = self._site(fl_ctx)
+        learner, run, round_number = self._learner(task), str(model.meta[MetaKey.RUN]), int(model.current_round or 0)
+        self._restore(learner, store, run, round_number, fl_ctx)
+        shared: dict[str, Tensor] = model.params or {}
+        metrics: dict[str, float] = {}
+        if round_number and round_number % self._settings.evaluate_every == 0:
+            metrics |= self._evaluate(learner, shared, round_number - 1, ["validation"])
+        negatives = learner.own_negatives() if self.negatives == "own" else _decode_negatives(model, shared)
+        report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
+        store.save(_STATE.format(round_number), {"run": run, **learner.private_state()})
+        store.remove(_STATE.format(round_number - 2))
+        update = learner.shared_state()
+        metrics |= {
+            "train/loss": report.loss,
+            "train/seconds": report.seconds,
+            "slices/train": float(report.slices),
+            "wire/received": float(payload_bytes(model.params) + payload_bytes(model.meta)),
+            "wire/sent": float(payload_bytes(update)),
+        }
+        return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
+
+    def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        """Evaluate the last aggregate, then the personal models, and leave pictures in the site's own store."""
+        task, store = self._site(fl_ctx)
+        learner, run, rounds = self._learner(task), str(model.meta[MetaKey.RUN]), int(model.current_round or 0)
+        self._restore(learner, store, run, rounds, fl_ctx)
+        metrics = self._evaluate(learner, model.params or {}, rounds - 1, ["validation", "test"])
+        if learner.best is None:
+            raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
+        best = learner.network_with(learner.best["network"])
+        metrics |= prefixed("best/test", task.evaluate(best, "test"))
+        metrics |= prefixed("best/validation", learner.best["validation"])
+        metrics["best/round"] = float(learner.best["round"])
+        store.save_model("personal.safetensors", learner.best["network"], {"job": self.job, "network": self.network})
+        store.save_arrays(_EXAMPLES, task.examples(best))
+        return FLModel(metrics=metrics)
+
+    def _evaluate(
+        self, learner: Learner, shared: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]
+    ) -> dict[str, float]:
+        """Metrics of the received shared part with the site's own private part."""
+        learner.receive(shared)
+        metrics: dict[str, float] = {}
+        for split in splits:
+            values = learner.task.evaluate(learner.network, split)
+            metrics |= prefixed(split, values)
+            if split == "validation":
+                learner.consider_best(values, evaluated_round)
+        return metrics
+
+    def _learner(self, task: Task) -> Learner:
+        network = build_network(self.network, self._settings.seed)
+        proximal = PTFedProxLoss(self._settings.fedprox_mu) if self._settings.fedprox_mu else None
+        return Learner(network, shared_keys(network, self.partition), task, self._settings, proximal)
+
+    def _restore(self, learner: Learner, store: SiteStore, run: str, round_number: int, fl_ctx: FLContext) -> None:
+        """Take up the private state of the round before, of this very run."""
+        if round_number == 0:
+            store.clear()
+            return
+        state = store.load(_STATE.format(round_number - 1))
+        if state is None or state["run"] != run:
+            self.log_warning(fl_ctx, f"site {store.site}: no private state of round {round_number - 1}; starting it anew")
+            return
+        learner.restore(state)
+
+    def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
+        if self._task is None or self._store is None:
+            root = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT) or os.getcwd())
+            site = open_site(fl_ctx.get_identity_name(), root, self.require_site_config)
+            if site.notice:
+                self.log_warning(fl_ctx, site.notice)
+            uses_kspace = getattr(build_network(self.network, self._settings.seed), "uses_kspace", False)
+            self._task = build_task(self.task, site.config, self._settings.seed, uses_kspace)
+            self._store = SiteStore(site.store_root, self.job, site.config.site)
+        return self._task, self._store
+
+
+def _decode_negatives(model: FLModel, shared: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Differences from the global model -> shared parameters, in order of site names."""
+    encoded = model.meta.get(MetaKey.NEGATIVES) or {}
+    return [{k: shared[k] + d.to(shared[k].dtype) for k, d in encoded[site].items()} for site in sorted(encoded)]

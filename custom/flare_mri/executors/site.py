@@ -1,0 +1,62 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a hospital's own settings and private state lie."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_mri.data.site_config import SiteConfig, load_site_config, phantom_site_config
+from flare_mri.errors import InputError
+
+CONFIG_VARIABLE = "FLARE_MRI_SITE_CONFIG"
+STORE_VARIABLE = "FLARE_MRI_STORE"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site's settings, the root of its store and, where it fell back on the phantom, a notice that says so."""
+
+    config: SiteConfig
+    store_root: Path
+    notice: str = ""
+
+
+def open_site(name: str, workspace_root: Path, require_config: bool = False) -> Site:
+    """Find a site's ``site.yaml`` and its store.
+
+    The settings are looked for at ``$FLARE_MRI_SITE_CONFIG`` (``{SITE_NAME}`` in it stands for the site's name), then
+    as ``local/<name>/site.yaml`` and ``local/site.yaml`` in the site's FLARE folder. A site that has none trains on
+    its phantom, with a notice. The store is ``$FLARE_MRI_STORE``, else ``store`` of site.yaml, else ``site_store`` in
+    the site's FLARE folder, which outlives FLARE's run folders.
+
+    Args:
+        name: the site's FLARE name.
+        workspace_root: the site's FLARE folder.
+        require_config: a site without ``site.yaml`` is an error.
+
+    Raises:
+        InputError: no settings where they are required, or settings that are wrong.
+    """
+    path, looked = _find(name, workspace_root)
+    notice = ""
+    if path is not None:
+        config = load_site_config(path, name)
+    elif require_config:
+        raise InputError(f"site {name}: no site.yaml; looked at {', '.join(map(str, looked))}; write one of them")
+    else:
+        config = phantom_site_config(name)
+        notice = f"site {name}: no site.yaml at {', '.join(map(str, looked))}: training on the PHANTOM, not on your data"
+    root = os.environ.get(STORE_VARIABLE) or config.store or workspace_root / "site_store"
+    return Site(config, Path(root).expanduser(), notice)
+
+
+def _find(name: str, workspace_root: Path) -> tuple[Path | None, list[Path]]:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        path = Path(named.replace("{SITE_NAME}", name)).expanduser()
+        if not path.is_file():
+            raise InputError(f"site {name}: ${CONFIG_VARIABLE} names {path}, which is not there; mend or unset it")
+        return path, [path]
+    looked = [workspace_root / "local" / name / "site.yaml", workspace_root / "local" / "site.yaml"]
+    return next((path for path in looked if path.is_file()), None), looked

@@ -1,0 +1,7 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Filters of FLARE messages."""
+
+from flare_mri.filters.shared_part_only import SharedPartOnly
+
+__all__ = ["SharedPartOnly"]

@@ -1,0 +1,228 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a hospital does in a round: plain PyTorch, no FLARE."""
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flare_mri.errors import InputError
+from flare_mri.learners.settings import TrainingSettings
+from flare_mri.learners.task import Abort, Task, on_device, training_loader
+from flare_mri.learners.trajectory import advance
+from flare_mri.regularizers import WeightedContrastive
+
+State = dict[str, Tensor]
+Proximal = Callable[[nn.Module, nn.Module], Tensor]
+
+
+class Aborted(Exception):
+    """The job was aborted while the site was training."""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What local training of one round did: mean loss over steps, slices in the training split, seconds."""
+
+    loss: float
+    slices: int
+    seconds: float
+
+
+class Learner:
+    """Trains a network of which a part is shared with the federation and the rest is private to the site.
+
+    With all parameters shared this is FedAvg, with none local training, with the encoder and a contrastive weight
+    above 0 FedMRI (arXiv 2112.05752, eq. 5), with a trajectory rate the inside of IOP-FL (arXiv 2204.08467, eq. 2).
+
+    Args:
+        network: the whole network, with its initial weights.
+        shared: state-dict keys of the shared part (:func:`flare_mri.networks.shared_keys`).
+        task: data, loss and metrics of the site.
+        settings: what the job says about training.
+        proximal: FedProx's term as a function of the network and the received one, added to the loss.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shared: Sequence[str],
+        task: Task,
+        settings: TrainingSettings,
+        proximal: Proximal | None = None,
+    ):
+        self.network = network.to(task.device)
+        self.task = task
+        self.settings = settings
+        self.shared = list(shared)
+        self._proximal = proximal
+        self._optimizer = settings.build_optimizer(network)
+        self._scheduler = settings.build_scheduler(self._optimizer)
+        self._previous: State | None = None
+        self.trajectory: State | None = None
+        self.best: dict[str, Any] | None = None
+
+    @property
+    def shared_parameters(self) -> list[str]:
+        """Keys of shared *parameters*; buffers take no part in the contrastive term."""
+        keys = set(self.shared)
+        return [name for name, _ in self.network.named_parameters() if name in keys]
+
+    def shared_state(self) -> State:
+        """The shared part, on the CPU: all that a site returns."""
+        state = self.network.state_dict()
+        return {key: state[key].detach().cpu().clone() for key in self.shared}
+
+    def receive(self, shared_state: Mapping[str, Tensor]) -> None:
+        """Load the global shared part; the private part stays as it is.
+
+        Raises:
+            InputError: keys or shapes differ from the shared part of this site's network.
+        """
+        own = self.network.state_dict()
+        problem = _difference({key: own[key] for key in self.shared}, shared_state)
+        if problem:
+            raise InputError(f"site {self.task.site}: global model does not fit this site's network: {problem}")
+        self.network.load_state_dict(shared_state, strict=False)
+
+    def train(
+        self,
+        shared_state: Mapping[str, Tensor],
+        negatives: Sequence[Mapping[str, Tensor]],
+        round_number: int,
+        abort: Abort = lambda: False,
+    ) -> RoundReport:
+        r"""Train one round from the global shared part.
+
+        Minimises :math:`\lambda L + \beta \|\theta - \theta_G\|_1 / (\sum_j \|\theta - \theta_j\|_1 + \epsilon)`, the
+        second term from the second round on and not on a round's first step, where :math:`\theta = \theta_G`.
+
+        Args:
+            shared_state: θ_G, the global shared part.
+            negatives: {θ_j}, shared parameters that sites returned in the round before; empty in the first round.
+            round_number: counts from 0; with the seed and the site's name it fixes the order of slices.
+            abort: asked after every step; True ends training.
+
+        Raises:
+            Aborted: `abort` said so. The learner's state is then worthless; restore it from the store.
+            InputError: the loss is no longer finite.
+        """
+        started = time.monotonic()
+        self.receive(shared_state)
+        received = copy.deepcopy(self.network) if self._proximal else None
+        term = self._contrastive(shared_state, negatives)
+        seed = _stable_seed(self.settings.seed, self.task.site, round_number)
+        torch.manual_seed(seed)
+        self.network.train()
+        losses: list[Tensor] = []
+        for epoch in range(self.settings.local_epochs):
+            for batch in training_loader(self.task, seed + epoch):
+                if abort():
+                    raise Aborted(f"site {self.task.site}: aborted in round {round_number}")
+                losses.append(self._step(on_device(batch, self.task.device), received, term if losses else None))
+        self._scheduler.step()
+        self._finish_round()
+        loss = float(torch.stack(losses).mean())
+        if not torch.isfinite(torch.tensor(loss)):
+            raise InputError(
+                f"site {self.task.site}: training loss is {loss} in round {round_number}; lower the learning rate"
+            )
+        slices = len(self.task.dataset("train"))  # type: ignore[arg-type]
+        return RoundReport(loss, slices, time.monotonic() - started)
+
+    def _step(self, batch: dict[str, Any], received: nn.Module | None, term: WeightedContrastive | None) -> Tensor:
+        self._optimizer.zero_grad()
+        loss = self.settings.reconstruction_weight * self.task.loss(self.network, batch)
+        if self._proximal is not None and received is not None:
+            loss = loss + self._proximal(self.network, received)
+        loss.backward()
+        if term is not None:
+            parameters = dict(self.network.named_parameters())
+            term.add_gradient_([parameters[k] for k in self.shared_parameters], self.settings.contrastive_weight)
+        self._optimizer.step()
+        return loss.detach()
+
+    def _contrastive(
+        self, shared_state: Mapping[str, Tensor], negatives: Sequence[Mapping[str, Tensor]]
+    ) -> WeightedContrastive | None:
+        keys = self.shared_parameters
+        if not self.settings.contrastive_weight or not negatives or not keys:
+            return None
+        device = self.task.device
+        reference = [shared_state[k].to(device) for k in keys]
+        return WeightedContrastive(reference, [[n[k].to(device) for k in keys] for n in negatives])
+
+    def _finish_round(self) -> None:
+        state = self.shared_state()
+        self._previous = {key: state[key] for key in self.shared_parameters}
+        if self.settings.trajectory_rate is not None:
+            self.trajectory = advance(self.trajectory, self.network.state_dict(), self.settings.trajectory_rate)
+
+    def own_negatives(self) -> list[State]:
+        """The site's own shared parameters of the round before: the negatives when sites see none of each other's."""
+        return [] if self._previous is None else [self._previous]
+
+    def consider_best(self, validation: Mapping[str, float], round_number: int) -> bool:
+        """Keep the present network as the site's personal model if its validation is the best so far."""
+        score = validation[self.task.key_metric]
+        if self.best is not None and score <= self.best["validation"][self.task.key_metric]:
+            return False
+        network = {key: value.detach().cpu().clone() for key, value in self.network.state_dict().items()}
+        self.best = {"round": round_number, "validation": dict(validation), "network": network}
+        return True
+
+    def network_with(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """A copy of the network with the given full state (the best or the trajectory's model)."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(state)
+        return network
+
+    def private_state(self) -> dict[str, Any]:
+        """What must survive this process and never leave the site; readable by ``torch.load(weights_only=True)``."""
+        keys = set(self.shared)
+        return {
+            "network": {k: v.cpu() for k, v in self.network.state_dict().items() if k not in keys},
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+            "previous": self._previous,
+            "trajectory": self.trajectory,
+            "best": self.best,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`private_state` gave.
+
+        Raises:
+            InputError: the state belongs to another network or partition.
+        """
+        keys = set(self.shared)
+        own = {k: v for k, v in self.network.state_dict().items() if k not in keys}
+        problem = _difference(own, state["network"])
+        if problem:
+            raise InputError(f"site {self.task.site}: stored private state does not fit this job's network: {problem}")
+        self.network.load_state_dict(state["network"], strict=False)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        self._previous, self.trajectory, self.best = state["previous"], state["trajectory"], state["best"]
+
+
+def _difference(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
+    for key in expected.keys() | got.keys():
+        if key not in got:
+            return f"{key} is missing"
+        if key not in expected:
+            return f"{key} is not expected"
+        if expected[key].shape != got[key].shape:
+            return f"{key} has shape {tuple(got[key].shape)}, expected {tuple(expected[key].shape)}"
+    return ""
+
+
+def _stable_seed(*parts: Any) -> int:
+    """A seed from values, equal in every process (Python's own hash is salted)."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")

@@ -1,0 +1,125 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reconstruction of undersampled MR images as a learner's task (FedMRI, arXiv 2112.05752)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from flare_mri.data.reconstruction import ReconstructionData
+from flare_mri.data.site_config import SiteConfig
+from flare_mri.learners.task import Split, on_device
+from flare_mri.metrics.reconstruction import VolumeMetrics
+
+_EVALUATION_BATCH = 8
+
+
+class ReconstructionTask:
+    """Mean squared error on normalised slices; NMSE, PSNR and SSIM on de-normalised volumes.
+
+    Args:
+        data: the site's splits.
+        config: the site's settings.
+        device: where the site computes.
+    """
+
+    key_metric = "psnr"
+
+    def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device):
+        self.data = data
+        self.device = device
+        self.site = config.site
+        self.batch_size = config.batch_size
+        self.workers = config.workers
+
+    def dataset(self, split: Split) -> Dataset:
+        """The slices of a split; the test split where the site set none aside for validation."""
+        return {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}[split]
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """L_rec of the paper: mean squared error of normalised slices [B, 1, H, W]."""
+        return F.mse_loss(reconstruct(network, batch), batch["target"])
+
+    def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
+        """NMSE, PSNR (dB) and SSIM of `network`, mean over slices of a volume, then over volumes."""
+        metrics = VolumeMetrics()
+        network.eval()
+        for batch, output in self._outputs(network, split):
+            _add(metrics, batch, output)
+        return metrics.aggregate()
+
+    def baseline(self, split: Split) -> dict[str, float]:
+        """The same metrics of the zero-filled input."""
+        metrics = VolumeMetrics()
+        for batch in self._batches(split):
+            _add(metrics, batch, batch["input"])
+        return metrics.aggregate()
+
+    def examples(self, network: nn.Module, count: int = 2) -> dict[str, np.ndarray]:
+        """Middle test slices (input, output, target; scanner units, [N, H, W]) and bottleneck features [M, C]."""
+        total = len(self.dataset("test"))  # type: ignore[arg-type]
+        chosen = np.unique(np.linspace(0, total - 1, count + 2, dtype=int)[1:-1])
+        columns: dict[str, list[np.ndarray]] = {}
+        network.eval()
+        with _bottleneck_features(network) as features:
+            for batch, output in self._outputs(network, "test"):
+                images = {"input": batch["input"], "output": output, "target": batch["target"]}
+                for key, image in images.items():
+                    columns.setdefault(key, []).append(_denormalised(batch, image))
+                for key in ("volume", "slice"):
+                    columns.setdefault(key, []).append(batch[key].cpu().numpy())
+        arrays = {key: np.concatenate(parts)[chosen] for key, parts in columns.items()}
+        return arrays | ({"features": np.concatenate(features)} if features else {})
+
+    def _batches(self, split: Split) -> DataLoader:
+        return DataLoader(self.dataset(split), batch_size=_EVALUATION_BATCH, num_workers=self.workers)
+
+    def _outputs(self, network: nn.Module, split: Split) -> Any:
+        for batch in self._batches(split):
+            batch = on_device(batch, self.device)
+            with torch.inference_mode():
+                yield batch, reconstruct(network, batch)
+
+
+def reconstruct(network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """Run an image-domain or a dual-domain network on a batch; normalised magnitude [B, 1, H, W]."""
+    if getattr(network, "uses_kspace", False):
+        # k-space comes divided by the input's standard deviation; the mean can only be taken off the magnitude.
+        return network(batch["kspace"], batch["mask"]) - (batch["mean"] / batch["std"]).view(-1, 1, 1, 1)
+    return network(batch["input"])
+
+
+@contextmanager
+def _bottleneck_features(network: nn.Module) -> Iterator[list[np.ndarray]]:
+    """Collect the spatial means [B, C] of the encoder's last output while the network runs; none without an encoder."""
+    encoder = getattr(network, "encoder", None)
+    encoder = encoder["image"] if isinstance(encoder, nn.ModuleDict) else encoder
+    features: list[np.ndarray] = []
+    if encoder is None:
+        yield features
+        return
+    handle = encoder.register_forward_hook(
+        lambda module, inputs, outputs: features.append(outputs[-1].mean(dim=(-2, -1)).cpu().numpy())
+    )
+    try:
+        yield features
+    finally:
+        handle.remove()
+
+
+def _denormalised(batch: dict[str, Any], image: Tensor) -> np.ndarray:
+    """Undo the input's normalisation: [B, 1, H, W] normalised -> [B, H, W] scanner units."""
+    scaled = image * batch["std"].view(-1, 1, 1, 1) + batch["mean"].view(-1, 1, 1, 1)
+    return scaled[:, 0].cpu().numpy()
+
+
+def _add(metrics: VolumeMetrics, batch: dict[str, Any], output: Tensor) -> None:
+    prediction, target = _denormalised(batch, output), _denormalised(batch, batch["target"])
+    for i, volume in enumerate(batch["volume"].tolist()):
+        metrics.add(volume, prediction[i], target[i])

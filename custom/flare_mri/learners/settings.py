@@ -1,0 +1,84 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a job says about training: one place for every default."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from flare_mri.errors import InputError
+
+_OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Training at every site of a job.
+
+    Attributes:
+        optimizer: ``rmsprop`` (FedMRI), ``adam`` (IOP-FL, with amsgrad) or ``sgd``; its state lasts over rounds.
+        lr: learning rate.
+        lr_step: rounds of ``StepLR``; 0 keeps the learning rate constant.
+        lr_gamma: factor of ``StepLR``.
+        local_epochs: epochs over the site's training slices in a round.
+        contrastive_weight: β of FedMRI (eq. 5); 0 leaves the term out.
+        reconstruction_weight: λ of FedMRI, the weight of the task's own loss.
+        fedprox_mu: μ of FedProx on the shared parameters; 0 leaves the term out.
+        trajectory_rate: α of IOP-FL's personal trajectory; None keeps none.
+        evaluate_every: rounds between validations (the last model is always evaluated).
+        seed: seed of the initial weights and of every site's shuffling.
+    """
+
+    optimizer: str = "rmsprop"
+    lr: float = 3e-4
+    lr_step: int = 20
+    lr_gamma: float = 0.1
+    local_epochs: int = 1
+    contrastive_weight: float = 1.0
+    reconstruction_weight: float = 1.0
+    fedprox_mu: float = 0.0
+    trajectory_rate: float | None = None
+    evaluate_every: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in _OPTIMIZERS:
+            raise InputError(f"optimizer {self.optimizer!r}: expected one of {', '.join(_OPTIMIZERS)}")
+        for name in ("lr", "lr_gamma", "reconstruction_weight"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected a number above 0")
+        for name in ("contrastive_weight", "fedprox_mu", "lr_step", "seed"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected 0 or more")
+        for name in ("local_epochs", "evaluate_every"):
+            if not getattr(self, name) >= 1:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected 1 or more")
+        if self.trajectory_rate is not None and not 0 <= self.trajectory_rate < 1:
+            raise InputError(f"trajectory_rate = {self.trajectory_rate!r}: expected 0 <= rate < 1, or none")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainingSettings":
+        """Build from a job's JSON; an unknown key is an error, not a silence."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"training setting {unknown[0]!r} is unknown: expected one of {', '.join(sorted(known))}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings, for the job's JSON and for results.json."""
+        return asdict(self)
+
+    def build_optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
+        """The optimizer over every parameter of `network`."""
+        extra = {"amsgrad": True} if self.optimizer == "adam" else {}
+        return _OPTIMIZERS[self.optimizer](network.parameters(), lr=self.lr, **extra)
+
+    def build_scheduler(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """``StepLR`` by rounds; a step size beyond any job stands for a constant learning rate."""
+        return torch.optim.lr_scheduler.StepLR(optimizer, self.lr_step or 2**31, self.lr_gamma)

@@ -1,0 +1,79 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a learner needs to know of a task: data, loss and metrics."""
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from flare_mri.errors import InputError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Task(Protocol):
+    """A task at one site: reconstruction, segmentation.
+
+    Attributes:
+        site: name of the site, for messages.
+        key_metric: the metric that picks the best personal model; higher is better.
+        batch_size: training batch size of the site.
+        workers: loader processes of the site.
+        device: where the site trains.
+    """
+
+    site: str
+    key_metric: str
+    batch_size: int
+    workers: int
+    device: torch.device
+
+    def dataset(self, split: Split) -> Dataset:
+        """The slices of a split."""
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """The task's own loss of one training batch, a scalar."""
+
+    def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
+        """Metrics of `network` on a split, by name."""
+
+    def baseline(self, split: Split) -> dict[str, float]:
+        """Metrics of doing nothing (zero-filled), empty where there is no such thing."""
+
+    def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Arrays for the site's own report; they stay at the site."""
+
+
+def training_loader(task: Task, seed: int) -> DataLoader:
+    """Shuffled batches of the training split in an order that depends on `seed` alone.
+
+    A last, smaller batch is dropped, unless the site has less than one batch in all.
+
+    Raises:
+        InputError: the site has no training slice.
+    """
+    data = task.dataset("train")
+    count = len(data)  # type: ignore[arg-type]
+    if not count:
+        raise InputError(f"site {task.site}: no training slice; check `split` and `data` in its site.yaml")
+    return DataLoader(
+        data,
+        batch_size=task.batch_size,
+        shuffle=True,
+        drop_last=count >= task.batch_size,
+        num_workers=task.workers,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move the tensors of a batch to `device`."""
+    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+Abort = Callable[[], bool]

@@ -1,0 +1,8 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""FLARE recipes, the source of the job folders in ``jobs/``."""
+
+from flare_mri.recipes.fedmri import METHODS, FedMRIRecipe
+from flare_mri.recipes.job import ALLOW_LIST
+
+__all__ = ["ALLOW_LIST", "METHODS", "FedMRIRecipe"]

@@ -1,0 +1,86 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a recipe runs: the arguments every ``job.py`` shares, and the simulator with its checks."""
+
+import argparse
+import getpass
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from nvflare.recipe.poc_env import PocEnv
+from nvflare.recipe.prod_env import ProdEnv
+from nvflare.recipe.sim_env import SimEnv
+from nvflare.recipe.spec import ExecEnv
+
+from flare_mri.errors import InputError
+from flare_mri.executors.site import CONFIG_VARIABLE
+from flare_mri.workflows.run_record import RESULTS_FILE
+
+
+def default_workspace() -> Path:
+    """A folder of the user's own whose path FLARE's simulator can take."""
+    return Path(tempfile.gettempdir()) / f"flare_mri-{getpass.getuser()}"
+
+
+def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say where the job runs, not what it learns."""
+    group = parser.add_argument_group("where to run")
+    group.add_argument("--env", choices=["sim", "poc", "prod"], default="sim", help="simulator, running POC, production")
+    group.add_argument("--n_clients", type=int, default=4, help="sites named site-1, site-2, ... (default 4)")
+    group.add_argument("--clients", help="names of the sites, comma separated, instead of --n_clients")
+    group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
+    group.add_argument("--threads", type=int, help="sites that train at the same time (default: all)")
+    group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")
+    group.add_argument("--startup_kit", help="--env prod: the submitting user's startup kit")
+    group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
+
+
+def client_names(args: argparse.Namespace) -> list[str]:
+    """Names of the sites.
+
+    Raises:
+        InputError: no site, a name that comes twice, or a ``--sites`` folder without any ``site.yaml``.
+    """
+    if args.clients:
+        names = [name.strip() for name in args.clients.split(",")]
+    elif args.sites:
+        names = sorted(path.parent.name for path in args.sites.glob("*/site.yaml"))
+        if not names:
+            raise InputError(f"--sites {args.sites}: no <site>/site.yaml in it; give the folder that holds the sites")
+    else:
+        names = [f"site-{i + 1}" for i in range(args.n_clients)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"site name {twice[0]!r} comes twice; every site needs a name of its own")
+    if not names or not all(names):
+        raise InputError(f"no usable site names in {args.clients or args.n_clients!r}; give at least one")
+    return names
+
+
+def build_environment(args: argparse.Namespace) -> ExecEnv:
+    """FLARE's environment for the recipe; for the simulator the site settings are put in place."""
+    names = client_names(args)
+    if args.env == "prod":
+        if not args.startup_kit:
+            raise InputError("--env prod: no startup kit; give the submitting user's with --startup_kit DIR")
+        return ProdEnv(startup_kit_location=args.startup_kit)
+    if args.env == "poc":
+        return PocEnv(clients=names)
+    if args.sites:
+        os.environ[CONFIG_VARIABLE] = str(args.sites.absolute() / "{SITE_NAME}" / "site.yaml")
+    threads = min(args.threads or len(names), len(names))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // threads)))
+    return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
+
+
+def results_path(workspace: Path, job: str) -> Path:
+    """Where a simulated job left its results."""
+    return workspace / job / "server" / "simulate_job" / RESULTS_FILE
+
+
+def fail(error: InputError) -> int:
+    """Print the one line and give the exit status of a user's mistake."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2

@@ -1,0 +1,62 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Names of everything that crosses the wire: tasks, metadata and metrics. What is not named here does not leave a site."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from torch import Tensor
+
+
+class TaskName:
+    """Tasks a server may give to a site."""
+
+    CHECK: Final = "check"
+    TRAIN: Final = "train"
+    VALIDATE: Final = "validate"
+
+
+class MetaKey:
+    """Metadata a server sends with the global shared part."""
+
+    RUN: Final = "flare_mri_run"
+    NEGATIVES: Final = "flare_mri_negatives"
+
+
+METRIC_NAME: Final = re.compile(
+    r"(slices/(train|validation|test)"
+    r"|train/(loss|seconds)"
+    r"|wire/(received|sent)"
+    r"|best/round"
+    r"|((best|personal)/)?(validation|test)/[a-z][a-z0-9_]{0,31}"
+    r"|zero_filled/(validation|test)/[a-z][a-z0-9_]{0,31})\Z"
+)
+"""Metrics a site may send: one finite number each, over a whole split, never per case."""
+
+
+def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Put `prefix/` before every name."""
+    return {f"{prefix}/{name}": float(value) for name, value in metrics.items()}
+
+
+def under(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics whose names start with `prefix/`, without it."""
+    return {k.removeprefix(f"{prefix}/"): v for k, v in metrics.items() if k.startswith(f"{prefix}/")}
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def payload_bytes(value: Any) -> int:
+    """Bytes of all tensors in `value`: a message's size without its envelope."""
+    return sum(t.numel() * t.element_size() for t in tensors_in(value))

@@ -1,0 +1,90 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+
+from flare_mri.aggregators import PartialAggregator
+from flare_mri.errors import InputError
+
+REFERENCE = {"encoder.weight": torch.zeros(2, 3), "encoder.count": torch.tensor(0)}
+
+
+def update(site: str, seed: int, round_number: int = 2, slices: float = 1.0, **changes: object) -> FLModel:
+    generator = torch.Generator().manual_seed(seed)
+    params = {"encoder.weight": torch.randn(2, 3, generator=generator), "encoder.count": torch.tensor(seed)}
+    params.update(changes)  # type: ignore[arg-type]
+    return FLModel(
+        params_type=ParamsType.FULL,
+        params={k: v for k, v in params.items() if v is not None},
+        metrics={"slices/train": slices},
+        current_round=round_number,
+        meta={"client_name": site},
+    )
+
+
+def aggregate(updates: list[FLModel], weighting: str = "equal") -> dict[str, torch.Tensor]:
+    aggregator = PartialAggregator(weighting)
+    aggregator.begin_round(REFERENCE, 2)
+    assert all(aggregator.accept_model(u) for u in updates)
+    return aggregator.aggregate_model().params
+
+
+@pytest.mark.parametrize("weighting, weights", [("equal", [1, 1, 1]), ("slices", [10, 20, 70])])
+def test_is_the_weighted_mean(weighting: str, weights: list[int]) -> None:
+    updates = [update(f"site-{i}", seed=i, slices=[10, 20, 70][i]) for i in range(3)]
+    expected = np.average([u.params["encoder.weight"].numpy() for u in updates], axis=0, weights=weights)
+    result = aggregate(updates, weighting)
+    np.testing.assert_allclose(result["encoder.weight"].numpy(), expected, rtol=1e-6)
+    assert result["encoder.weight"].dtype == torch.float32
+    assert result["encoder.count"] == 2
+
+
+def test_order_of_arrival_changes_no_bit() -> None:
+    updates = [update(f"site-{i}", seed=i) for i in range(4)]
+    results = [aggregate(list(order))["encoder.weight"] for order in permutations(updates)]
+    assert all(torch.equal(results[0], other) for other in results)
+
+
+def test_one_site_is_that_site() -> None:
+    only = update("site-1", seed=5)
+    assert torch.equal(aggregate([only])["encoder.weight"], only.params["encoder.weight"])
+
+
+BAD = {
+    "nan": ({"encoder.weight": torch.full((2, 3), float("nan"))}, "encoder.weight: 6 of 6 values are not finite"),
+    "infinite": ({"encoder.weight": torch.full((2, 3), float("inf"))}, "not finite"),
+    "shape": ({"encoder.weight": torch.zeros(1, 3)}, "shape (1, 3), expected (2, 3)"),
+    "missing": ({"encoder.weight": None}, "encoder.weight: missing"),
+    "private": ({"decoder.weight": torch.zeros(1)}, "decoder.weight: not part of what is shared"),
+    "dtype": ({"encoder.weight": torch.zeros(2, 3, dtype=torch.float64)}, "dtype torch.float64, expected torch.float32"),
+    "no tensor": ({"encoder.weight": [0.0]}, "a list, expected a tensor"),
+}
+
+
+@pytest.mark.parametrize("changes, reason", BAD.values(), ids=BAD)
+def test_bad_update_is_left_out_and_named(changes: dict, reason: str) -> None:
+    good = update("site-1", seed=1)
+    for order in (["site-1", "site-2"], ["site-2", "site-1"]):
+        aggregator = PartialAggregator()
+        aggregator.begin_round(REFERENCE, 2)
+        for site in order:
+            aggregator.accept_model(good if site == "site-1" else update(site, 2, **changes))
+        assert reason in aggregator.rejected["site-2"]
+        assert torch.equal(aggregator.aggregate_model().params["encoder.weight"], good.params["encoder.weight"])
+
+
+def test_stale_round_second_answer_and_empty_round() -> None:
+    aggregator = PartialAggregator()
+    aggregator.begin_round(REFERENCE, 2)
+    assert not aggregator.accept_model(update("site-1", 1, round_number=1))
+    assert "round 1, expected round 2" in aggregator.rejected["site-1"]
+    with pytest.raises(InputError, match="round 2: no site sent a usable update"):
+        aggregator.aggregate_model()
+    assert aggregator.accept_model(update("site-2", 1))
+    assert not aggregator.accept_model(update("site-2", 1))
+    aggregator.begin_round(REFERENCE, 3)
+    assert not aggregator.accepted and not aggregator.rejected

@@ -1,0 +1,153 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A federation in one process: the real controller, aggregator, filter and executors over FLARE's own wire format.
+
+Only transport and scheduling are left out; every message passes through FOBS bytes, and all are kept for inspection.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from nvflare.apis.dxo import from_shareable
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
+from nvflare.apis.fl_context import FLContext, FLContextManager
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from nvflare.app_common.abstract.fl_model import FLModel
+from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.component_builder import ComponentBuilder
+
+from flare_mri.filters import SharedPartOnly
+from flare_mri.networks import SharedPart
+from flare_mri.recipes import FedMRIRecipe
+
+Tamper = Callable[[str, str, FLModel], FLModel | None]
+
+
+@dataclass
+class Federation:
+    """Runs a recipe's own components in this process.
+
+    Attributes:
+        recipe: the recipe.
+        sites: names of the sites.
+        root: folder for the sites' FLARE folders and the server's run folder.
+        fresh: every task gets a new executor, as in the simulator with fewer threads than sites.
+        tamper: changes what a site answered before the server sees it.
+        sent: (site, task, Shareable as the server decoded it) of every answer.
+    """
+
+    recipe: FedMRIRecipe
+    sites: list[str]
+    root: Path
+    fresh: bool = False
+    tamper: Tamper | None = None
+    sent: list[tuple[str, str, Shareable]] = field(default_factory=list)
+    panics: list[str] = field(default_factory=list)
+    saved: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        fobs.register(TensorDecomposer)
+        config = exported_config(self.recipe, self.root / "job")
+        self._server, self._client = config["server"], config["client"]
+        self._executors: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Run the whole job; returns results.json."""
+        components = {c["id"]: build(c) for c in self._server["components"]}
+        controller = build(self._server["workflows"][0])
+        run_dir = self.root / "server"
+        run_dir.mkdir(parents=True, exist_ok=True)
+        model: dict[str, Any] = {"params": components["persistor"].model.state_dict()}
+        assert isinstance(components["persistor"].model, SharedPart)
+        controller.fl_ctx = context("server", "job", self.root)
+        controller.abort_signal = Signal()
+        controller.engine = SimpleNamespace(
+            get_clients=lambda: [SimpleNamespace(name=site) for site in self.sites], get_component=components.get
+        )
+        controller.load_model = lambda: FLModel(params=model["params"])
+        controller.save_model = self._save
+        controller.get_run_dir = lambda: str(run_dir)
+        controller.event = lambda event: None
+        controller.panic = self.panics.append
+        controller.broadcast_model = self._broadcast
+        controller.run()
+        path = run_dir / "results.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def _save(self, model: FLModel) -> None:
+        self.saved.append({"params": dict(model.params), "meta": dict(model.meta)})
+
+    def _broadcast(self, data: FLModel, task_name: str, targets: list[str], **kwargs: Any) -> list[FLModel]:
+        answers = []
+        for site in targets:
+            task = fobs.loads(fobs.dumps(FLModelUtils.to_shareable(data)))
+            reply = self._execute(site, task_name, task)
+            self.sent.append((site, task_name, reply))
+            if reply.get_return_code() != ReturnCode.OK:
+                continue
+            model = FLModelUtils.from_shareable(reply)
+            model = self.tamper(site, task_name, model) if self.tamper else model
+            if model is not None:
+                model.meta["client_name"] = site
+                answers.append(model)
+        return answers
+
+    def _execute(self, site: str, task_name: str, task: Shareable) -> Shareable:
+        fl_ctx = context(site, "job", self.root / site)
+        executor = self._executors.get(site)
+        if executor is None or self.fresh:
+            executor = self._executors[site] = build(self._client["executors"][0]["executor"])
+            executor.handle_event(EventType.START_RUN, fl_ctx)
+        reply = executor.execute(task_name, task, fl_ctx, Signal())
+        for chain in self._client["task_result_filters"]:
+            if task_name in chain["tasks"]:
+                for config in chain["filters"]:
+                    gate = build(config)
+                    assert isinstance(gate, SharedPartOnly)
+                    reply = gate.process(reply, fl_ctx)
+        return fobs.loads(fobs.dumps(reply))
+
+
+def exported_config(recipe: FedMRIRecipe, folder: Path) -> dict[str, Any]:
+    """The exported job's JSON: what a real site would be given."""
+    recipe.include_code = False
+    recipe.export(str(folder))
+    root = folder / recipe.name
+    found = {name: next(root.rglob(f"config_fed_{name}.json")) for name in ("server", "client")}
+    return {name: json.loads(path.read_text()) for name, path in found.items()}
+
+
+def build(config: dict[str, Any]) -> Any:
+    """Build a component as FLARE does."""
+    class Builder(ComponentBuilder):
+        def get_module_scanner(self) -> None:
+            return None  # every class is named by its full path
+
+    return Builder().build_component(json.loads(json.dumps(config)))
+
+
+def context(identity: str, job: str, root: Path) -> FLContext:
+    """A FLARE context as a site's or the server's component sees it."""
+    root.mkdir(parents=True, exist_ok=True)
+    manager = FLContextManager(
+        engine=None,
+        identity_name=identity,
+        job_id=job,
+        public_stickers={},
+        private_stickers={FLContextKey.WORKSPACE_ROOT: str(root), ReservedKey.RUN_NUM: job},
+    )
+    return manager.new_context()
+
+
+def weights_in(shareable: Shareable) -> dict[str, Any]:
+    """The tensors of a site's answer by name; empty where it sent metrics only."""
+    dxo = from_shareable(shareable)
+    return dxo.data if dxo.data_kind == "WEIGHTS" else {}
