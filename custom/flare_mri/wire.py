@@ -30,7 +30,7 @@ METRIC_NAME: Final = re.compile(
     r"|wire/(received|sent)"
     r"|best/round"
     r"|((best|personal)/)?(validation|test)/[a-z][a-z0-9_]{0,31}"
-    r"|zero_filled/(validation|test)/[a-z][a-z0-9_]{0,31})\Z"
+    r"|zero_filled/test/[a-z][a-z0-9_]{0,31})\Z"
 )
 """Metrics a site may send: one finite number each, over a whole split, never per case."""
 

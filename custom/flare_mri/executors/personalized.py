@@ -99,7 +99,7 @@ class PersonalizedExecutor(Executor):
         task, _ = self._site(fl_ctx)
         self._learner(task)
         slices = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
-        zero_filled = prefixed("zero_filled/test", task.baseline("test"))
+        zero_filled = prefixed("zero_filled/test", task.baseline())
         return FLModel(metrics=prefixed("slices", slices) | zero_filled)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:

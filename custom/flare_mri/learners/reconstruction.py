@@ -54,10 +54,10 @@ class ReconstructionTask:
             _add(metrics, batch, output)
         return metrics.aggregate()
 
-    def baseline(self, split: Split) -> dict[str, float]:
-        """The same metrics of the zero-filled input."""
+    def baseline(self) -> dict[str, float]:
+        """Test metrics of the zero-filled input."""
         metrics = VolumeMetrics()
-        for batch in self._batches(split):
+        for batch in self._batches("test"):
             _add(metrics, batch, batch["input"])
         return metrics.aggregate()
 

@@ -42,8 +42,8 @@ class Task(Protocol):
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """Metrics of `network` on a split, by name."""
 
-    def baseline(self, split: Split) -> dict[str, float]:
-        """Metrics of doing nothing (zero-filled), empty where there is no such thing."""
+    def baseline(self) -> dict[str, float]:
+        """Test metrics of doing nothing (zero-filled), empty where there is no such thing."""
 
     def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Arrays for the site's own report; they stay at the site."""

@@ -57,9 +57,8 @@ class RunRecord:
         """File what the sites said of their data: numbers of slices, metrics of the zero-filled input."""
         for site, metrics in _by_site(answers):
             self._sites[site] = {"data": {k: int(v) for k, v in under("slices", metrics).items()}}
-            for split in ("test", "validation"):
-                if zero_filled := under(f"zero_filled/{split}", metrics):
-                    self._sites[site].setdefault("zero_filled", {})[split] = zero_filled
+            if zero_filled := under("zero_filled/test", metrics):
+                self._sites[site]["zero_filled"] = zero_filled
         self._write()
 
     def trained(self, round_number: int, answers: Mapping[str, FLModel], seconds: float) -> None:
