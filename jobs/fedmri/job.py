@@ -37,6 +37,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--lr", type=float, default=DEFAULT.lr)
     group.add_argument("--lr_step", type=int, default=DEFAULT.lr_step, help="rounds of StepLR; 0 keeps lr constant")
     group.add_argument("--contrastive_weight", type=float, default=DEFAULT.contrastive_weight, help="β of the paper")
+    group.add_argument("--fedprox_mu", type=float, default=0.01, help="μ of --method FedProx")
     group.add_argument("--negatives", choices=["all", "own", "none"], default="all")
     group.add_argument("--negatives_dtype", choices=["float32", "bfloat16"], default="float32")
     group.add_argument("--channels", type=int, default=32, help="channels of the U-Net's first level")
@@ -66,6 +67,7 @@ def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
         num_rounds=args.num_rounds,
         network={"path": networks[args.domain], "args": network_args},
         training=training,
+        fedprox_mu=args.fedprox_mu,
         negatives=args.negatives,
         negatives_dtype=args.negatives_dtype,
         include_code=not args.no_code,

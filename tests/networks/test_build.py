@@ -39,8 +39,8 @@ def test_same_seed_same_weights_and_the_callers_generator_is_untouched(spec):
 
 
 def test_args_reach_the_network_and_may_be_left_out():
-    assert build_network(SPEC, 0).decoder.output.in_channels == 2
-    assert build_network({"path": "flare_mri.networks.UNet"}, 0).decoder.output.in_channels == 32
+    for spec, channels in ((SPEC, 2), ({"path": "flare_mri.networks.UNet"}, 32)):
+        assert build_network(spec, 0).state_dict()["decoder.output.weight"].shape == (1, channels, 1, 1)
 
 
 @pytest.mark.parametrize(

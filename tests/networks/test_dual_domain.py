@@ -91,7 +91,7 @@ def test_trains_in_both_domains():
 def test_gradient_is_finite_on_an_empty_image():
     network = DualDomainUNet(channels=2, num_pools=1)
     network(torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8)).sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+    assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in network.parameters())
 
 
 def test_both_encoders_are_shared_and_no_decoder():

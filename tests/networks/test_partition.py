@@ -47,9 +47,9 @@ def test_all_but_last_keeps_the_output_layer(decoder):
 
 def test_all_but_norm_goes_by_module_and_takes_buffers():
     network = nn.Sequential()
-    network.norm_like_name = nn.Conv2d(1, 2, 1)  # type: ignore[assignment]
-    network.plain_name = nn.BatchNorm2d(2)  # type: ignore[assignment]
-    network.group = nn.GroupNorm(1, 2)  # type: ignore[assignment]
+    network.norm_like_name = nn.Conv2d(1, 2, 1)
+    network.plain_name = nn.BatchNorm2d(2)
+    network.group = nn.GroupNorm(1, 2)
     assert shared_keys(network, "all_but_norm") == ["norm_like_name.weight", "norm_like_name.bias"]
 
 

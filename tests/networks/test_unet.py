@@ -1,7 +1,5 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +15,7 @@ IOPFL = {"in_channels": 3, "out_channels": 2, "norm": "batch", "negative_slope":
 @pytest.mark.parametrize("size", [(16, 16), (17, 31), (4, 5)])
 def test_decoder_of_encoder_is_the_network_at_any_size(options, size):
     network = UNet(channels=4, num_pools=2, **options).eval()
-    x = torch.randn(2, network.encoder.blocks[0][0].in_channels, *size)
+    x = torch.randn(2, options.get("in_channels", 1), *size)
     features = network.encoder(x)
     assert [tuple(f.shape[1:]) for f in features] == [(4 * 2**s, size[0] // 2**s, size[1] // 2**s) for s in range(3)]
     output = network(x)
@@ -76,8 +74,7 @@ def test_refined_decoder_adds_one_convolution_and_leaves_the_encoder():
 def test_trains_down_to_a_one_pixel_bottleneck(norm, batch):
     network = UNet(channels=2, num_pools=4, norm=norm)
     network(torch.randn(batch, 1, 16, 16)).square().mean().backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
-    assert math.isfinite(sum(float(p.grad.abs().sum()) for p in network.parameters()))
+    assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in network.parameters())
 
 
 def test_too_small_an_image_says_what_is_needed():

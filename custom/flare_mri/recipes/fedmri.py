@@ -24,7 +24,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "FedMRI": ("encoder", {}),
     "encoder-sharing": ("encoder", {"contrastive_weight": 0.0}),
     "FedAvg": ("all", {"contrastive_weight": 0.0}),
-    "FedProx": ("all", {"contrastive_weight": 0.0, "fedprox_mu": 0.01}),
+    "FedProx": ("all", {"contrastive_weight": 0.0}),
     "FedBN": ("all_but_norm", {"contrastive_weight": 0.0}),
     "all-but-last": ("all_but_last", {"contrastive_weight": 0.0}),
     "local-only": ("none", {"contrastive_weight": 0.0}),
@@ -46,6 +46,7 @@ class FedMRIRecipe(FlareMRIRecipe):
         network: network settings, ``{"path": ..., "args": {...}}``; the paper's U-Net by default.
         partition: what is shared, where it is to differ from the method's.
         training: settings of every site's training; those a method is made of are put in.
+        fedprox_mu: μ of the method FedProx; no other method uses it.
         negatives: ``all`` (paper), ``own`` or ``none``: whose former encoders the contrastive term pushes away from.
         negatives_dtype: ``float32`` or ``bfloat16``.
         weighting: ``equal`` (paper) or ``slices``.
@@ -67,6 +68,7 @@ class FedMRIRecipe(FlareMRIRecipe):
         network: dict[str, Any] | None = None,
         partition: str | list[str] | None = None,
         training: TrainingSettings | None = None,
+        fedprox_mu: float = 0.01,
         negatives: str = "all",
         negatives_dtype: str = "float32",
         weighting: str = "equal",
@@ -78,6 +80,8 @@ class FedMRIRecipe(FlareMRIRecipe):
             raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
         default_partition, changes = METHODS[method]
         partition = default_partition if partition is None else partition
+        if method == "FedProx":
+            changes = {**changes, "fedprox_mu": fedprox_mu}
         settings = replace(training or TrainingSettings(), **changes).to_dict()
         network = network_config(UNET, {}) if network is None else network_config(network["path"], network["args"])
         prefixes = shared_prefixes(network, partition)
