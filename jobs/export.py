@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -30,11 +31,11 @@ def load_job(name: str) -> ModuleType:
     return module
 
 
-def exported(name: str) -> dict[Path, str]:
-    """Relative path -> text of every JSON file of the job that `job.py` describes without arguments."""
+def exported(name: str, arguments: Sequence[str] = ()) -> dict[Path, str]:
+    """Relative path -> text of every JSON file of the job that `job.py` describes with `arguments`."""
     module = load_job(name)
     with tempfile.TemporaryDirectory() as folder:
-        module.build_recipe(module._parse_args(["--no_code"])).export(folder)
+        module.build_recipe(module._parse_args(["--no_code", *arguments])).export(folder)
         root = Path(folder) / name
         return {path.relative_to(root): _stable(path.read_text()) for path in sorted(root.rglob("*.json"))}
 

@@ -1,0 +1,152 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What routing costs: the plain network, our routed network and the per-sample loop of the published code, in one run.
+
+    python benchmarks/routed_forward.py                     # forward pass, batch 8 at 64x64
+    python benchmarks/routed_forward.py --size 384 --repeats 3
+    python benchmarks/routed_forward.py --adaptation --batch 16 --repeats 3    # one step of the test-time adaptation
+
+The three take turns, so that a busy machine slows all of them alike; the ratios are those of the medians. "plain" uses
+BatchNorm's running statistics as in deployment, "plain, batch statistics" computes them as the routed network must.
+"""
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flare_mri.networks.unet import UNet
+from flare_mri.routing import TestTimeLoss, adaptable_parameters, build_routed_network, routed_layers
+from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer
+from flare_mri.routing.losses import Turns, consistency, entropy, shape_term
+
+NUM_EXPERTS = 6  # five personal models and the global one
+
+
+class PublishedLoop(nn.Module):
+    """A routed convolution as the published code computes it: router, kernels and convolution sample by sample."""
+
+    def __init__(self, layer: RoutedLayer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self._sample(sample[None]) for sample in x])
+
+    def _sample(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        routing = layer.router(F.adaptive_avg_pool2d(x, 1).flatten(1))[0]
+        kernel = (routing[:, None, None, None, None] * layer.weights).sum(0)
+        bias = None if layer.biases is None else (routing[:, None] * layer.biases).sum(0)
+        if isinstance(layer, RoutedConv2d):
+            return F.conv2d(x, kernel, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        assert isinstance(layer, RoutedConvTranspose2d)
+        return F.conv_transpose2d(x, kernel, bias, layer.stride, layer.padding)
+
+
+class PublishedLoss(TestTimeLoss):
+    """The same loss with the published code's three forward passes: it predicts the unchanged images twice."""
+
+    def __call__(self, network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+        logits, turns = network(images), Turns.draw(images)
+        second = turns.undo(network(turns.apply(images + self.noise * torch.randn_like(images))))
+        first = network(images)
+        h, c = entropy(logits), consistency(first.softmax(1), second.softmax(1))
+        s = shape_term(logits.softmax(1), self.reach)
+        return self.entropy_weight * h + self.consistency_weight * c + self.shape_weight * s, {}
+
+
+def paper_network() -> UNet:
+    """IOP-FL's U-Net: 32 features, 4 poolings, BatchNorm, 3 input channels, 2 classes."""
+    return UNet(in_channels=3, out_channels=2, norm="batch", negative_slope=0.0)
+
+
+def looped(routed: nn.Module) -> nn.Module:
+    """A copy of ``routed`` with the published per-sample loop in every layer."""
+    network = copy.deepcopy(routed)
+    for name, layer in routed_layers(network).items():
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, PublishedLoop(layer))
+    return network
+
+
+def with_batch_statistics(network: nn.Module) -> nn.Module:
+    """A copy of ``network`` whose BatchNorm layers use the statistics of the batch."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = module.running_var = None
+    return network
+
+
+def medians(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each way, run in turns after one warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(repeats + 1):
+        for name, run in ways.items():
+            start = time.perf_counter()
+            run()
+            if repeat:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def forward_passes(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], Any]]:
+    plain = paper_network().eval()
+    networks = {
+        "plain": plain,
+        "plain, batch statistics": with_batch_statistics(plain),
+        "routed": routed.eval(),
+        "published loop": looped(routed).eval(),
+    }
+    difference = (networks["routed"](images) - networks["published loop"](images)).abs().max().item()
+    print(f"largest difference between routed and published loop: {difference:.1e}")
+    return {name: lambda network=network: network(images) for name, network in networks.items()}  # type: ignore[misc]
+
+
+def adaptation_steps(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], Any]]:
+    def step(network: nn.Module, loss: TestTimeLoss) -> Callable[[], None]:
+        parameters = adaptable_parameters(network.train())
+        optimizer = torch.optim.Adam(parameters, lr=1e-3)
+
+        def run() -> None:
+            optimizer.zero_grad()
+            loss(network, images)[0].backward()
+            optimizer.step()
+
+        return run
+
+    loop = looped(routed)
+    return {"routed": step(routed, TestTimeLoss()), "published loop": step(loop, PublishedLoss())}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=64, help="height and width")
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--adaptation", action="store_true", help="time one adaptation step, not a forward pass")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+
+    routed = build_routed_network(paper_network(), [paper_network().state_dict() for _ in range(NUM_EXPERTS)])
+    images = torch.randn(args.batch, 3, args.size, args.size)
+    with torch.set_grad_enabled(args.adaptation):
+        ways = (adaptation_steps if args.adaptation else forward_passes)(routed, images)
+        seconds = medians(ways, args.repeats)
+    reference = "routed" if args.adaptation else "plain"
+    print(f"batch {args.batch}, {args.size}x{args.size}, {args.threads} thread(s), median of {args.repeats}")
+    for name, value in seconds.items():
+        print(f"{name:24s} {1e3 * value:9.1f} ms {value / seconds[reference]:7.2f} x {reference}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""jobs/fedmri through FLARE itself: job.py, the simulator, POC, and the form without code."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_site
+
+REPO = Path(__file__).parents[2]
+NVFLARE = str(Path(sys.executable).parent / "nvflare")
+SITES = ["site-1", "site-2"]
+SMALL = ["--num_rounds", "2", "--channels", "4", "--num_pools", "2"]
+ALLOWED = ["flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor"]
+
+
+def export_module() -> Any:
+    spec = importlib.util.spec_from_file_location("export_jobs", REPO / "jobs" / "export.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(*command: str | Path, cwd: Path = REPO, check: bool = True, **env: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
+    )
+    output = done.stdout + done.stderr
+    assert not check or done.returncode == 0, output[-3000:]
+    return output
+
+
+def prepare(workspace: Path, cache: Path, allowed: list[str] | None = None) -> Path:
+    """A simulator workspace whose sites have small data; with `allowed` also a site's class_allow_list."""
+    for site in SITES:
+        write_site(workspace / "local" / site, cache)
+        shutil.move(workspace / "local" / site / "local" / "site.yaml", workspace / "local" / site / "site.yaml")
+    if allowed is not None:
+        policy = {"format_version": 2, "class_allow_list": allowed}
+        (workspace / "local" / "resources.json").write_text(json.dumps(policy))
+    return workspace
+
+
+def sites_of(results: Path) -> dict[str, Any]:
+    entry = json.loads(results.read_text())["methods"]["FedMRI"]
+    assert len(entry["rounds"]) == 2
+    return {site: (values["test"], values["best"]) for site, values in entry["sites"].items()}
+
+
+def test_job_folders_are_what_their_recipes_say() -> None:
+    module = export_module()
+    assert [line for name in module.NAMES for line in module.differences(name)] == []
+
+
+@pytest.fixture(scope="module")
+def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Any]:
+    """The reference: `python jobs/fedmri/job.py`, every site a process of its own."""
+    root = tmp_path_factory.mktemp("jobpy")
+    prepare(root / "fedmri", cache)
+    output = run(sys.executable, "jobs/fedmri/job.py", *SMALL, "--n_clients", "2", "--workspace", root)
+    assert "Zero-filled" in output and "FedMRI" in output
+    run_dir = root / "fedmri" / "server" / "simulate_job"
+    assert (run_dir / "app_server" / "FL_global_model.pt").exists() and list((run_dir / "tb_events").iterdir())
+    for site in SITES:
+        store = root / "fedmri" / site / "site_store" / "fedmri" / site
+        assert {"personal.safetensors", "examples.npz", "round-1.pt"} <= {p.name for p in store.iterdir()}
+    return sites_of(run_dir / "results.json")
+
+
+@pytest.mark.slow
+def test_simulator_runs_the_committed_folder_one_site_at_a_time(
+    by_job_py: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    """Links and all, made small; -t 1 gives the numbers of a process for every site."""
+    job = small_checkout(tmp_path)
+    workspace = prepare(tmp_path / "w", cache)
+    run(NVFLARE, "simulator", job, "-w", workspace, "-c", ",".join(SITES), "-t", "1", cwd=tmp_path)
+    assert sites_of(workspace / "server" / "simulate_job" / "results.json") == by_job_py
+
+
+@pytest.mark.slow
+def test_form_without_code_runs_where_the_site_lists_the_classes(
+    by_job_py: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    job_py = ["jobs/fedmri/job.py", *SMALL, "--n_clients", "2", "--no_code"]
+    run(sys.executable, *job_py, "--export", "--export-dir", tmp_path / "exported")
+    job = tmp_path / "exported" / "fedmri"
+    assert not list(job.rglob("custom")) and not list(job.rglob("*.py"))
+    simulator = [NVFLARE, "simulator", job, "-c", ",".join(SITES), "-t", "2"]
+    listed = prepare(tmp_path / "listed", cache, ALLOWED)
+    run(*simulator, "-w", listed, cwd=tmp_path)
+    assert sites_of(listed / "server" / "simulate_job" / "results.json") == by_job_py
+    refused = prepare(tmp_path / "refused", cache, ALLOWED[1:])
+    output = run(*simulator, "-w", refused, cwd=tmp_path, check=False)
+    assert "flare_mri" in output and "is not in allow_list" in output
+    assert not (refused / "server" / "simulate_job" / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_poc_takes_the_folder_by_job_submit(by_job_py: dict[str, Any], tmp_path: Path, cache: Path) -> None:
+    poc = tmp_path / "poc"
+    env = {"NVFLARE_POC_WORKSPACE": str(poc)}
+    job = small_checkout(tmp_path)
+    run(NVFLARE, "poc", "prepare", "-c", *SITES, **env)
+    kits = poc / "example_project" / "prod_00"
+    for site in SITES:
+        write_site(tmp_path / site, cache)
+        shutil.copy(tmp_path / site / "local" / "site.yaml", kits / site / "local" / "site.yaml")
+    started = subprocess.Popen(
+        [NVFLARE, "poc", "start"], env={**os.environ, **env, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL
+    )
+    try:
+        started.wait(timeout=120)
+        run(NVFLARE, "job", "submit", "-j", job, **env)
+        found = wait_for(lambda: finished(kits), seconds=240)
+        assert sites_of(found) == by_job_py
+    finally:
+        run(NVFLARE, "poc", "stop", check=False, **env)
+
+
+def finished(kits: Path) -> Path | None:
+    for path in kits.glob("server/*/results.json"):
+        entry = json.loads(path.read_text())["methods"]["FedMRI"]
+        if all("test" in site for site in entry["sites"].values()) and entry["rounds"]:
+            return path
+    return None
+
+
+def wait_for(look: Any, seconds: float) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"nothing after {seconds:.0f} s")
+
+
+def small_checkout(root: Path) -> Path:
+    """The committed job folder, links included, in a second checkout, with fewer rounds and a smaller network."""
+    checkout = root / "checkout"
+    (checkout / "jobs").mkdir(parents=True)
+    (checkout / "custom").symlink_to(REPO / "custom")
+    job = checkout / "jobs" / "fedmri"
+    shutil.copytree(REPO / "jobs" / "fedmri", job, symlinks=True)
+    assert any(path.is_symlink() for path in job.rglob("*.py"))
+    module = export_module()
+    small = module.exported("fedmri", [*SMALL, "--n_clients", "2"])
+    for path, text in small.items():
+        (job / path).write_text(text)
+    return job
+
+
+MISTAKES = {
+    "two sites of one name": (["--clients", "a,b,a"], "site name 'a' comes twice"),
+    "unknown method": (["--method", "FedMagic"], "invalid choice: 'FedMagic'"),
+    "empty sites folder": (["--sites", "docs"], "no <site>/site.yaml in it"),
+    "white space in the workspace": (["--workspace", "/tmp/my folder"], "takes no path with white space"),
+    "negative rate": (["--lr", "-1"], "lr = -1.0: expected a number above 0"),
+    "no batch norm": (["--method", "FedBN"], "partition 'all_but_norm'"),
+}
+
+
+@pytest.mark.parametrize("arguments, message", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_costs_one_line(arguments: list[str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "jobs/fedmri/job.py", *arguments], cwd=REPO, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_bad_data_costs_one_line_before_flare_starts(tmp_path: Path) -> None:
+    (tmp_path / "hospital").mkdir()
+    (tmp_path / "hospital" / "site.yaml").write_text("data: {format: nifti, root: ./missing}\n")
+    command = [sys.executable, "jobs/fedmri/job.py", "--sites", tmp_path, "--workspace", tmp_path / "w"]
+    done = subprocess.run([str(c) for c in command], cwd=REPO, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1 or done.stderr.splitlines()[-1].startswith("error: site 'hospital'")
+    assert "root" in done.stderr and "missing" in done.stderr
