@@ -127,6 +127,7 @@ def exported_config(recipe: FedMRIRecipe, folder: Path) -> dict[str, Any]:
 
 def build(config: dict[str, Any]) -> Any:
     """Build a component as FLARE does."""
+
     class Builder(ComponentBuilder):
         def get_module_scanner(self) -> None:
             return None  # every class is named by its full path

@@ -60,7 +60,10 @@ BAD = {
     "shape": ({"encoder.weight": torch.zeros(1, 3)}, "shape (1, 3), expected (2, 3)"),
     "missing": ({"encoder.weight": None}, "encoder.weight: missing"),
     "private": ({"decoder.weight": torch.zeros(1)}, "decoder.weight: not part of what is shared"),
-    "dtype": ({"encoder.weight": torch.zeros(2, 3, dtype=torch.float64)}, "dtype torch.float64, expected torch.float32"),
+    "dtype": (
+        {"encoder.weight": torch.zeros(2, 3, dtype=torch.float64)},
+        "dtype torch.float64, expected torch.float32",
+    ),
     "no tensor": ({"encoder.weight": [0.0]}, "a list, expected a tensor"),
 }
 

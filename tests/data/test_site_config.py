@@ -87,6 +87,7 @@ def test_the_documented_example_states_the_defaults(tmp_path):
     [
         ("data: {format: fastmri, root: .}\nbatchsize: 4", ["batchsize", "did you mean 'batch_size'?"]),
         ("data: {format: fastmri, rot: ., root: .}", ["data.rot", "did you mean 'root'?"]),
+        ("data: {format: fastmri, rot: .}", ["data.root", "got nothing", "is 'rot' meant"]),
         ("data: {format: fastmri}", ["data.root", "got nothing", "add this key"]),
         ("batch_size: 4", ["data.format", "phantom, fastmri", "got nothing"]),
         ("data: {format: analyze}", ["data.format", "one of phantom, fastmri", "'analyze'"]),
@@ -116,7 +117,7 @@ def test_the_documented_example_states_the_defaults(tmp_path):
         ("data: [phantom]", ["data", "a mapping", "['phantom']"]),
         ("- data", ["the file", "a mapping"]),
         ("", ["the file", "None"]),
-        ("data: {format: phantom", ["expected YAML", "line"]),
+        ("data: {format: phantom", ["line 1: expected YAML", "mend that line"]),
     ],
 )
 def test_a_wrong_file_is_named_with_key_and_fix(load, refused, tmp_path, text, words):

@@ -27,7 +27,10 @@ def test_shared_part_and_metrics_pass_unchanged() -> None:
 
 
 BLOCKED = {
-    "private key": (DXO(DataKind.WEIGHTS, {**ENCODER, "decoder.0.weight": torch.zeros(1)}), "'decoder.0.weight' is private"),
+    "private key": (
+        DXO(DataKind.WEIGHTS, {**ENCODER, "decoder.0.weight": torch.zeros(1)}),
+        "'decoder.0.weight' is private",
+    ),
     "similar prefix": (DXO(DataKind.WEIGHTS, {"encoder2.weight": torch.zeros(1)}), "'encoder2.weight' is private"),
     "optimizer": (DXO(DataKind.WEIGHTS, {"encoder.0.weight": {"square_avg": torch.zeros(1)}}), "expected a tensor"),
     "tensor in meta": (DXO(DataKind.WEIGHTS, dict(ENCODER), {"extra": torch.zeros(1)}), "metadata key 'extra'"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import write_site
 
 REPO = Path(__file__).parents[2]

@@ -5,10 +5,10 @@
 from pathlib import Path
 
 import torch
-from conftest import TINY
-from federation import Federation
 from nvflare.app_common.abstract.fl_model import FLModel
 
+from conftest import TINY
+from federation import Federation
 from flare_mri.recipes import FedMRIRecipe
 
 
@@ -44,7 +44,9 @@ def test_below_min_sites_the_job_ends_loudly_and_keeps_the_old_model(tmp_path: P
 
 
 def test_a_site_that_does_not_answer_is_named(tmp_path: Path, sites: list[str]) -> None:
-    run = federation(tmp_path, sites, 3, lambda site, task, model: None if (site, task) == ("site-3", "train") else model)
+    run = federation(
+        tmp_path, sites, 3, lambda site, task, model: None if (site, task) == ("site-3", "train") else model
+    )
     run.run()
     assert "train in round 0: 2 of 3 sites answered" in run.panics[0] and "site-3" in run.panics[0]
 

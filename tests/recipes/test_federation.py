@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, write_site
-from federation import Federation, weights_in
 from nvflare.apis.dxo import from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 
+from conftest import TINY, write_site
+from federation import Federation, weights_in
 from flare_mri.learners import SiteStore, TrainingSettings
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.wire import METRIC_NAME, tensors_in
@@ -110,7 +110,9 @@ def test_everything_shared_is_fedavg(tmp_path: Path, sites: list[str]) -> None:
         sent = [weights_in(m) for _, task, m in federation.sent if task == "train"][3 * number : 3 * number + 3]
         for key, value in saved["params"].items():
             torch.testing.assert_close(value, torch.stack([s[key] for s in sent]).mean(0), rtol=1e-6, atol=1e-7)
-    assert set(final(federation)) == {k for k in federation.saved[0]["params"]} and "decoder.output.bias" in final(federation)
+    assert set(final(federation)) == {k for k in federation.saved[0]["params"]} and "decoder.output.bias" in final(
+        federation
+    )
 
 
 def test_one_site_is_local_training(tmp_path: Path, sites: list[str], cache: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import TINY, write_site
-from federation import Federation, build, context
 from nvflare.apis.event_type import EventType
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 
+from conftest import TINY, write_site
+from federation import Federation, build, context
 from flare_mri.learners import TrainingSettings
 from flare_mri.recipes import FedMRIRecipe
 

@@ -165,7 +165,9 @@ class PersonalizedExecutor(Executor):
             return
         state = store.load(_STATE.format(round_number - 1))
         if state is None or state["run"] != run:
-            self.log_warning(fl_ctx, f"site {store.site}: no private state of round {round_number - 1}; starting it anew")
+            self.log_warning(
+                fl_ctx, f"site {store.site}: no private state of round {round_number - 1}; starting it anew"
+            )
             return
         learner.restore(state)
 

@@ -8,4 +8,14 @@ from flare_mri.learners.settings import TrainingSettings
 from flare_mri.learners.site_store import SiteStore
 from flare_mri.learners.task import SPLITS, Split, Task
 
-__all__ = ["SPLITS", "Aborted", "Learner", "RoundReport", "SiteStore", "Split", "Task", "TrainingSettings", "build_task"]
+__all__ = [
+    "SPLITS",
+    "Aborted",
+    "Learner",
+    "RoundReport",
+    "SiteStore",
+    "Split",
+    "Task",
+    "TrainingSettings",
+    "build_task",
+]

@@ -41,7 +41,9 @@ class SiteStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise InputError(f"site {site}: site store {self.folder} cannot be made ({e.strerror}); free or move it") from e
+            raise InputError(
+                f"site {site}: site store {self.folder} cannot be made ({e.strerror}); free or move it"
+            ) from e
 
     def path(self, name: str) -> Path:
         """Path of the file called `name` in this store."""

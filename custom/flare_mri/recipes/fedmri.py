@@ -87,7 +87,14 @@ class FedMRIRecipe(FlareMRIRecipe):
         prefixes = shared_prefixes(network, partition)
         negatives = negatives if settings["contrastive_weight"] else "none"
         shared = {"network": network, "partition": partition}
-        described = {"job": name, "num_rounds": num_rounds, **shared, "training": settings, "negatives": negatives, "weighting": weighting}
+        described = {
+            "job": name,
+            "num_rounds": num_rounds,
+            **shared,
+            "training": settings,
+            "negatives": negatives,
+            "weighting": weighting,
+        }
 
         job = FedJob(name=name, min_clients=min_clients)
         persistor = PTFileModelPersistor(

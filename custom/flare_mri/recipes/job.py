@@ -86,7 +86,9 @@ def allow_in_simulator(workspace: Path) -> None:
         InputError: the path holds white space, which FLARE's simulator splits into two arguments.
     """
     if any(c.isspace() for c in str(workspace.absolute())):
-        raise InputError(f"workspace {str(workspace)!r}: FLARE's simulator takes no path with white space; choose another")
+        raise InputError(
+            f"workspace {str(workspace)!r}: FLARE's simulator takes no path with white space; choose another"
+        )
     path = workspace / "local" / "resources.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     allowed = [*DEFAULT_CLASS_ALLOW_LIST, *ALLOW_LIST]

@@ -27,7 +27,9 @@ def default_workspace() -> Path:
 def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say where the job runs, not what it learns."""
     group = parser.add_argument_group("where to run")
-    group.add_argument("--env", choices=["sim", "poc", "prod"], default="sim", help="simulator, running POC, production")
+    group.add_argument(
+        "--env", choices=["sim", "poc", "prod"], default="sim", help="simulator, running POC, production"
+    )
     group.add_argument("--n_clients", type=int, default=4, help="sites named site-1, site-2, ... (default 4)")
     group.add_argument("--clients", help="names of the sites, comma separated, instead of --n_clients")
     group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")

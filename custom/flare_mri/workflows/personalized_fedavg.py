@@ -88,7 +88,9 @@ class PersonalizedFedAvg(ModelController):
         fobs.register(TensorDecomposer)
         aggregator = self.get_component(self.aggregator_id)
         if not isinstance(aggregator, PartialAggregator):
-            self.panic(f"component {self.aggregator_id!r} is a {type(aggregator).__name__}, expected a PartialAggregator")
+            self.panic(
+                f"component {self.aggregator_id!r} is a {type(aggregator).__name__}, expected a PartialAggregator"
+            )
             return
         try:
             self._run(aggregator)
@@ -142,7 +144,9 @@ class PersonalizedFedAvg(ModelController):
         answered = {answer.meta["client_name"] for answer in answers}
         missing = [site for site in sites if site not in answered]
         if missing and task == TaskName.CHECK and not self.abort_signal.triggered:
-            raise InputError(f"not ready: {', '.join(missing)}; each such site's log names what to mend, no round was run")
+            raise InputError(
+                f"not ready: {', '.join(missing)}; each such site's log names what to mend, no round was run"
+            )
         if len(answered) < self.min_sites and not self.abort_signal.triggered:
             raise InputError(
                 f"{task} in round {round_number}: {len(answered)} of {len(sites)} sites answered, expected at least "

@@ -1,0 +1,244 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""site.yaml: what a hospital says of its own data and machine. Nothing of it is ever sent.
+
+```yaml
+site: site-1                # optional; must equal the FLARE site name if given
+data:
+  format: fastmri           # phantom | fastmri | nifti | brats | dicom
+  root: /data/knee          # relative: from this file; ~, $VAR and ${VAR:-default} are expanded
+  contrasts: [flair, t2]    # brats: the files' suffixes, required; others: patterns of files or series to take
+  slices: {start: 40, stop: 120, step: 1}   # as Python's range, along the slice axis; brats: 40..119 if not given
+  slice_axis: 2             # nifti and brats
+  matrix: [128, 128]        # other resolution, by a centred crop or zero-padding of k-space
+  subjects: 10              # phantom only
+split: {train: 0.7, validation: 0.1, test: 0.2, by: slice}   # by: slice (first..last of each volume) | volume
+mask: {kind: equispaced, acceleration: 4, centre_fraction: 0.08, seed: 0}   # equispaced | random | radial | gaussian
+#  or {kind: file, path: mask.npy}                                          # .npy, .npz or .mat
+batch_size: 4
+device: auto                # auto | cpu | cuda | cuda:N
+workers: 0
+cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps; readable by the owner only
+store: null                 # where private state lies; null: beside the site's FLARE folder
+```
+"""
+
+import math
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flare_mri.data.masks import MASK_KINDS, MaskSettings
+from flare_mri.data.phantom import DEFAULT_MATRIX, DEFAULT_SUBJECTS, phantom_site
+from flare_mri.data.settings import REQUIRED, Section, read_settings
+
+
+@dataclass(frozen=True)
+class SliceRange:
+    """Which slices of a volume to take: `range(start, stop, step)`, `stop` clipped to the volume; None: to the end."""
+
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+
+    def indices(self, count: int) -> range:
+        """Returns the chosen indices of `count` slices."""
+        return range(count)[self.start : self.stop : self.step]
+
+
+@dataclass(frozen=True)
+class Format:
+    """Which keys of `data` a format takes besides `format`, `slices` and `matrix`, and its default slices."""
+
+    keys: tuple[str, ...]
+    slices: SliceRange = SliceRange()
+
+
+FORMATS = {
+    "phantom": Format(("subjects",)),
+    "fastmri": Format(("root", "contrasts")),
+    "nifti": Format(("root", "contrasts", "slice_axis")),
+    "brats": Format(("root", "contrasts", "slice_axis"), SliceRange(40, 120)),
+    "dicom": Format(("root", "contrasts")),
+}
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the volumes are and which part of them to take."""
+
+    format: str
+    root: Path = Path()
+    contrasts: tuple[str, ...] = ()
+    slices: SliceRange = SliceRange()
+    slice_axis: int = 2
+    matrix: tuple[int, int] | None = None
+    subjects: int = DEFAULT_SUBJECTS
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """Fractions for training, validation and test, taken from each volume's slices or from the volumes."""
+
+    train: float = 0.7
+    validation: float = 0.1
+    test: float = 0.2
+    by: str = "slice"
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where volumes are kept as memory maps, and how many megabytes (2^20 bytes) one site may keep."""
+
+    folder: Path = field(default_factory=lambda: _cache_home() / "flare-mri")
+    limit_mb: int = 2048
+
+
+@dataclass(frozen=True)
+class SiteConfig:
+    """All a site says of itself; see the module's example for each key."""
+
+    site: str
+    data: DataSettings
+    split: SplitSettings
+    mask: MaskSettings
+    batch_size: int = 4
+    device: str = "auto"
+    workers: int = 0
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    store: Path | None = None
+
+
+def phantom_site_config(site_name: str) -> SiteConfig:
+    """The settings of a site that has no site.yaml: it scans the phantom with the protocol its name picks."""
+    data = DataSettings("phantom", matrix=DEFAULT_MATRIX)
+    return SiteConfig(site_name, data, SplitSettings(by="volume"), phantom_site(site_name).mask)
+
+
+def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
+    """Reads and checks a site.yaml.
+
+    Args:
+        path: the file.
+        site_name: the site's name in FLARE.
+
+    Returns:
+        The settings, every default filled in and every path absolute or relative to the working folder.
+
+    Raises:
+        InputError: the file is missing or not YAML; a key is unknown, missing, of the wrong type or out of range;
+            the data root is not there. The one line names site, file, key, what was expected, what came and the fix.
+    """
+    top = read_settings(Path(path), f"site {site_name!r}, {path}")
+    named = top.text("site", site_name)
+    if named != site_name:
+        raise top.error("site", f"the FLARE site name {site_name!r}", repr(named), "give each site its own file")
+    data = _data(top.section("data"))
+    phantom = data.format == "phantom"
+    config = SiteConfig(
+        site=site_name,
+        data=data,
+        split=_split(top.section("split"), "volume" if phantom else "slice"),
+        mask=_mask(top.section("mask"), phantom_site(site_name).mask if phantom else MaskSettings()),
+        batch_size=top.integer("batch_size", SiteConfig.batch_size, low=1),
+        device=_device(top),
+        workers=top.integer("workers", SiteConfig.workers),
+        cache=_cache(top.section("cache")),
+        store=top.path("store", None),
+    )
+    top.finish()
+    return config
+
+
+def _data(section: Section) -> DataSettings:
+    name = section.choice("format", tuple(FORMATS))
+    keys = FORMATS[name].keys
+    default = DataSettings(name, matrix=DEFAULT_MATRIX if name == "phantom" else None)
+    root = section.path("root") if "root" in keys else default.root
+    if not root.is_dir():
+        raise section.error("root", "an existing folder", str(root), "correct the path or mount the data")
+    contrasts = section.texts("contrasts") if "contrasts" in keys else default.contrasts
+    if name == "brats" and not contrasts:
+        raise section.error(
+            "contrasts", "the suffixes of the files to take, such as [flair, t2]", "nothing", "add them"
+        )
+    axis = section.integer("slice_axis", default.slice_axis) if "slice_axis" in keys else default.slice_axis
+    if axis > 2:
+        raise section.error("slice_axis", "0, 1 or 2", axis)
+    settings = DataSettings(
+        format=name,
+        root=root,
+        contrasts=contrasts,
+        slices=_slices(section.section("slices"), FORMATS[name].slices),
+        slice_axis=axis,
+        matrix=_matrix(section, default.matrix),
+        subjects=section.integer("subjects", default.subjects, low=1) if "subjects" in keys else default.subjects,
+    )
+    section.finish()
+    return settings
+
+
+def _slices(section: Section, default: SliceRange) -> SliceRange:
+    start = section.integer("start", default.start)
+    stop = section.integer("stop", default.stop, low=1)
+    step = section.integer("step", default.step, low=1)
+    if stop is not None and stop <= start:
+        raise section.error("stop", f"a number above start ({start})", stop)
+    section.finish()
+    return SliceRange(start, stop, step)
+
+
+def _matrix(section: Section, default: tuple[int, int] | None) -> tuple[int, int] | None:
+    expected = "two whole numbers >= 16, [height, width]"
+    value = section.take("matrix", expected, default)
+    if value is default:
+        return default
+    if not isinstance(value, list) or len(value) != 2 or not all(type(size) is int and size >= 16 for size in value):
+        raise section.error("matrix", expected, repr(value))
+    return (value[0], value[1])
+
+
+def _split(section: Section, by: str) -> SplitSettings:
+    train = section.number("train", SplitSettings.train, high=1)
+    validation = section.number("validation", SplitSettings.validation, high=1)
+    test = section.number("test", SplitSettings.test, high=1)
+    by = section.choice("by", ("slice", "volume"), by)
+    if not math.isclose(train + validation + test, 1, abs_tol=1e-6) or not train or not test:
+        got = f"{train:g}, {validation:g}, {test:g}"
+        raise section.error("train", "train, validation and test that sum to 1, train and test above 0", got)
+    section.finish()
+    return SplitSettings(train, validation, test, by)
+
+
+def _mask(section: Section, default: MaskSettings) -> MaskSettings:
+    kind = section.choice("kind", MASK_KINDS, default.kind)
+    if kind == "file":
+        settings = MaskSettings(kind, path=section.path("path", REQUIRED))
+    else:
+        settings = MaskSettings(
+            kind,
+            section.number("acceleration", default.acceleration, low=1),
+            section.number("centre_fraction", default.centre_fraction, high=1),
+            section.integer("seed", default.seed),
+        )
+    section.finish()
+    return settings
+
+
+def _device(section: Section) -> str:
+    device = section.text("device", SiteConfig.device)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise section.error("device", "auto, cpu, cuda or cuda:N", repr(device))
+    return device
+
+
+def _cache(section: Section) -> CacheSettings:
+    default = CacheSettings()
+    settings = CacheSettings(section.path("folder", default.folder), section.integer("limit_mb", default.limit_mb, 1))
+    section.finish()
+    return settings
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

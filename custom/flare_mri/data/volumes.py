@@ -1,0 +1,85 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A site's volumes, whatever their format: found, checked, brought to one matrix and cached."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+
+from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key
+from flare_mri.data.kspace import crop_kspace
+from flare_mri.data.phantom import DEFAULT_MATRIX, PHANTOM_VERSION, make_phantom
+from flare_mri.data.readers_dicom import find_dicom
+from flare_mri.data.readers_fastmri import find_fastmri
+from flare_mri.data.readers_nifti import find_brats, find_nifti
+from flare_mri.data.site_config import DataSettings, SiteConfig
+from flare_mri.data.source import Source, magnitudes
+from flare_mri.errors import InputError
+
+CACHE_VERSION = 1  # raise it when readers give other numbers for the same files
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One volume: `slices[i]` is float32 [H, W], magnitudes >= 0, read from the cache when asked for."""
+
+    name: str
+    subject: str
+    slices: CachedVolume
+
+
+FINDERS: dict[str, Callable[[DataSettings], list[Source]]] = {
+    "fastmri": find_fastmri,
+    "nifti": find_nifti,
+    "brats": find_brats,
+    "dicom": find_dicom,
+}
+
+
+def open_volumes(config: SiteConfig) -> list[Volume]:
+    """Opens all volumes of a site; each is read from its files only where the cache does not hold it.
+
+    Args:
+        config: `data` and `cache` of the site.
+
+    Returns:
+        The volumes in the order of their names, all of one height and width.
+
+    Raises:
+        InputError: no volume, a bad file, or volumes of different sizes; the line names the file and the fix.
+    """
+    data = config.data
+    sources = _phantom(config) if data.format == "phantom" else FINDERS[data.format](data)
+    cache = VolumeCache(config.cache.folder / config.site, config.cache.limit_mb)
+    settings = {**asdict(data), "root": None, "contrasts": None, "cache": CACHE_VERSION}
+    volumes: list[Volume] = []
+    for source in sources:
+        label = source.name if source.files else (config.site, source.name, PHANTOM_VERSION)
+        key = cache_key(source.files, [settings, label])
+        slices = cache.open(key, partial(_load, source, data))
+        volumes.append(Volume(source.name, source.subject, slices))
+        if slices.shape[1:] != volumes[0].slices.shape[1:]:
+            raise InputError(
+                f"{source.files[0]}: expected slices of {list(volumes[0].slices.shape[1:])} as in {volumes[0].name}, "
+                f"got {list(slices.shape[1:])}; set data.matrix to bring all volumes to one size"
+            )
+    return volumes
+
+
+def _load(source: Source, data: DataSettings) -> np.ndarray:
+    volume = magnitudes(source.read(), source)
+    if data.matrix is None or data.matrix == volume.shape[1:]:
+        return volume
+    return crop_kspace(volume, data.matrix)
+
+
+def _phantom(config: SiteConfig) -> list[Source]:
+    names = [f"subject-{subject:02d}" for subject in range(config.data.subjects)]
+    return [Source(name, name, (), partial(_read_phantom, config, subject)) for subject, name in enumerate(names)]
+
+
+def _read_phantom(config: SiteConfig, subject: int) -> np.ndarray:
+    slices = make_phantom(config.site, subject, config.data.matrix or DEFAULT_MATRIX).slices
+    return slices[list(config.data.slices.indices(len(slices)))]
