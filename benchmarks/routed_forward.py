@@ -51,7 +51,7 @@ class PublishedLoop(nn.Module):
 
 
 class PublishedLoss(TestTimeLoss):
-    """The same loss with the published code's three forward passes: it predicts the unchanged images twice."""
+    """The same loss with the three forward passes of the published step, which predicts the unchanged images twice."""
 
     def __call__(self, network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, float]]:
         logits, turns = network(images), Turns.draw(images)

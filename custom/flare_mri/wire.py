@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Names of everything that crosses the wire: tasks, metadata and metrics. What is not named here does not leave a site."""
+"""Names of all that crosses the wire: tasks, metadata and metrics. What is not named here does not leave a site."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -110,9 +110,7 @@ def test_everything_shared_is_fedavg(tmp_path: Path, sites: list[str]) -> None:
         sent = [weights_in(m) for _, task, m in federation.sent if task == "train"][3 * number : 3 * number + 3]
         for key, value in saved["params"].items():
             torch.testing.assert_close(value, torch.stack([s[key] for s in sent]).mean(0), rtol=1e-6, atol=1e-7)
-    assert set(final(federation)) == {k for k in federation.saved[0]["params"]} and "decoder.output.bias" in final(
-        federation
-    )
+    assert "decoder.output.bias" in final(federation)
 
 
 def test_one_site_is_local_training(tmp_path: Path, sites: list[str], cache: Path) -> None:

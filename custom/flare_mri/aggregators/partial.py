@@ -67,7 +67,9 @@ class PartialAggregator(ModelAggregator):
         if not self.accepted:
             raise InputError(f"round {self._round}: no site sent a usable update ({self.rejected or 'no answer'})")
         sites = sorted(self.accepted)
-        raw = [1.0 if self.weighting == "equal" else float(self.accepted[s].metrics["slices/train"]) for s in sites]
+        raw = [
+            1.0 if self.weighting == "equal" else float((self.accepted[s].metrics or {})["slices/train"]) for s in sites
+        ]
         weights = [w / sum(raw) for w in raw]
         updates = [self.accepted[site].params for site in sites]
         params = {key: _mean([u[key] for u in updates], weights) for key in self._reference}

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from flare_mri.errors import InputError
 from flare_mri.executors.site import open_site
-from flare_mri.learners import SPLITS, Aborted, Learner, SiteStore, Split, Task, TrainingSettings, build_task
+from flare_mri.learners import SPLITS, AbortedError, Learner, SiteStore, Split, Task, TrainingSettings, build_task
 from flare_mri.networks import build_network, shared_keys
 from flare_mri.wire import MetaKey, TaskName, payload_bytes, prefixed
 
@@ -88,7 +88,7 @@ class PersonalizedExecutor(Executor):
             answer = actions[task_name](model, fl_ctx, abort_signal)
             answer.current_round, answer.total_rounds = model.current_round, model.total_rounds
             return FLModelUtils.to_shareable(answer)
-        except Aborted as e:
+        except AbortedError as e:
             self.log_info(fl_ctx, str(e))
             return make_reply(ReturnCode.TASK_ABORTED)
         except InputError as e:
@@ -98,7 +98,7 @@ class PersonalizedExecutor(Executor):
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, _ = self._site(fl_ctx)
         self._learner(task)
-        slices = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
+        slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
         zero_filled = prefixed("zero_filled/test", task.baseline())
         return FLModel(metrics=prefixed("slices", slices) | zero_filled)
 

@@ -22,7 +22,7 @@ State = dict[str, Tensor]
 Proximal = Callable[[nn.Module, nn.Module], Tensor]
 
 
-class Aborted(Exception):
+class AbortedError(Exception):
     """The job was aborted while the site was training."""
 
 
@@ -110,7 +110,7 @@ class Learner:
             abort: asked after every step; True ends training.
 
         Raises:
-            Aborted: `abort` said so. The learner's state is then worthless; restore it from the store.
+            AbortedError: `abort` said so. The learner's state is then worthless; restore it from the store.
             InputError: the loss is no longer finite.
         """
         started = time.monotonic()
@@ -124,7 +124,7 @@ class Learner:
         for epoch in range(self.settings.local_epochs):
             for batch in training_loader(self.task, seed + epoch):
                 if abort():
-                    raise Aborted(f"site {self.task.site}: aborted in round {round_number}")
+                    raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
                 losses.append(self._step(on_device(batch, self.task.device), received, term if losses else None))
         self._scheduler.step()
         self._finish_round()

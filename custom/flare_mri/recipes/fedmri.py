@@ -86,7 +86,7 @@ class FedMRIRecipe(FlareMRIRecipe):
         network = network_config(UNET, {}) if network is None else network_config(network["path"], network["args"])
         prefixes = shared_prefixes(network, partition)
         negatives = negatives if settings["contrastive_weight"] else "none"
-        shared = {"network": network, "partition": partition}
+        shared: dict[str, Any] = {"network": network, "partition": partition}
         described = {
             "job": name,
             "num_rounds": num_rounds,

@@ -36,7 +36,8 @@ class PersonalizedFedAvg(ModelController):
         min_sites: good updates a round needs; with fewer the job ends and the global model stays what it was.
         negatives: ``all`` sends every site's former shared parameters to every site (the paper), ``own`` and ``none``
             send no site's weights to anyone.
-        negatives_dtype: ``float32``, or ``bfloat16`` for half the bytes; they travel as differences from the global model.
+        negatives_dtype: ``float32``, or ``bfloat16`` for half the bytes; what travels are differences from the
+            global model.
         round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
         grace: seconds to wait for further sites once `min_sites` have answered.
         settings: what results.json tells of the job; not used otherwise.
@@ -108,7 +109,7 @@ class PersonalizedFedAvg(ModelController):
             self.event(AppEventType.ROUND_STARTED)
             aggregator.begin_round(shared, round_number)
             answers = self._ask(TaskName.TRAIN, shared, round_number, meta)
-            if self.abort_signal.triggered:
+            if self._aborted():
                 return
             for answer in answers:
                 aggregator.accept_model(answer)
@@ -123,7 +124,7 @@ class PersonalizedFedAvg(ModelController):
         self.info(f"results of {self.method}: {record.path}")
 
     def _ask(self, task: str, shared: Mapping[str, Tensor], round_number: int, meta: dict[str, Any]) -> list[FLModel]:
-        sites = sorted(client.name for client in self.engine.get_clients())
+        sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
         if len(sites) < self.min_sites:
             raise InputError(f"{len(sites)} sites are connected ({', '.join(sites)}), the job needs {self.min_sites}")
         data = FLModel(
@@ -143,16 +144,19 @@ class PersonalizedFedAvg(ModelController):
         )
         answered = {answer.meta["client_name"] for answer in answers}
         missing = [site for site in sites if site not in answered]
-        if missing and task == TaskName.CHECK and not self.abort_signal.triggered:
+        if missing and task == TaskName.CHECK and not self._aborted():
             raise InputError(
                 f"not ready: {', '.join(missing)}; each such site's log names what to mend, no round was run"
             )
-        if len(answered) < self.min_sites and not self.abort_signal.triggered:
+        if len(answered) < self.min_sites and not self._aborted():
             raise InputError(
                 f"{task} in round {round_number}: {len(answered)} of {len(sites)} sites answered, expected at least "
                 f"{self.min_sites}; no usable answer from {', '.join(missing)}, see their logs"
             )
         return answers
+
+    def _aborted(self) -> bool:
+        return self.abort_signal is not None and bool(self.abort_signal.triggered)
 
     def _check_round(self, aggregator: PartialAggregator, round_number: int) -> None:
         for site, problem in sorted(aggregator.rejected.items()):
