@@ -1,0 +1,124 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The example images that every site keeps in its own store, read for a report made on the same computer."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_mri.errors import InputError
+
+FILE_NAME = "examples.npz"
+_REMEDY = "run the job again, or leave this store out"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A few test slices of one site as one method left them.
+
+    Attributes:
+        input: [N, H, W] float32, what the network was given (zero-filled magnitude, or the slice to segment).
+        output: [N, H, W] float32, the network's image, or its label map.
+        target: [N, H, W] float32, the fully sampled image, or the expert's label map.
+        keys: N pairs (volume, slice), as text.
+        features: [M, C] float32 bottleneck features of M test slices, or None.
+    """
+
+    input: np.ndarray
+    output: np.ndarray
+    target: np.ndarray
+    keys: list[tuple[str, str]]
+    features: np.ndarray | None
+
+    def index(self, key: tuple[str, str]) -> int | None:
+        """Where the slice stands, or None."""
+        return self.keys.index(key) if key in self.keys else None
+
+
+def load_examples(path: str | Path) -> Examples:
+    """Reads one examples.npz.
+
+    Args:
+        path: The file, with ``input, output, target`` [N, H, W], ``volume, slice`` [N] and maybe ``features`` [M, C].
+
+    Raises:
+        InputError: The file is missing or broken, an array is missing, of the wrong shape or not finite.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {_REMEDY}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: expected a NumPy .npz archive, cannot be read ({reason}); {_REMEDY}") from None
+    for name in ("input", "output", "target", "volume", "slice"):
+        if name not in arrays:
+            raise InputError(f"{path}: {name}: expected an array, got none; {_REMEDY}")
+    shape = arrays["target"].shape
+    if len(shape) != 3 or 0 in shape:
+        raise InputError(f"{path}: target: expected the shape (N, H, W), none of them 0, got {shape}; {_REMEDY}")
+    for name, expected in (("input", shape), ("output", shape), ("volume", shape[:1]), ("slice", shape[:1])):
+        if arrays[name].shape != expected:
+            raise InputError(f"{path}: {name}: expected the shape {expected}, got {arrays[name].shape}; {_REMEDY}")
+    features = arrays.get("features")
+    if features is not None and features.ndim != 2:
+        raise InputError(f"{path}: features: expected the shape (M, C), got {features.shape}; {_REMEDY}")
+    images = {name: _finite(path, name, arrays[name]) for name in ("input", "output", "target")}
+    keys = [(str(v), str(s)) for v, s in zip(arrays["volume"], arrays["slice"], strict=True)]
+    return Examples(**images, keys=keys, features=None if features is None else _finite(path, "features", features))
+
+
+def _finite(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+        raise InputError(f"{path}: {name}: expected real numbers, got {array.dtype}; {_REMEDY}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: {name}: expected finite numbers, got NaN or infinity; {_REMEDY}")
+    return array.astype(np.float32)
+
+
+def find_examples(results: dict[str, Any], stores: Sequence[str | Path]) -> dict[str, dict[str, Path]]:
+    """Looks for ``<job>/<site>/examples.npz`` in and anywhere under the given folders.
+
+    A hospital holds its own store only, so sites without a file are left out.
+
+    Args:
+        results: Checked results, whose methods name their jobs.
+        stores: Site stores, or folders that hold several.
+
+    Returns:
+        method -> site -> path, for those found.
+
+    Raises:
+        InputError: A folder does not exist, one file stands in two places, or nothing at all was found.
+    """
+    found: dict[str, list[Path]] = {}
+    for store in map(Path, stores):
+        if not store.is_dir():
+            raise InputError(f"{store}: expected the folder of a site store, found none; check --stores")
+        for path in store.resolve().rglob(FILE_NAME):
+            known = found.setdefault("/".join(path.parts[-3:-1]), [])
+            known += [path] if path not in known else []
+    chosen: dict[str, dict[str, Path]] = {}
+    for name, method in results["methods"].items():
+        for site in method["sites"]:
+            paths = found.get(f"{method['job']}/{site}", [])
+            if len(paths) > 1:
+                raise InputError(
+                    f"{paths[0]}: site {site}: expected one store of job {method['job']}, also found {paths[1]}; "
+                    "give --stores the folder of one run"
+                )
+            if paths:
+                chosen.setdefault(name, {})[site] = paths[0]
+    if stores and not chosen:
+        jobs = ", ".join(sorted({method["job"] for method in results["methods"].values()}))
+        places = ", ".join(map(str, stores))
+        raise InputError(f"{places}: expected <job>/<site>/{FILE_NAME} for job {jobs}, found none; check --stores")
+    return chosen

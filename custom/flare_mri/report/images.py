@@ -1,0 +1,80 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Image panels as PNG bytes: grey images, error maps on one scale, and outlines over a slice."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+ERROR_MAP = "inferno"
+TRUTH_COLOUR, PREDICTION_COLOUR = "#ffd60a", "#27d3ff"
+
+
+def image_panel(image: np.ndarray, brightest: float) -> bytes:
+    """A grey PNG of [H, W]; 0 is black, ``brightest`` and above white."""
+    scaled = np.clip(image / max(brightest, 1e-12), 0, 1)
+    return _png(Image.fromarray((scaled * 255 + 0.5).astype(np.uint8)))
+
+
+def error_panel(error: np.ndarray, limit: float) -> bytes:
+    """A PNG of absolute errors [H, W] in %, on the scale that ``figures.colour_bar`` shows for the same ``limit``."""
+    picture = Image.fromarray((np.clip(np.abs(error) / limit, 0, 1) * 255 + 0.5).astype(np.uint8), mode="P")
+    colours = matplotlib.colormaps[ERROR_MAP](np.arange(256))[:, :3]
+    picture.putpalette((colours * 255 + 0.5).astype(np.uint8).tobytes())
+    return _png(picture)
+
+
+def _png(picture: Image.Image) -> bytes:
+    target = io.BytesIO()
+    picture.save(target, format="PNG", optimize=True)
+    return target.getvalue()
+
+
+def overlay_panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray | None, width: int = 480) -> bytes:
+    """The slice in grey with the outlines of every label: truth solid yellow, prediction dashed blue.
+
+    Args:
+        image: [H, W], any range.
+        truth: [H, W] whole labels, 0 is background.
+        prediction: The same, or None for the truth alone.
+        width: Of the picture in pixels.
+
+    Returns:
+        PNG bytes.
+    """
+    rows, columns = image.shape
+    figure = Figure(figsize=(width / 100, width * rows / columns / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    low, high = np.percentile(image, (0.5, 99.5))
+    axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), interpolation="bicubic", aspect="auto")
+    for labels, colour, dash in ((truth, TRUTH_COLOUR, "solid"), (prediction, PREDICTION_COLOUR, (0, (2.5, 1.2)))):
+        if labels is None:
+            continue
+        for label in np.unique(labels[labels > 0]):
+            # a frame of background closes the outline of an organ that touches the image's border
+            inside = np.pad((labels == label).astype(float), 1)
+            axes.contour(np.arange(-1, columns + 1), np.arange(-1, rows + 1), inside, levels=[0.5], colors=colour,
+                         linewidths=3, linestyles=[dash])  # fmt: skip
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    target = io.BytesIO()
+    figure.savefig(target, format="png")
+    with Image.open(target) as picture:
+        return _png(picture.convert("RGB").quantize(128))
+
+
+def error_percent(image: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """|image - target| in % of the target's brightest value; of 1 where the target is empty."""
+    return 100 * np.abs(image - target) / (float(target.max()) or 1.0)
+
+
+def error_limit(errors: Sequence[np.ndarray]) -> float:
+    """A round upper end for the common scale of error maps: above all but the largest 0.5 % of the errors, in %."""
+    wanted = max((float(np.percentile(error, 99.5)) for error in errors), default=1.0)
+    return next((step for step in (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0) if step >= wanted), 100.0)

@@ -1,0 +1,187 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Read, check, merge, write and print results.json, the one record that every run leaves.
+
+The format stands in :mod:`flare_mri.report.schema`. Nothing here needs matplotlib, so a server may import it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flare_mri.errors import InputError
+from flare_mri.report.metric_table import KNOWN, Metric
+from flare_mri.report.schema import validate_results
+from flare_mri.report.scores import BASELINE, Scores, collect, metrics_of
+
+
+def load_results(path: str | Path) -> dict[str, Any]:
+    """Reads and checks one results.json.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content; NaN and infinities, which are no JSON, become None.
+
+    Raises:
+        InputError: The file is missing, unreadable, cut short or of another format.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the results.json that a run wrote") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the results.json that a run wrote") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected JSON text, got a binary file; give the results.json of a run") from None
+    try:
+        results = json.loads(text, parse_constant=lambda _: None)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}: line {error.lineno}: not valid JSON ({error.msg}); the file may be cut short: run the job again"
+        ) from None
+    return validate_results(results, str(path))
+
+
+def save_results(results: dict[str, Any], path: str | Path) -> Path:
+    """Checks and writes a results.json atomically: a reader sees the old file or the new one, never half.
+
+    Args:
+        results: As the schema says; NumPy and torch scalars may stand in for numbers.
+        path: Where to write; missing folders are made.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: The results are not of the format.
+    """
+    path = Path(path)
+    plain = validate_results(_plain(results), str(path))
+    write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes UTF-8 text by temporary file, fsync and rename.
+
+    Raises:
+        InputError: The folder cannot be made or written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # what could not be made need not be removed; the first error counts
+            temporary.unlink()
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+
+
+def _plain(value: Any) -> Any:
+    """Builtin types only; numbers that JSON cannot hold become None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if not isinstance(value, str | int | float | bool | type(None)) and hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def merge_results(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Puts the methods of several runs into one results dictionary.
+
+    Where a run's versions differ from the first run's, its methods keep their own in ``versions``.
+
+    Args:
+        runs: Checked results, at least one. They are not changed.
+
+    Returns:
+        A new dictionary with all methods in the order given.
+
+    Raises:
+        InputError: Nothing to merge, or one method's name with different content in two runs.
+    """
+    if not runs:
+        raise InputError("results: expected at least one results.json to merge, got none; name the files to merge")
+    merged = copy.deepcopy(runs[0])
+    for run in runs[1:]:
+        for name, method in run["methods"].items():
+            method = copy.deepcopy(method)
+            if run["versions"] != merged["versions"]:
+                method.setdefault("versions", dict(run["versions"]))
+            known = merged["methods"].setdefault(name, method)
+            if known != method:
+                raise InputError(
+                    f"results: method {name} stands in two files with different content (created "
+                    f"{known['created']} and {method['created']}); leave one file out or rename the method in it"
+                )
+    return merged
+
+
+def summary_table(results: dict[str, Any], *metrics: str) -> str:
+    """A plain-text table, methods by sites with the mean, for terminals.
+
+    Args:
+        results: Checked results.
+        *metrics: Metric keys such as ``"psnr"``; without any, the main metric.
+
+    Returns:
+        One block of lines a metric; the best of each column is marked ``*``.
+
+    Raises:
+        InputError: A metric that is unknown or that no site reports.
+    """
+    present = metrics_of(results)
+    chosen = [_present(key, present) for key in metrics] if metrics else present[:1]
+    return "\n\n".join(_table(collect(results, metric)) for metric in chosen)
+
+
+def _present(key: str, present: list[Metric]) -> Metric:
+    if key not in KNOWN or KNOWN[key] not in present:
+        names = ", ".join(metric.key for metric in present)
+        raise InputError(f"results: metric: expected one of {names}, got {key!r}; choose one that the run measured")
+    return KNOWN[key]
+
+
+def _table(scores: Scores) -> str:
+    metric = scores.metric
+    rows = [["method", *(f"{site} " for site in scores.sites), "mean ", ""]]
+    for method in scores.values:
+        cells = [metric.number(scores.get(method, s)) + " *"[method in scores.best(s)] for s in scores.sites]
+        mean = metric.number(scores.mean(method)) + " *"[method in scores.best()]
+        count = scores.coverage(method)
+        note = "" if count == len(scores.sites) else f"({count} of {len(scores.sites)} sites)"
+        rows.append([method, *cells, mean, note])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        numbers = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join([f"{metric.heading}, test slices, {metric.direction} (* best)", *lines])
+
+
+__all__ = [
+    "BASELINE",
+    "load_results",
+    "merge_results",
+    "save_results",
+    "summary_table",
+    "validate_results",
+    "write_atomically",
+]

@@ -1,0 +1,178 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Questions that tables, charts and sentences ask of validated results."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flare_mri.report.metric_table import Metric, metrics_in
+from flare_mri.report.schema import BASELINE, PERSONAL
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts site-2 before site-10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]
+
+
+def site_names(results: dict[str, Any]) -> list[str]:
+    """Every site of every method, in natural order."""
+    return sorted({site for method in results["methods"].values() for site in method["sites"]}, key=natural)
+
+
+def metrics_of(results: dict[str, Any]) -> list[Metric]:
+    """The known metrics that any site reports, the main one first."""
+    sites = [site for method in results["methods"].values() for site in method["sites"].values()]
+    return metrics_in(key for site in sites for key in site.get("test") or {})
+
+
+def _finite(scores: dict[str, Any] | None, key: str) -> float | None:
+    value = (scores or {}).get(key)
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One metric of all methods at all sites.
+
+    Attributes:
+        metric: What the numbers are.
+        sites: All sites, in natural order.
+        values: method -> site -> value of the final model on the test slices; the zero-filled input
+            comes first, as a method of its own, where the results hold it. Missing values are left out.
+    """
+
+    metric: Metric
+    sites: list[str]
+    values: dict[str, dict[str, float]]
+
+    @property
+    def methods(self) -> list[str]:
+        """Rows of trained models only, in the order of the file."""
+        return [method for method in self.values if method != BASELINE]
+
+    def get(self, method: str, site: str) -> float | None:
+        """The value, or None where the method has none at this site."""
+        return self.values.get(method, {}).get(site)
+
+    def mean(self, method: str) -> float | None:
+        """Mean over the sites where the method has a value."""
+        found = list(self.values.get(method, {}).values())
+        return sum(found) / len(found) if found else None
+
+    def coverage(self, method: str) -> int:
+        """At how many sites the method has a value."""
+        return len(self.values.get(method, {}))
+
+    def comparable(self) -> list[str]:
+        """Methods (and the baseline) whose means are over as many sites as the fullest one's."""
+        most = max(map(self.coverage, self.values), default=0)
+        return [method for method in self.values if most and self.coverage(method) == most]
+
+    def best(self, site: str | None = None) -> set[str]:
+        """The best at a site, or by mean for None; several where they are equal as shown."""
+        if site is None:
+            found = {method: self.mean(method) for method in self.comparable()}
+        else:
+            found = {method: self.get(method, site) for method in self.values}
+        known = {method: round(value, self.metric.digits) for method, value in found.items() if value is not None}
+        if len(known) < 2:
+            return set()
+        top = max(known.values()) if self.metric.higher_is_better else min(known.values())
+        return {method for method, value in known.items() if value == top}
+
+    def ranking(self) -> list[str]:
+        """Trained methods with comparable means, the best first."""
+        methods = [method for method in self.comparable() if method != BASELINE]
+        return sorted(methods, key=lambda m: self.mean(m) or 0.0, reverse=self.metric.higher_is_better)
+
+
+def rows_of(results: dict[str, Any]) -> dict[str, tuple[str, bool]]:
+    """Row of a table -> (method, whether of its personal models): a method that reports both has two rows."""
+    rows = {}
+    for name, method in results["methods"].items():
+        rows[name] = (name, False)
+        if any((site.get("personal") or {}).get("test") for site in method["sites"].values()):
+            rows[name + PERSONAL] = (name, True)
+    return rows
+
+
+def collect(results: dict[str, Any], metric: Metric) -> Scores:
+    """Test scores of the final and the personal models for one metric, with the zero-filled input where known."""
+    values: dict[str, dict[str, float]] = {}
+    baseline: dict[str, float] = {}
+    for row, (name, personal) in rows_of(results).items():
+        entries = results["methods"][name]["sites"].items()
+        tests = {site: ((entry.get("personal") or {}) if personal else entry).get("test") for site, entry in entries}
+        found = {site: _finite(test, metric.key) for site, test in tests.items()}
+        values[row] = {site: value for site, value in found.items() if value is not None}
+        for site, entry in entries:
+            value = _finite(entry.get("zero_filled"), metric.key)
+            if value is not None:
+                baseline.setdefault(site, value)
+    return Scores(metric, site_names(results), {BASELINE: baseline, **values} if baseline else values)
+
+
+Curve = tuple[list[int], list[float]]
+
+
+def curve_split(results: dict[str, Any]) -> str:
+    """``test`` where every method with rounds scored test slices in them, else ``validation``: never a mix."""
+    trained = [method["rounds"] for method in results["methods"].values() if method["rounds"]]
+    tested = all(any(site.get("test") for row in rounds for site in row["sites"].values()) for rounds in trained)
+    return "test" if tested else "validation"
+
+
+def round_curve(method: dict[str, Any], metric: Metric, site: str | None, part: str) -> Curve:
+    """Score by round at a site; for None the mean, over the rounds in which every site has a score.
+
+    Args:
+        method: One method of the results.
+        metric: What to take.
+        site: A site's name or None.
+        part: Which scores of a round: ``test``, ``validation``, ``personal_test`` or ``personal_validation``.
+
+    Returns:
+        Numbers of the rounds, from 0, and values.
+    """
+    rounds: list[int] = []
+    values: list[float] = []
+    for entry in method["rounds"]:
+        wanted: Iterable[str] = method["sites"] if site is None else [site]
+        found = [_finite((entry["sites"].get(name) or {}).get(part), metric.key) for name in wanted]
+        known = [value for value in found if value is not None]
+        if known and len(known) == len(found):
+            rounds.append(entry["round"])
+            values.append(sum(known) / len(known))
+    return rounds, values
+
+
+def comparison_notes(results: dict[str, Any]) -> list[str]:
+    """What makes the methods' numbers less comparable than a table suggests, in plain sentences."""
+    notes = []
+    methods = results["methods"]
+    for site in site_names(results):
+        found = [m["sites"][site] for m in methods.values() if site in m["sites"]]
+        baselines = [s["zero_filled"] for s in found if s.get("zero_filled")]
+        data = [s["data"] for s in found if s.get("data")]
+        if not _agree(baselines) or any(other != data[0] for other in data[1:]):
+            notes.append(f"The methods did not all see the same data at {site}: compare its rows with care.")
+    if len(methods) > 1 and len({m["seed"] for m in methods.values()}) > 1:
+        notes.append("The methods were run with different random seeds.")
+    lengths = {len(m["rounds"]) for m in methods.values() if m["rounds"]}
+    if len(lengths) > 1:
+        notes.append(f"The methods were trained for different numbers of rounds ({min(lengths)} to {max(lengths)}).")
+    return notes
+
+
+def _agree(scores: list[dict[str, Any]]) -> bool:
+    """Whether all known metrics are equal, to the rounding of different processors."""
+    for metric in metrics_in(key for entry in scores for key in entry):
+        known = [value for entry in scores if (value := _finite(entry, metric.key)) is not None]
+        if known and not all(math.isclose(value, known[0], rel_tol=1e-3, abs_tol=1e-6) for value in known):
+            return False
+    return True

@@ -1,0 +1,84 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The results in plain words, for readers who know patients better than decibels."""
+
+from __future__ import annotations
+
+from flare_mri.report.scores import BASELINE, Scores
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def count(number: int, noun: str) -> str:
+    """``four hospitals``, ``one hospital``, ``15 rounds``."""
+    word = _NUMBERS[number] if number < len(_NUMBERS) else str(number)
+    return f"{word} {noun}" + ("" if number == 1 else "s")
+
+
+def summary_sentences(scores: Scores) -> list[str]:
+    """What came out, in a few sentences for a clinician.
+
+    Args:
+        scores: The main metric.
+
+    Returns:
+        Sentences, the most important one first.
+    """
+    metric = scores.metric
+    ranking = scores.ranking()
+    if not ranking:
+        return [f"No method has a {metric.name} that could be compared."]
+    winner = ranking[0]
+    best = scores.mean(winner)
+    assert best is not None  # ranking() holds methods with values only
+    sites = list(scores.values[winner])
+    images = metric.task == "reconstruction"
+    if len(ranking) == 1:
+        lead = f"At {count(len(sites), 'hospital')}, {winner} gave {'images' if images else 'outlines'} with"
+    else:
+        claim = "the images closest to the fully sampled scans" if images else "the outlines closest to the experts'"
+        lead = f"{'Over' if len(sites) > 1 else 'At'} {count(len(sites), 'hospital')}, {winner} gave {claim}:"
+    value = f"a mean {metric.name} of {metric.quantity(best)}"
+    text = f"{lead} {value}{_against_input(scores, winner, best)}{_against_next(scores, ranking)}."
+    return [text, *_by_site(scores, winner, sites), f"What {metric.name} means: {metric.meaning}"]
+
+
+def _against_input(scores: Scores, winner: str, best: float) -> str:
+    """The gain over the unprocessed input, over the winner's own sites."""
+    metric = scores.metric
+    found = [scores.get(BASELINE, site) for site in scores.values[winner]]
+    known = [value for value in found if value is not None]
+    if not known or len(known) < len(found):
+        return ""
+    gain = metric.gain(best, sum(known) / len(known))
+    word = "better" if gain >= 0 else "worse"
+    return f", {scores.metric.quantity(abs(gain))} {word} than the undersampled images without a network (zero-filled)"
+
+
+def _against_next(scores: Scores, ranking: list[str]) -> str:
+    if len(ranking) < 2:
+        return ""
+    first, second = scores.mean(ranking[0]), scores.mean(ranking[1])
+    assert first is not None and second is not None
+    gain = scores.metric.gain(first, second)
+    if gain < scores.metric.negligible:
+        return f"; the next method, {ranking[1]}, is practically level ({scores.metric.quantity(second)})"
+    link = " and" if BASELINE in scores.values else ","
+    return f"{link} {scores.metric.quantity(gain)} better than the next best method, {ranking[1]}"
+
+
+def _by_site(scores: Scores, winner: str, sites: list[str]) -> list[str]:
+    """At how many hospitals the winner is best, and where the input was not improved."""
+    sentences = []
+    if len(scores.ranking()) > 1 and len(sites) > 1:
+        ahead = sum(winner in scores.best(site) for site in sites)
+        where = "every one" if ahead == len(sites) else f"{ahead}"
+        sentences.append(f"It was the best at {where} of the {count(len(sites), 'hospital')}.")
+    worse = []
+    for site in sites:
+        value, before = scores.get(winner, site), scores.get(BASELINE, site)
+        if value is not None and before is not None and scores.metric.gain(value, before) < 0:
+            worse.append(site)
+    if worse:
+        sentences.append(f"At {', '.join(worse)} it was worse than the image without a network.")
+    return sentences

@@ -1,0 +1,64 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from flare_mri.errors import InputError
+from flare_mri.report.examples import find_examples, load_examples
+
+
+def test_reads_what_a_site_stored(tmp_path, examples):
+    found = load_examples(examples(tmp_path / "examples.npz"))
+    assert found.target.shape == (2, 24, 20) and found.keys == [("0", "5"), ("3", "9")]
+    assert found.index(("3", "9")) == 1 and found.index(("3", "5")) is None
+    assert load_examples(examples(tmp_path / "b.npz", features=None)).features is None
+
+
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        ({"output": None}, "output: expected an array, got none"),
+        ({"target": np.zeros((24, 20))}, "target: expected the shape"),
+        ({"output": np.zeros((2, 9, 9))}, r"output: expected the shape \(2, 24, 20\), got \(2, 9, 9\)"),
+        ({"slice": np.zeros(3)}, "slice: expected the shape"),
+        ({"input": np.full((2, 24, 20), np.nan)}, "input: expected finite"),
+        ({"features": np.zeros(4)}, "features: expected the shape"),
+        ({"input": np.full((2, 24, 20), {}, dtype=object)}, "cannot be read"),
+    ],
+)
+def test_bad_arrays_are_named(tmp_path, examples, replaced, words):
+    path = examples(tmp_path / "examples.npz", **replaced)
+    with pytest.raises(InputError, match=words) as caught:
+        load_examples(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_missing_and_truncated_files(tmp_path, examples):
+    with pytest.raises(InputError, match="no such file"):
+        load_examples(tmp_path / "examples.npz")
+    path = examples(tmp_path / "examples.npz")
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(InputError, match="cannot be read"):
+        load_examples(path)
+
+
+def test_stores_are_found_by_job_and_site(results, stores):
+    found = find_examples(results, [stores])
+    assert {method: sorted(sites) for method, sites in found.items()} == {
+        "FedMRI": ["site-1", "site-10", "site-2"], "FedAvg": ["site-1", "site-10", "site-2"],
+    }  # fmt: skip
+    assert found["FedAvg"]["site-2"].parts[-3:] == ("fedavg", "site-2", "examples.npz")
+    only = find_examples(results, [stores / "site-2" / "site_store", stores / "site-2"])
+    assert {method: list(sites) for method, sites in only.items()} == {"FedMRI": ["site-2"], "FedAvg": ["site-2"]}
+    assert find_examples(results, []) == {}
+
+
+def test_stores_that_cannot_be_right_are_refused(results, stores, tmp_path, examples):
+    with pytest.raises(InputError, match="found none; check --stores"):
+        find_examples(results, [tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="for job fedavg, fedmri, found none"):
+        find_examples(results, [tmp_path / "empty"])
+    examples(stores / "old" / "fedmri" / "site-1" / "examples.npz")
+    with pytest.raises(InputError, match="site site-1: expected one store of job fedmri, also found"):
+        find_examples(results, [stores])

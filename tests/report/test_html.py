@@ -1,0 +1,223 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+import copy
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from flare_mri.errors import InputError
+from flare_mri.report.__main__ import main
+from flare_mri.report.examples import find_examples
+from flare_mri.report.html import write_report
+from flare_mri.report.results import save_results
+
+VOID = {"meta", "img", "br", "path", "circle", "use", "image", "rect"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order and collects what the tests ask for."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self._open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open:
+            self.text += data
+        if "td" in self._open or "th" in self._open:
+            self.rows[-1][-1] += data
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.found if name == tag]
+
+
+def make(results, stores, tmp_path, **kwargs) -> tuple[str, Page]:
+    path = write_report(results, find_examples(results, [stores] if stores else []), tmp_path / "report.html", **kwargs)
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, shared_results, shared_stores):
+    """The report of the unchanged results and all stores."""
+    return make(shared_results, shared_stores, tmp_path_factory.mktemp("whole"))
+
+
+def test_reconstruction_report_is_whole_and_self_contained(whole):
+    text, page = whole
+    # a page asks others for things by these attributes, tags and style rules only
+    assert not page.tags.keys() & {"script", "link", "iframe", "object", "base", "form"}
+    for _, attrs in page.found:
+        assert not any(name.startswith("on") for name in attrs)
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+    assert not re.search(r"https?:|url\((?!#)|@import", text)
+    assert "default-src 'none'" in text
+    ids = [attrs["id"] for _, attrs in page.found if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {attrs["href"][1:] for attrs in page.attributes("a")} <= set(ids)
+
+
+def test_reconstruction_report_is_accessible(whole):
+    _, page = whole
+    # 3 sites x 2 slices x (input, 2 methods: image and error map; target)
+    alts = [attrs["alt"] for attrs in page.attributes("img")]
+    assert len(alts) == len(set(alts)) == 3 * 2 * (3 * 2 + 1)
+    assert any("Error map of FedMRI: volume 0, slice 5 of site-1, mean absolute error" in alt for alt in alts)
+    assert all(attrs.get("scope") in ("col", "row") for attrs in page.attributes("th"))
+    assert all(attrs.get("aria-label") for attrs in page.attributes("table"))
+    assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for attrs in page.attributes("svg"))
+    assert page.attributes("html")[0]["lang"] == "en" and page.tags["h1"] == 1
+
+
+def test_reconstruction_report_says_the_numbers(whole):
+    _, page = whole
+    assert ["FedMRI", "★ best28.00+4.00 dB", "25.00+5.00 dB", "★ best31.00+5.00 dB", "★ best28.00+4.67 dB"] in page.rows
+    assert ["Zero-filled", "24.00", "20.00", "26.00", "23.33"] in page.rows
+    assert ["Method", "PSNR (dB)", "To zero-filled (dB)", "SSIM", "NMSE", "Kept model: PSNR (dB)"] in page.rows
+    assert ["FedAvg", "★ best25.50", "+5.50", "★ best0.637", "★ best0.0178", "25.75round 2"] in page.rows
+    runs = next(row for row in page.rows if row[:2] == ["FedMRI", "fedmri"])
+    assert runs == ["FedMRI", "fedmri", "2026-03-02 10:11 UTC", "7", "3", "1 min 01 s", "2.0 s", "2.0 MB", "4.0 MB"]
+    for row in (
+        ["network.args.channels", "8"],
+        ["resume", "not set"],
+        ["on", "yes"],
+        ["torch", "2.9.0"],
+        ["test", "4"],
+    ):
+        assert row in page.rows
+    assert "FedMRI gave the images closest" in page.text
+    assert "local site stores" in page.text and "were not sent" in page.text
+    assert "validation slices after every round" in page.text and "≥" in page.text
+    assert page.text.count("How alike the sites look") == 1
+
+
+def test_without_stores_there_are_numbers_and_no_images(results, tmp_path):
+    _, page = make(results, None, tmp_path)
+    assert page.tags["img"] == 0 and "holds no images" in page.text and "How alike" not in page.text
+
+
+def test_a_hospital_reports_with_its_own_store_only(results, stores, tmp_path):
+    _, page = make(results, stores / "site-2", tmp_path)
+    assert page.tags["img"] == 2 * 7 and page.text.count("which was not given") == 2 and "How alike" not in page.text
+
+
+def test_one_scale_for_all_error_maps(results, stores, tmp_path, examples):
+    rng = np.random.default_rng(0)
+    target = (100 * rng.random((2, 24, 20))).astype("f4")
+    path = stores / "site-2" / "site_store" / "fedmri" / "site-2" / "examples.npz"
+    examples(path, target=target, output=target + 40, input=target)
+    _, page = make(results, stores, tmp_path)
+    bars = [
+        attrs["aria-label"] for attrs in page.attributes("svg") if "Colour scale" in (attrs.get("aria-label") or "")
+    ]
+    assert bars == ["Colour scale of all error maps, from 0 (black) to 50 % of the slice's brightest value (yellow)"]
+
+
+def test_methods_that_stored_other_slices_say_so(results, stores, tmp_path, examples):
+    examples(stores / "site-1" / "site_store" / "fedavg" / "site-1" / "examples.npz", slice=np.array([6, 7]))
+    _, page = make(results, stores, tmp_path)
+    assert page.text.count("This method stored other slices.") == 2
+
+
+def test_segmentation_report(segmentation, tmp_path, examples):
+    for job in ("global", "routing"):
+        examples(tmp_path / "store" / job / "outside" / "examples.npz", labels=True)
+    _, page = make(segmentation, tmp_path / "store", tmp_path)
+    assert ["Method", "Dice", "HD95 (mm)"] in page.rows
+    assert ["Routing", "★ best0.888", "2.5"] in page.rows and ["Global", "0.810", "–"] in page.rows
+    assert ["down.0", "0.250", "0.500"] in page.rows
+    alts = [attrs["alt"] for attrs in page.attributes("img")]
+    assert len(alts) == 2 * 4 and any("Outlines of the expert and of Routing" in alt for alt in alts)
+    for words in ("Routing: nothing collapsed", "entropy 0.500 before", "dashed blue", "Which hospitals' models"):
+        assert words in page.text
+    assert "PSNR" not in page.text and "zero-filled" not in page.text.lower()
+
+
+def test_personal_models_have_rows_and_curves(segmentation, tmp_path):
+    method = segmentation["methods"]["Global"]
+    method["sites"]["outside"]["personal"] = {"test": {"dice": 0.9}}
+    scores = {"validation": {"dice": 0.7}, "personal_validation": {"dice": 0.85}}
+    method["rounds"] = [{"round": 0, "sites": {"outside": scores}}]
+    _, page = make(segmentation, None, tmp_path)
+    assert ["Global (personal)", "★ best0.900"] in page.rows and ["Global (personal)", "★ best0.900", "–"] in page.rows
+    labels = " ".join(attrs.get("aria-label") or "" for attrs in page.attributes("svg"))
+    assert "Global 0.700; Global (personal) 0.850" in labels
+
+
+def test_whatever_stands_in_files_is_text_not_html(results, tmp_path, examples):
+    evil = "<script>alert('x')</script>&\""
+    hostile = copy.deepcopy(results)
+    method = hostile["methods"].pop("FedMRI")
+    method |= {"created": evil, "settings": {evil: evil}, "versions": {evil: evil}}
+    method["sites"][evil] = {**method["sites"].pop("site-1"), "note": evil, "data": {evil: evil}}
+    hostile["methods"][evil] = method
+    path = examples(tmp_path / "examples.npz", volume=np.array([evil, evil]))
+    report = write_report(hostile, {evil: {evil: path}}, tmp_path / "report.html")
+    text = report.read_text()
+    page = Page(text)
+    assert "<script" not in text and page.tags["script"] == 0
+    assert page.text.count(evil) >= 8
+    assert any(evil in (attrs["alt"] or "") for attrs in page.attributes("img"))
+
+
+def test_two_tasks_do_not_make_one_report(results, segmentation, tmp_path):
+    results["methods"] |= segmentation["methods"]
+    with pytest.raises(InputError, match="FedMRI for reconstruction, Global for segmentation"):
+        write_report(results, {}, tmp_path / "report.html")
+
+
+def test_a_store_of_another_run_is_refused(results, tmp_path, examples):
+    path = examples(tmp_path / "examples.npz")
+    for method, site in (("FedProx", "site-1"), ("FedMRI", "site-9")):
+        with pytest.raises(InputError, match=f"site {site} of method {method}"):
+            write_report(results, {method: {site: path}}, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_command_merges_prints_and_writes(results, stores, tmp_path, capsys):
+    files = []
+    for name, method in results["methods"].items():
+        files.append(str(save_results({**results, "methods": {name: method}}, tmp_path / f"{name}.json")))
+    out = tmp_path / "out" / "report.html"
+    assert main([*files, "--stores", str(stores), "--out", str(out), "--examples", "1", "--metric", "ssim"]) == 0
+    printed = capsys.readouterr().out
+    assert "SSIM, test slices" in printed and str(out) in printed
+    assert Page(out.read_text()).tags["img"] == 3 * 7
+
+
+def test_command_answers_bad_input_with_one_line(results, tmp_path, capsys):
+    path = save_results(results, tmp_path / "results.json")
+    for arguments in (["none.json"], [str(path), "--stores", "no folder"], [str(path), "--examples", "0"]):
+        assert main([*arguments, "--out", str(tmp_path / "report.html")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+    assert main([str(path), "--out", str(path / "report.html")]) == 2
+    assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,134 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from flare_mri.report.metric_table import KNOWN, METRICS, format_bytes, format_seconds
+from flare_mri.report.scores import (
+    BASELINE,
+    collect,
+    comparison_notes,
+    curve_split,
+    metrics_of,
+    round_curve,
+    site_names,
+)
+from flare_mri.report.summary import summary_sentences
+
+PSNR = KNOWN["psnr"]
+
+
+def test_sites_are_in_the_order_people_expect(results):
+    assert site_names(results) == ["site-1", "site-2", "site-10"]
+
+
+def test_metric_table_has_one_row_a_key_and_main_metrics_first():
+    assert len(KNOWN) == len(METRICS)
+    assert [metric.key for metric in METRICS][:2] == ["psnr", "dice"]
+    assert {metric.key for metric in METRICS if not metric.higher_is_better} == {"nmse", "hd95"}
+
+
+def test_best_and_ranking(results):
+    scores = collect(results, PSNR)
+    assert [scores.best(site) for site in scores.sites] == [{"FedMRI"}, {"FedAvg"}, {"FedMRI"}]
+    assert scores.ranking() == ["FedMRI", "FedAvg"] and scores.mean("FedMRI") == pytest.approx(28)
+    lower = collect(results, KNOWN["nmse"])
+    assert [lower.best(site) for site in lower.sites] == [{"FedMRI"}, {"FedAvg"}, {"FedMRI"}]
+
+
+def test_equal_as_shown_is_equally_good(results):
+    results["methods"]["FedAvg"]["sites"]["site-1"]["test"]["psnr"] = 28.001
+    assert collect(results, PSNR).best("site-1") == {"FedMRI", "FedAvg"}
+
+
+def test_a_method_of_fewer_sites_is_not_ranked_by_its_mean(results):
+    sites = results["methods"]["FedAvg"]["sites"]
+    results["methods"]["FedAvg"]["sites"] = {"site-10": sites["site-10"]}
+    scores = collect(results, PSNR)
+    assert scores.ranking() == ["FedMRI"] and scores.best() == {"FedMRI"}
+
+
+def test_a_site_that_went_away_has_no_value(results):
+    del results["methods"]["FedMRI"]["sites"]["site-1"]["test"]
+    scores = collect(results, PSNR)
+    assert scores.get("FedMRI", "site-1") is None and scores.coverage("FedMRI") == 2
+
+
+def test_personal_models_are_a_row_of_their_own(results):
+    results["methods"]["FedAvg"]["sites"]["site-1"]["personal"] = {"test": {"psnr": 33.0}}
+    scores = collect(results, PSNR)
+    assert scores.methods == ["FedMRI", "FedAvg", "FedAvg (personal)"]
+    assert scores.get("FedAvg (personal)", "site-1") == 33.0 and scores.get("FedAvg", "site-1") == 27.0
+
+
+def test_curves_are_of_validation_unless_every_method_scored_test_slices(results):
+    assert curve_split(results) == "validation"
+    method = results["methods"]["FedMRI"]
+    assert round_curve(method, PSNR, "site-1", "validation") == ([0, 1, 2], [26.0, 27.0, 28.0])
+    for row in method["rounds"]:
+        for site in row["sites"].values():
+            site["test"] = site["validation"]
+    assert curve_split(results) == "validation"
+    results["methods"].pop("FedAvg")
+    assert curve_split(results) == "test"
+
+
+def test_a_round_without_one_site_is_not_in_the_mean(results):
+    method = results["methods"]["FedMRI"]
+    del method["rounds"][1]["sites"]["site-2"]
+    assert round_curve(method, PSNR, None, "validation") == ([0, 2], [26.0, 28.0])
+
+
+def test_notes_say_what_is_not_comparable(results):
+    assert comparison_notes(results) == []
+    results["methods"]["FedAvg"]["seed"] = 8
+    results["methods"]["FedAvg"]["rounds"].pop()
+    results["methods"]["FedAvg"]["sites"]["site-2"]["zero_filled"]["psnr"] = 21.0
+    notes = " ".join(comparison_notes(results))
+    assert "same data at site-2" in notes and "seeds" in notes and "2 to 3" in notes and "site-1" not in notes
+
+
+def test_summary_says_the_winner_the_gains_and_where(results):
+    first, *others = summary_sentences(collect(results, PSNR))
+    assert first == (
+        "Over three hospitals, FedMRI gave the images closest to the fully sampled scans: a mean PSNR of 28.00 dB, "
+        "4.67 dB better than the undersampled images without a network (zero-filled) and 0.67 dB better than the "
+        "next best method, FedAvg."
+    )
+    assert others[0] == "It was the best at 2 of the three hospitals."
+
+
+def test_summary_owns_up_to_a_tie_and_to_harm(results):
+    for site, entry in results["methods"]["FedAvg"]["sites"].items():
+        entry["test"]["psnr"] = results["methods"]["FedMRI"]["sites"][site]["test"]["psnr"] - 0.05
+    assert "FedAvg, is practically level (27.95 dB)" in summary_sentences(collect(results, PSNR))[0]
+    for method in results["methods"].values():
+        method["sites"]["site-2"]["test"]["psnr"] = 19.9
+    assert "At site-2 it was worse than the image without a network." in summary_sentences(collect(results, PSNR))
+
+
+def test_segmentation_uses_the_same_code(segmentation):
+    dice, hd95 = metrics_of(segmentation)
+    assert "At one hospital, Routing gave the outlines" in summary_sentences(collect(segmentation, dice))[0]
+    scores = collect(segmentation, hd95)
+    assert BASELINE not in scores.values and scores.get("Global", "outside") is None and scores.best("outside") == set()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 B"), (999, "999 B"), (18.9e6, "18.9 MB"), (999_700, "1.0 MB"), (5e12, "5000 GB")]
+)
+def test_bytes(value, text):
+    assert format_bytes(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.416, "0.42 s"), (12.34, "12.3 s"), (59.97, "1 min 00 s"), (252, "4 min 12 s"), (11100, "3 h 05 min")],
+)
+def test_seconds(value, text):
+    assert format_seconds(value) == text
+
+
+def test_differences_have_sign_and_unit():
+    assert PSNR.difference(28.0, 24.0) == "+4.00 dB" and PSNR.difference(20.0, 24.0) == "−4.00 dB"
+    assert PSNR.difference(24.001, 24.0) == PSNR.difference(23.999, 24.0) == "0.00 dB"
+    assert PSNR.difference(None, 24.0) == "–" and KNOWN["hd95"].quantity(2.0) == "2.0 mm"
