@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(PUBLISHED))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--num_rounds", type=int, default=30)
+    parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--contrastive_weight", type=float, default=1.0)
     parser.add_argument("--sites", type=Path, default=REPO / "examples" / "brain")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
@@ -50,9 +51,10 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in args.seeds:
         for method in args.methods:
-            name = f"brain-{method.lower()}-{seed}"
             arguments = ["--sites", str(args.sites), "--num_rounds", str(args.num_rounds), "--lr_step", "0"]
-            arguments += ["--seed", str(seed), "--contrastive_weight", str(args.contrastive_weight)]
+            arguments += ["--channels", str(args.channels), "--contrastive_weight", str(args.contrastive_weight)]
+            arguments += ["--seed", str(seed)]
+            name = f"brain-{method.lower()}-{seed}"
             job = REPO / "jobs" / "fedmri" / "job.py"
             path = run_and_follow(job, name, method, arguments, args.workspace, args.output / f"{name}.log")
             (args.output / f"{name}.json").write_bytes(path.read_bytes())

@@ -29,7 +29,18 @@ def main(argv: list[str] | None = None) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     arguments = ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--seed", str(args.seed)]
-    arguments += ["--num_pools", "3", "--lr_step", "0", "--negatives_dtype", "bfloat16", "--threads", "2"]
+    arguments += [
+        "--num_pools",
+        "3",
+        "--lr",
+        "1e-3",
+        "--lr_step",
+        "0",
+        "--negatives_dtype",
+        "bfloat16",
+        "--threads",
+        "2",
+    ]
     parts, stores = [], {}
     for method in METHODS:
         job = f"demo-{method.lower()}"

@@ -15,6 +15,8 @@ class TaskName:
     CHECK: Final = "check"
     TRAIN: Final = "train"
     VALIDATE: Final = "validate"
+    SUBMIT: Final = "submit_model"
+    ROUTE: Final = "route"
 
 
 class MetaKey:
@@ -22,6 +24,7 @@ class MetaKey:
 
     RUN: Final = "flare_mri_run"
     NEGATIVES: Final = "flare_mri_negatives"
+    NETWORK: Final = "flare_mri_network"
 
 
 METRIC_NAME: Final = re.compile(
@@ -30,7 +33,10 @@ METRIC_NAME: Final = re.compile(
     r"|wire/(received|sent)"
     r"|best/round"
     r"|((best|personal)/)?(validation|test)/[a-z][a-z0-9_]{0,31}"
-    r"|zero_filled/test/[a-z][a-z0-9_]{0,31})\Z"
+    r"|zero_filled/test/[a-z][a-z0-9_]{0,31}"
+    r"|(global|mean|routing|expert-[0-9]{1,3})/test/[a-z][a-z0-9_]{0,31}"
+    r"|routing/(seconds|fallback|entropy_before|entropy_after|movement)"
+    r"|routing/weight/[A-Za-z0-9_.]{1,128}/[0-9]{1,3})\Z"
 )
 """Metrics a site may send: one finite number each, over a whole split, never per case."""
 

@@ -15,6 +15,7 @@ from flare_mri.errors import InputError
 from flare_mri.learners import TrainingSettings
 from flare_mri.recipes import METHODS, FedMRIRecipe
 from flare_mri.recipes.simulate import (
+    CENTRALISED,
     add_environment_arguments,
     build_environment,
     client_names,
@@ -43,8 +44,10 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--channels", type=int, default=32, help="channels of the U-Net's first level")
     group.add_argument("--num_pools", type=int, default=4)
     group.add_argument("--decoder", choices=["plain", "refined"], default="plain")
+    group.add_argument("--norm", choices=["instance", "batch"], default="instance")
     group.add_argument("--domain", choices=["image", "dual"], default="image", help="dual: k-space, then image")
     group.add_argument("--seed", type=int, default=DEFAULT.seed)
+    group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
     group.add_argument("--min_sites", type=int, help="good updates a round needs (default: all sites)")
     return parser.parse_args(argv)
 
@@ -52,7 +55,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
     """The recipe the arguments describe."""
     networks = {"image": "flare_mri.networks.unet.UNet", "dual": "flare_mri.networks.dual_domain.DualDomainUNet"}
-    network_args = {"channels": args.channels, "num_pools": args.num_pools, "decoder": args.decoder}
+    network_args = {"channels": args.channels, "num_pools": args.num_pools, "decoder": args.decoder, "norm": args.norm}
     training = TrainingSettings(
         lr=args.lr,
         lr_step=args.lr_step,
@@ -63,13 +66,14 @@ def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
     return FedMRIRecipe(
         name=args.name,
         method=args.method,
-        min_clients=args.min_sites or len(client_names(args)),
+        min_clients=args.min_sites or (1 if args.method == CENTRALISED else len(client_names(args))),
         num_rounds=args.num_rounds,
         network={"path": networks[args.domain], "args": network_args},
         training=training,
         fedprox_mu=args.fedprox_mu,
         negatives=args.negatives,
         negatives_dtype=args.negatives_dtype,
+        require_site_config=args.require_site_config,
         include_code=not args.no_code,
     )
 

@@ -24,7 +24,7 @@ def private_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def real_data() -> Path:
-    folder = Path(os.environ.get("FLARE_MRI_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    folder = Path(os.environ.get("FLARE_MRI_DATA", Path(__file__).parents[3] / "shared" / "data"))
     if not (folder / "brain").is_dir():
         pytest.skip(f"no real data in {folder}")
     return folder

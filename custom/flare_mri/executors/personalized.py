@@ -79,7 +79,12 @@ class PersonalizedExecutor(Executor):
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Carry out one of the tasks of :class:`~flare_mri.wire.TaskName`."""
-        actions = {TaskName.CHECK: self._check, TaskName.TRAIN: self._train, TaskName.VALIDATE: self._validate}
+        actions = {
+            TaskName.CHECK: self._check,
+            TaskName.TRAIN: self._train,
+            TaskName.VALIDATE: self._validate,
+            TaskName.SUBMIT: self._submit,
+        }
         if task_name not in actions:
             self.log_error(fl_ctx, f"task {task_name!r} is unknown, expected one of {', '.join(actions)}")
             return make_reply(ReturnCode.TASK_UNKNOWN)
@@ -109,7 +114,8 @@ class PersonalizedExecutor(Executor):
         shared: dict[str, Tensor] = model.params or {}
         metrics: dict[str, float] = {}
         if round_number and round_number % self._settings.evaluate_every == 0:
-            metrics |= self._evaluate(learner, shared, round_number - 1, ["validation"])
+            splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
+            metrics |= self._evaluate(learner, shared, round_number - 1, splits)
         negatives = learner.own_negatives() if self.negatives == "own" else _decode_negatives(model, shared)
         report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
         store.save(_STATE.format(round_number), {"run": run, **learner.private_state()})
@@ -136,9 +142,20 @@ class PersonalizedExecutor(Executor):
         metrics |= prefixed("best/test", task.evaluate(best, "test"))
         metrics |= prefixed("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
-        store.save_model("personal.safetensors", learner.best["network"], {"job": self.job, "network": self.network})
-        store.save_arrays(_EXAMPLES, task.examples(best))
+        personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
+        store.save_model("personal.safetensors", personal, {"job": self.job, "network": self.network})
+        store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
         return FLModel(metrics=metrics)
+
+    def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        """Give the personal trajectory to the server: an expert of IOP-FL's routing space."""
+        task, store = self._site(fl_ctx)
+        learner, run, rounds = self._learner(task), str(model.meta[MetaKey.RUN]), int(model.current_round or 0)
+        self._restore(learner, store, run, rounds, fl_ctx)
+        if learner.trajectory is None:
+            raise InputError(f"site {task.site}: no personal trajectory of this run; train with a trajectory_rate")
+        slices = {"slices/train": float(len(task.dataset("train")))}  # type: ignore[arg-type]
+        return FLModel(params_type=ParamsType.FULL, params=learner.trajectory, metrics=slices)
 
     def _evaluate(
         self, learner: Learner, shared: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]
@@ -151,6 +168,9 @@ class PersonalizedExecutor(Executor):
             metrics |= prefixed(split, values)
             if split == "validation":
                 learner.consider_best(values, evaluated_round)
+            if learner.trajectory is not None:
+                personal = learner.network_with(learner.trajectory)
+                metrics |= prefixed(f"personal/{split}", learner.task.evaluate(personal, split))
         return metrics
 
     def _learner(self, task: Task) -> Learner:

@@ -32,6 +32,7 @@ class TrainingSettings:
         fedprox_mu: μ of FedProx on the shared parameters; 0 leaves the term out.
         trajectory_rate: α of IOP-FL's personal trajectory; None keeps none.
         evaluate_every: rounds between validations (the last model is always evaluated).
+        test_each_round: evaluate the test split too whenever the validation split is, for curves.
         seed: seed of the initial weights and of every site's shuffling.
     """
 
@@ -45,6 +46,7 @@ class TrainingSettings:
     fedprox_mu: float = 0.0
     trajectory_rate: float | None = None
     evaluate_every: int = 1
+    test_each_round: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

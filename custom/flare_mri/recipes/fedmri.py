@@ -28,6 +28,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "FedBN": ("all_but_norm", {"contrastive_weight": 0.0}),
     "all-but-last": ("all_but_last", {"contrastive_weight": 0.0}),
     "local-only": ("none", {"contrastive_weight": 0.0}),
+    "centralised": ("all", {"contrastive_weight": 0.0}),
 }
 """Method -> what is shared, and what it changes in the training settings."""
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
 from nvflare.recipe.poc_env import PocEnv
 from nvflare.recipe.prod_env import ProdEnv
 from nvflare.recipe.sim_env import SimEnv
@@ -17,6 +18,9 @@ from nvflare.recipe.spec import ExecEnv
 from flare_mri.errors import InputError
 from flare_mri.executors.site import CONFIG_VARIABLE
 from flare_mri.workflows.run_record import RESULTS_FILE
+
+CENTRALISED = "centralised"
+"""The method whose one site holds the data of all, and the name of that site."""
 
 
 def default_workspace() -> Path:
@@ -70,11 +74,22 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
         return ProdEnv(startup_kit_location=args.startup_kit)
     if args.env == "poc":
         return PocEnv(clients=names)
-    if args.sites:
+    if getattr(args, "method", None) == CENTRALISED:
+        names = [write_pool(names, args)]
+    elif args.sites:
         os.environ[CONFIG_VARIABLE] = str(args.sites.absolute() / "{SITE_NAME}" / "site.yaml")
     threads = min(args.threads or len(names), len(names))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // threads)))
     return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
+
+
+def write_pool(names: list[str], args: argparse.Namespace) -> str:
+    """Describe the one site of a centralised run, which holds the data of all; returns its name."""
+    members = [str((args.sites / name / "site.yaml").absolute()) if args.sites else name for name in names]
+    path = args.workspace / args.name / "local" / CENTRALISED / "site.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"pool": members}))
+    return CENTRALISED
 
 
 def results_path(workspace: Path, job: str) -> Path:

@@ -121,7 +121,11 @@ class PersonalizedFedAvg(ModelController):
             self.info(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
         record.validated(self._ask(TaskName.VALIDATE, shared, self.num_rounds, {MetaKey.RUN: meta[MetaKey.RUN]}))
+        self._finish(aggregator, shared, meta)
         self.info(f"results of {self.method}: {record.path}")
+
+    def _finish(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """For subclasses: what is left to do after the last validation."""
 
     def _ask(self, task: str, shared: Mapping[str, Tensor], round_number: int, meta: dict[str, Any]) -> list[FLModel]:
         sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]

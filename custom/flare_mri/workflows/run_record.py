@@ -102,7 +102,7 @@ class RunRecord:
         if round_number < 0 or site not in self._rounds[round_number]["sites"]:
             return
         entry = self._rounds[round_number]["sites"][site]
-        for name in ("validation", "personal/validation"):
+        for name in ("validation", "test", "personal/validation", "personal/test"):
             if values := under(name, metrics):
                 entry[name.replace("/", "_")] = values
                 for metric, value in values.items():

@@ -1,0 +1,75 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every command of the README is run: here, made small, or in the test that is named here."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+DATA = Path(os.environ.get("FLARE_MRI_DATA", REPO.parent / "shared" / "data"))
+SMALL = "--num_rounds 1 --channels 4 --num_pools 2"
+RUN_HERE = {
+    "make demo": "python jobs/demo.py --num_rounds 1 --channels 4",
+    "python jobs/fedmri/job.py": f"python jobs/fedmri/job.py {SMALL}",
+    "python jobs/fedmri/job.py --method FedAvg": f"python jobs/fedmri/job.py --method centralised {SMALL}",
+    "python jobs/fedmri/job.py --sites examples/brain": f"python jobs/fedmri/job.py --sites examples/brain {SMALL}",
+    "python benchmarks/brain_reconstruction.py": "python benchmarks/brain_reconstruction.py --methods local-only "
+    "--num_rounds 1 --channels 4",
+    "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 --matrix 32",
+}
+RUN_ELSEWHERE = {
+    "nvflare simulator": "tests/jobs/test_fedmri_job.py",
+    "nvflare poc prepare": "tests/jobs/test_fedmri_job.py",
+    "nvflare poc start": "tests/jobs/test_fedmri_job.py",
+    "nvflare job submit": "tests/jobs/test_fedmri_job.py",
+    "nvflare poc stop": "tests/jobs/test_fedmri_job.py",
+    "python jobs/fedmri/job.py --no_code --export": "tests/jobs/test_fedmri_job.py",
+    "python -m flare_mri.report": "tests/report/test_html.py",
+}
+NEEDS_DATA = ("examples/brain", "brain_reconstruction")
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (REPO / "README.md").read_text(), flags=re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_every_command_is_run_somewhere() -> None:
+    for command in commands():
+        elsewhere = [path for start, path in RUN_ELSEWHERE.items() if command.startswith(start)]
+        assert command in RUN_HERE or elsewhere or command.startswith("make "), f"no test runs {command!r}"
+        assert all((REPO / path).exists() for path in elsewhere)
+    assert set(RUN_HERE) <= set(commands())
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
+def test_make_targets_exist(command: str) -> None:
+    done = subprocess.run([*command.split(), "-n"], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN_HERE)
+def test_command_made_small(command: str, tmp_path: Path) -> None:
+    small = RUN_HERE[command]
+    if any(word in small for word in NEEDS_DATA) and not (DATA / "brain").is_dir():
+        pytest.skip(f"no real data at {DATA}")
+    words = [sys.executable, *shlex.split(small)[1:]]
+    if "contrastive" not in small:
+        words += ["--workspace", str(tmp_path / "w")]
+    if "demo" in small or "brain_reconstruction" in small:
+        words += ["--output", str(tmp_path / "out")]
+    environment = {**os.environ, "FLARE_MRI_DATA": str(DATA.resolve()), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, env=environment, timeout=550)
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    if command == "make demo":
+        page = (tmp_path / "out" / "report.html").read_text()
+        assert all(word in page for word in ("Zero-filled", "local-only", "FedAvg", "FedMRI", "site-4"))
+        assert "<img" in page and "http://" not in page.replace("http://www.w3.org", "")
