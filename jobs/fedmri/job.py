@@ -13,7 +13,7 @@ import sys
 
 from flare_mri.errors import InputError
 from flare_mri.learners import TrainingSettings
-from flare_mri.recipes import METHODS, FedMRIRecipe
+from flare_mri.recipes import FedMRIRecipe
 from flare_mri.recipes.simulate import (
     CENTRALISED,
     add_environment_arguments,
@@ -24,7 +24,7 @@ from flare_mri.recipes.simulate import (
 )
 from flare_mri.report.results import load_results, summary_table
 
-DEFAULT = TrainingSettings()
+DEFAULT = FedMRIRecipe.default_training
 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,7 +32,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_environment_arguments(parser)
     group = parser.add_argument_group("what to learn")
     group.add_argument("--name", default="fedmri", help="name of the job (default %(default)s)")
-    group.add_argument("--method", choices=METHODS, default="FedMRI")
+    group.add_argument("--method", choices=FedMRIRecipe.methods, default="FedMRI")
     group.add_argument("--num_rounds", type=int, default=30)
     group.add_argument("--local_epochs", type=int, default=DEFAULT.local_epochs)
     group.add_argument("--lr", type=float, default=DEFAULT.lr)

@@ -122,8 +122,8 @@ class CachedVolume:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Returns a copy of slice `index`, float32 [H, W]."""
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        """Returns a copy of slice `index`, float32 [H, W], or of several, [N, H, W]."""
         return np.array(self._cache.load(self._key, self._make)[index])
 
 

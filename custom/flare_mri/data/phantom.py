@@ -8,7 +8,9 @@ differ as real ones do. A site's name decides its protocol and its subjects.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -98,9 +100,9 @@ class PhantomVolume:
 def phantom_site(site_name: str) -> PhantomSite:
     """Returns the site's protocol: the trailing number of its name, or else a hash of it, picks one of `PRESETS`."""
     number = re.search(r"\d+$", site_name)
-    place = int(number[0]) - 1 if number else _hash(site_name)
+    place = int(number[0]) - 1 if number else stable_hash(site_name)
     preset = PRESETS[place % len(PRESETS)]
-    return replace(preset, mask=replace(preset.mask, seed=_hash(site_name)))
+    return replace(preset, mask=replace(preset.mask, seed=stable_hash(site_name)))
 
 
 def signal(sequence: Sequence, tissue: Tissue, field: float) -> float:
@@ -133,18 +135,24 @@ def signal(sequence: Sequence, tissue: Tissue, field: float) -> float:
     return float(tissue.proton_density * value)
 
 
-def acquire(rng: np.random.Generator, labels: np.ndarray, site: PhantomSite) -> np.ndarray:
+def acquire(
+    rng: np.random.Generator,
+    labels: np.ndarray,
+    site: PhantomSite,
+    tissues: Mapping[Any, Tissue] = TISSUES,
+) -> np.ndarray:
     """Scans a label map.
 
     Args:
         rng: draws the tissue texture, the coil's place and the noise.
         labels: uint8 [S, 2H, 2W], twice as fine as the image.
         site: sequence, coil and noise.
+        tissues: what the values 0, 1, ... of the label map are, in this order.
 
     Returns:
         float32 [S, H, W] magnitudes >= 0, the brightest tissue about 1.
     """
-    table = np.array([signal(site.sequence, TISSUES[label], site.field) for label in Label])
+    table = np.array([signal(site.sequence, tissue, site.field) for tissue in tissues.values()])
     table /= table.max()
     slices, height, width = labels.shape
     fine = table[labels] * (1 + 0.02 * smooth_noise(rng, (slices, height, width), (0, 2.5, 2.5)))
@@ -165,7 +173,7 @@ def make_phantom(site_name: str, subject: int, matrix: tuple[int, int] = DEFAULT
     Returns:
         `SLICES` transverse slices with their labels.
     """
-    rng = np.random.default_rng([_hash(site_name), subject])
+    rng = np.random.default_rng([stable_hash(site_name), subject])
     fine = head_labels(rng, (SLICES, _OVERSAMPLING * matrix[0], _OVERSAMPLING * matrix[1]))
     labels = np.ascontiguousarray(fine[:, ::_OVERSAMPLING, ::_OVERSAMPLING])
     return PhantomVolume(f"subject-{subject:02d}", acquire(rng, fine, phantom_site(site_name)), labels)
@@ -180,6 +188,6 @@ def _sensitivity(rng: np.random.Generator, slices: int, height: int, width: int,
     return 1 - shading * (1 - np.exp(-(x**2 + y**2 + z**2) / 2))
 
 
-def _hash(text: str) -> int:
+def stable_hash(text: str) -> int:
     """The same whole number in every process, unlike `hash`."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

@@ -88,6 +88,17 @@ class Section:
             raise self.error(key, expected, repr(value))
         return float(value)
 
+    def boolean(self, key: str, default: Any = REQUIRED) -> bool:
+        """Returns true or false."""
+        value = self.take(key, "true or false", default)
+        if not isinstance(value, bool):
+            raise self.error(key, "true or false", repr(value))
+        return value
+
+    def has(self, key: str) -> bool:
+        """Whether `key` is there and no getter has asked for it yet."""
+        return self._values.get(key) is not None
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Returns a list of strings, empty where absent."""
         value = self.take(key, "a list", [])

@@ -5,16 +5,20 @@
 ```yaml
 site: site-1                # optional; must equal the FLARE site name if given
 data:
-  format: fastmri           # phantom | fastmri | nifti | brats | dicom
+  format: fastmri           # reconstruction: phantom | fastmri | nifti | brats | dicom
+                            # segmentation: phantom | prostate | decathlon | datalist_2d
   root: /data/knee          # relative: from this file; ~, $VAR and ${VAR:-default} are expanded
   contrasts: [flair, t2]    # brats: the files' suffixes, required; others: patterns of files or series to take
   slices: {start: 40, stop: 120, step: 1}   # as Python's range, along the slice axis; brats: 40..119 if not given
-  slice_axis: 2             # nifti and brats
-  matrix: [128, 128]        # other resolution, by a centred crop or zero-padding of k-space
+  slice_axis: 2             # NIfTI files
+  matrix: [128, 128]        # size of the slices; reconstruction: by a crop or zero-padding of k-space
   subjects: 10              # phantom only
+  datalist: list.json       # decathlon (default: <root>/datalist.json) and datalist_2d: what is for what; no `split`
+  fit: pad                  # segmentation, how slices get to `matrix`: pad (and crop) about the centre | resize
+  merge_labels: false       # decathlon and datalist_2d: all labels above 0 are the organ; prostate always does so
 split: {train: 0.7, validation: 0.1, test: 0.2, by: slice}   # by: slice (first..last of each volume) | volume
 mask: {kind: equispaced, acceleration: 4, centre_fraction: 0.08, seed: 0}   # equispaced | random | radial | gaussian
-#  or {kind: file, path: mask.npy}                                          # .npy, .npz or .mat
+#  or {kind: file, path: mask.npy}                                          # .npy, .npz or .mat; reconstruction only
 batch_size: 4
 device: auto                # auto | cpu | cuda | cuda:N
 workers: 0
@@ -29,39 +33,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flare_mri.data.formats import FORMATS, RECONSTRUCTION, SEGMENTATION, SliceRange
 from flare_mri.data.masks import MASK_KINDS, MaskSettings
 from flare_mri.data.phantom import DEFAULT_MATRIX, DEFAULT_SUBJECTS, phantom_site
 from flare_mri.data.settings import REQUIRED, Section, read_settings
-
-
-@dataclass(frozen=True)
-class SliceRange:
-    """Which slices of a volume to take: `range(start, stop, step)`, `stop` clipped to the volume; None: to the end."""
-
-    start: int = 0
-    stop: int | None = None
-    step: int = 1
-
-    def indices(self, count: int) -> range:
-        """Returns the chosen indices of `count` slices."""
-        return range(count)[self.start : self.stop : self.step]
-
-
-@dataclass(frozen=True)
-class Format:
-    """Which keys of `data` a format takes besides `format`, `slices` and `matrix`, and its default slices."""
-
-    keys: tuple[str, ...]
-    slices: SliceRange = SliceRange()
-
-
-FORMATS = {
-    "phantom": Format(("subjects",)),
-    "fastmri": Format(("root", "contrasts")),
-    "nifti": Format(("root", "contrasts", "slice_axis")),
-    "brats": Format(("root", "contrasts", "slice_axis"), SliceRange(40, 120)),
-    "dicom": Format(("root", "contrasts")),
-}
 
 
 @dataclass(frozen=True)
@@ -75,6 +50,9 @@ class DataSettings:
     slice_axis: int = 2
     matrix: tuple[int, int] | None = None
     subjects: int = DEFAULT_SUBJECTS
+    datalist: Path | None = None
+    fit: str = "pad"
+    merge_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,10 +114,11 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
         raise top.error("site", f"the FLARE site name {site_name!r}", repr(named), "give each site its own file")
     data = _data(top.section("data"))
     phantom = data.format == "phantom"
+    _refuse_needless(top, data.format)
     config = SiteConfig(
         site=site_name,
         data=data,
-        split=_split(top.section("split"), "volume" if phantom else "slice"),
+        split=_split(top.section("split"), SEGMENTATION in FORMATS[data.format].tasks),
         mask=_mask(top.section("mask"), phantom_site(site_name).mask if phantom else MaskSettings()),
         batch_size=top.integer("batch_size", SiteConfig.batch_size, low=1),
         device=_device(top),
@@ -149,6 +128,13 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
     )
     top.finish()
     return config
+
+
+def _refuse_needless(top: Section, name: str) -> None:
+    if RECONSTRUCTION not in FORMATS[name].tasks and top.has("mask"):
+        raise top.error("mask", f"nothing, since {name} is for segmentation of whole images", "a mask", "remove it")
+    if FORMATS[name].listed and top.has("split"):
+        raise top.error("split", f"nothing, since {name}'s data list divides the volumes", "a split", "remove it")
 
 
 def _data(section: Section) -> DataSettings:
@@ -174,9 +160,19 @@ def _data(section: Section) -> DataSettings:
         slice_axis=axis,
         matrix=_matrix(section, default.matrix),
         subjects=section.integer("subjects", default.subjects, low=1) if "subjects" in keys else default.subjects,
+        datalist=_datalist(section, name, root) if "datalist" in keys else None,
+        fit=section.choice("fit", ("pad", "resize"), default.fit) if "fit" in keys else default.fit,
+        merge_labels=section.boolean("merge_labels", False) if "merge_labels" in keys else name == "prostate",
     )
     section.finish()
     return settings
+
+
+def _datalist(section: Section, name: str, root: Path) -> Path:
+    path = section.path("datalist", root / "datalist.json" if name == "decathlon" else REQUIRED)
+    if not path.is_file():
+        raise section.error("datalist", "an existing JSON file", str(path), "correct the path or copy the list there")
+    return path
 
 
 def _slices(section: Section, default: SliceRange) -> SliceRange:
@@ -199,12 +195,13 @@ def _matrix(section: Section, default: tuple[int, int] | None) -> tuple[int, int
     return (value[0], value[1])
 
 
-def _split(section: Section, by: str) -> SplitSettings:
+def _split(section: Section, segmentation: bool) -> SplitSettings:
     train = section.number("train", SplitSettings.train, high=1)
     validation = section.number("validation", SplitSettings.validation, high=1)
     test = section.number("test", SplitSettings.test, high=1)
-    by = section.choice("by", ("slice", "volume"), by)
-    if not math.isclose(train + validation + test, 1, abs_tol=1e-6) or not train or not test:
+    by = section.choice("by", ("slice", "volume"), "volume" if segmentation else "slice")
+    trains = bool(train) or segmentation  # an outside site of IOP-FL only tests
+    if not math.isclose(train + validation + test, 1, abs_tol=1e-6) or not trains or not test:
         got = f"{train:g}, {validation:g}, {test:g}"
         raise section.error("train", "train, validation and test that sum to 1, train and test above 0", got)
     section.finish()

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key
+from flare_mri.data.formats import RECONSTRUCTION, check_task
 from flare_mri.data.kspace import crop_kspace
 from flare_mri.data.phantom import DEFAULT_MATRIX, PHANTOM_VERSION, make_phantom
 from flare_mri.data.readers_dicom import find_dicom
@@ -51,6 +52,7 @@ def open_volumes(config: SiteConfig) -> list[Volume]:
         InputError: no volume, a bad file, or volumes of different sizes; the line names the file and the fix.
     """
     data = config.data
+    check_task(data.format, RECONSTRUCTION)
     sources = _phantom(config) if data.format == "phantom" else FINDERS[data.format](data)
     cache = VolumeCache(config.cache.folder / config.site, config.cache.limit_mb)
     settings = {**asdict(data), "root": None, "contrasts": None, "cache": CACHE_VERSION}

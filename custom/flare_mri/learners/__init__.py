@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a hospital does in a round, in plain PyTorch."""
 
-from flare_mri.learners.build import build_task
+from flare_mri.learners.build import RECONSTRUCTION, SEGMENTATION, build_task
 from flare_mri.learners.learner import AbortedError, Learner, RoundReport
 from flare_mri.learners.settings import TrainingSettings
 from flare_mri.learners.site_store import SiteStore
 from flare_mri.learners.task import SPLITS, Split, Task
 
 __all__ = [
+    "RECONSTRUCTION",
+    "SEGMENTATION",
     "SPLITS",
     "AbortedError",
     "Learner",

@@ -4,13 +4,16 @@
 
 import torch
 
+from flare_mri.data.formats import RECONSTRUCTION, SEGMENTATION
 from flare_mri.data.reconstruction import ReconstructionData
+from flare_mri.data.segmentation import SegmentationData
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.learners.reconstruction import ReconstructionTask
+from flare_mri.learners.segmentation import SegmentationTask
 from flare_mri.learners.task import Task
 
-TASKS = ("reconstruction",)
+TASKS = (RECONSTRUCTION, SEGMENTATION)
 
 
 def build_task(name: str, config: SiteConfig, seed: int, uses_kspace: bool = False) -> Task:
@@ -28,6 +31,10 @@ def build_task(name: str, config: SiteConfig, seed: int, uses_kspace: bool = Fal
     if name not in TASKS:
         raise InputError(f"task {name!r}: expected one of {', '.join(TASKS)}")
     device = resolve_device(config.device, config.site)
+    if name == SEGMENTATION:
+        if uses_kspace:
+            raise InputError("network: expected one that works on images for segmentation, got one that wants k-space")
+        return SegmentationTask(SegmentationData(config, seed), config, device)
     return ReconstructionTask(ReconstructionData(config, seed, kspace=uses_kspace), config, device)
 
 

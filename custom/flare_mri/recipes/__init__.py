@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE recipes, the source of the job folders in ``jobs/``."""
 
-from flare_mri.recipes.fedmri import METHODS, FedMRIRecipe
+from flare_mri.recipes.fedmri import FedMRIRecipe
+from flare_mri.recipes.iopfl import IOPFLRecipe
 from flare_mri.recipes.job import ALLOW_LIST
 
-__all__ = ["ALLOW_LIST", "METHODS", "FedMRIRecipe"]
+__all__ = ["ALLOW_LIST", "FedMRIRecipe", "IOPFLRecipe"]

@@ -1,0 +1,151 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""FLARE at a hospital outside the federation: the executor that makes a model for it (IOP-FL, arXiv 2204.08467)."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nvflare.apis.event_type import EventType
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.signal import Signal
+from nvflare.app_common.abstract.fl_model import FLModel
+from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.fuel.utils import fobs
+
+from flare_mri.errors import InputError
+from flare_mri.executors.site import open_site
+from flare_mri.learners import SEGMENTATION, SegmentationTask, SiteStore, build_task
+from flare_mri.learners.segmentation import score
+from flare_mri.metrics.segmentation import OUTSIDE_BATCH
+from flare_mri.networks import build_network
+from flare_mri.routing import AdaptationReport, adapt, build_routed_network, predict
+from flare_mri.routing.space import GLOBAL, RoutingSpace
+from flare_mri.wire import MetaKey, TaskName, prefixed
+
+
+class RoutingExecutor(Executor):
+    """Adapts a routed network to this site's unlabelled slices and predicts.
+
+    A ``route`` task brings the routing space and its network's settings. The answer is numbers only: where the site has
+    labels, mean scores of the global model, of each expert, of the mean of all predictions and of routing; and how
+    certain and how far moved the routing is. Labels score the end result; nothing is chosen with them. Predictions and
+    the adapted model go to the site store.
+
+    Args:
+        job: name of the job; names the folder in the site store.
+        epochs: passes over the site's slices.
+        lr: learning rate of the routers and of BatchNorm's affine parameters.
+        batch_size: slices in a batch; the statistics of a batch are part of the network.
+        seed: of noise, turns and dropout.
+        require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        epochs: int = 10,
+        lr: float = 1e-3,
+        batch_size: int = OUTSIDE_BATCH,
+        seed: int = 0,
+        require_site_config: bool = False,
+    ):
+        super().__init__()
+        self.job, self.epochs, self.lr, self.batch_size, self.seed = job, epochs, lr, batch_size, seed
+        self.require_site_config = require_site_config
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Make tensors known to FLARE's serialisation."""
+        if event_type == EventType.START_RUN:
+            fobs.register(TensorDecomposer)
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Carry out ``check`` or ``route``."""
+        if task_name not in (TaskName.CHECK, TaskName.ROUTE):
+            self.log_error(fl_ctx, f"task {task_name!r} is unknown, expected check or route")
+            return make_reply(ReturnCode.TASK_UNKNOWN)
+        try:
+            model = FLModelUtils.from_shareable(shareable)
+            task, store = self._site(fl_ctx)
+            metrics = {"slices/test": float(len(task.data.test))}
+            if task_name == TaskName.ROUTE:
+                space = RoutingSpace(model.meta[MetaKey.NETWORK], model.params or {})
+                metrics |= self._route(task, store, space, fl_ctx)
+            return FLModelUtils.to_shareable(FLModel(metrics=metrics, current_round=model.current_round))
+        except InputError as e:
+            self.log_error(fl_ctx, str(e), fire_event=False)
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+
+    def _route(
+        self, task: SegmentationTask, store: SiteStore, space: RoutingSpace, fl_ctx: FLContext
+    ) -> dict[str, float]:
+        plain = build_network(space.network, self.seed).to(task.device)
+        names, states = list(space.experts), list(space.experts.values())
+        routed = build_routed_network(plain, states, names=names).to(task.device)
+        experts = [_with(plain, state) for state in states]
+        test = task.data.test
+        slices = [test[place]["image"] for place in range(len(test))]
+        report = adapt(routed, experts[-1], slices, self.epochs, self.lr, self.batch_size, self.seed)
+        if report.fallback:
+            self.log_warning(fl_ctx, f"site {task.site}: the global model is used, not routing: {report.fallback}")
+        probabilities = [predict(expert, slices, self.batch_size) for expert in experts]
+        final = predict(experts[-1] if report.fallback else routed, slices, self.batch_size)
+        labels = final.argmax(1).to(torch.uint8).numpy()
+        self._keep(store, task, labels, routed, report)
+        metrics = _routing_numbers(report)
+        if test.labelled:
+            predicted = {f"expert-{i}": p for i, p in enumerate(probabilities[:-1])}
+            predicted |= {GLOBAL: probabilities[-1], "mean": torch.stack(probabilities).mean(0), "routing": final}
+            for name, probability in predicted.items():
+                scores = score(test, probability.argmax(1).to(torch.uint8).numpy(), OUTSIDE_BATCH)
+                metrics |= prefixed(f"{name}/test", scores)
+        return metrics
+
+    def _keep(
+        self,
+        store: SiteStore,
+        task: SegmentationTask,
+        labels: np.ndarray,
+        routed: torch.nn.Module,
+        report: AdaptationReport,
+    ) -> None:
+        """What stays with the site: predictions, the adapted network, the whole report, pictures."""
+        test = task.data.test
+        places = np.array(test.indices)
+        store.save_arrays("predictions.npz", {"labels": labels, "volume": places[:, 0], "slice": places[:, 1]})
+        store.save("adapted.pt", {"network": routed.state_dict(), "report": report.as_dict()})
+        store.save_arrays("examples.npz", task.examples_of(labels))
+
+    def _site(self, fl_ctx: FLContext) -> tuple[SegmentationTask, SiteStore]:
+        root = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT))
+        site = open_site(fl_ctx.get_identity_name(), root, self.require_site_config)
+        if site.notice:
+            self.log_warning(fl_ctx, site.notice)
+        task: Any = build_task(SEGMENTATION, site.config, self.seed)
+        return task, SiteStore(site.store_root, self.job, site.config.site)
+
+
+def _with(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    expert = copy.deepcopy(network)
+    expert.load_state_dict(state)
+    return expert
+
+
+def _routing_numbers(report: AdaptationReport) -> dict[str, float]:
+    """The label-free part of the answer: no number belongs to a single slice."""
+    numbers = {"routing/seconds": report.seconds, "routing/fallback": float(report.fallback is not None)}
+    for name, view in (("before", report.before), ("after", report.after)):
+        if view is not None:
+            numbers[f"routing/entropy_{name}"] = view.entropy
+    if report.movement:
+        numbers["routing/movement"] = float(np.mean(list(report.movement.values())))
+    if report.after is not None:
+        for layer, weights in report.after.routing.items():
+            numbers |= {f"routing/weight/{layer}/{i}": float(w) for i, w in enumerate(weights)}
+    return numbers

@@ -1,0 +1,164 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of segmentations: the IOP-FL paper's slice Dice, and Dice and HD95 of whole volumes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from monai.metrics import compute_dice, compute_hausdorff_distance
+
+from flare_mri.errors import InputError
+
+TEST_BATCH, OUTSIDE_BATCH = 64, 8  # slices a batch of the paper's slice Dice, at inside and at outside sites
+
+_CLASSES = 2
+_EPSILON = 1e-5
+
+
+def slice_dice(predictions: np.ndarray, truths: np.ndarray, batch: int = TEST_BATCH) -> float:
+    r"""The paper's Dice: mean over *both* classes, over the slices of a batch, then over batches.
+
+    $\frac{1}{2} \sum_c 2 |A_c \cap B_c| / (|A_c| + |B_c| + 10^{-5})$ for each slice. A smaller last batch counts as
+    much as a full one; a class that neither of the two marks on a slice counts 0 there.
+
+    Args:
+        predictions: 0 and 1, [N, H, W].
+        truths: the same of the truth.
+        batch: number of slices in a batch.
+
+    Raises:
+        InputError: no slice, or shapes that differ.
+    """
+    if predictions.shape != truths.shape or truths.ndim != 3 or not len(truths):
+        raise InputError(
+            f"slice Dice: expected predictions and truths of one shape [N, H, W], got {list(predictions.shape)} and "
+            f"{list(truths.shape)}; give every slice once"
+        )
+    total = np.zeros(len(truths))
+    for label in range(_CLASSES):
+        one, two = predictions == label, truths == label
+        both = np.count_nonzero(one & two, axis=(1, 2))
+        total += 2 * both / (np.count_nonzero(one, axis=(1, 2)) + np.count_nonzero(two, axis=(1, 2)) + _EPSILON)
+    means = [total[start : start + batch].mean() for start in range(0, len(total), batch)]
+    return float(np.mean(means)) / _CLASSES
+
+
+def volume_scores(
+    prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)
+) -> tuple[float, float]:
+    """Dice and 95 % Hausdorff distance of the organ in one volume.
+
+    Never NaN or infinite: where both are empty Dice is 1 and HD95 0 mm; where one is empty Dice is 0 and HD95 the
+    diagonal of the volume, the largest distance that there can be.
+
+    Args:
+        prediction: 0 and 1, [S, H, W].
+        truth: the same of the truth.
+        spacing: mm between voxels along these axes.
+
+    Returns:
+        Dice in [0, 1], HD95 in mm. In a volume of one slice, distances are those of outlines in that slice.
+    """
+    if not prediction.any() or not truth.any():
+        same = not prediction.any() and not truth.any()
+        return float(same), 0.0 if same else float(np.linalg.norm(np.multiply(truth.shape, spacing)))
+    one, two = (torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None] for mask in (prediction, truth))
+    dice = compute_dice(one, two, include_background=True, ignore_empty=False)
+    distances = list(spacing)
+    if truth.shape[0] == 1:  # every voxel of a single slice would be surface
+        one, two, distances = one[:, :, 0], two[:, :, 0], distances[1:]
+    hd95 = compute_hausdorff_distance(one, two, include_background=True, percentile=95, spacing=distances)
+    return float(dice), float(hd95)
+
+
+@dataclass
+class _Volume:
+    spacing: Sequence[float]
+    slices: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+
+class SegmentationMetrics:
+    """Gathers slices; scores them as the paper does, and by whole volumes with the mean over volumes.
+
+    A volume is what was added of it, from the first slice to the last, each at its own place: with the slices that
+    hold label in the truth, as the data sets give them, nothing is said of the slices beyond the organ.
+
+    Args:
+        batch: slices in a batch of the slice Dice, in the order in which they are added.
+
+    Example:
+        >>> metrics = SegmentationMetrics()
+        >>> truth = np.eye(8, dtype=np.uint8)
+        >>> metrics.add("volume", 0, truth, truth)
+        >>> metrics.aggregate()["dice"]
+        1.0
+    """
+
+    def __init__(self, batch: int = TEST_BATCH):
+        self.batch = batch
+        self._volumes: dict[str | int, _Volume] = {}
+        self._order: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def reset(self) -> None:
+        """Forgets all slices."""
+        self._volumes.clear()
+        self._order.clear()
+
+    def add(
+        self,
+        volume: str | int,
+        number: int,
+        prediction: np.ndarray,
+        truth: np.ndarray,
+        spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        """Adds one slice.
+
+        Args:
+            volume: which volume it is of.
+            number: of the slice in it.
+            prediction: 0 and 1, [H, W].
+            truth: the same of the truth.
+            spacing: mm between slices, rows and columns of the volume.
+
+        Raises:
+            InputError: the shapes differ or are not 2D, or the slice was added before.
+        """
+        if prediction.shape != truth.shape or truth.ndim != 2:
+            raise InputError(
+                f"volume {volume!r}: expected prediction and truth of one shape [H, W], got {list(prediction.shape)} "
+                f"and {list(truth.shape)}; give one slice at a time"
+            )
+        known = self._volumes.setdefault(volume, _Volume(tuple(spacing)))
+        if number in known.slices:
+            raise InputError(f"volume {volume!r}: expected slice {number} once, got it twice; call reset() before")
+        pair = (np.array(prediction, np.uint8), np.array(truth, np.uint8))
+        known.slices[number] = pair
+        self._order.append(pair)
+
+    def aggregate(self) -> dict[str, float]:
+        """Returns `slice_dice` and `dice` (1 is best) and `hd95` in mm (0 is best), all finite.
+
+        Raises:
+            InputError: nothing was added.
+        """
+        if not self._order:
+            raise InputError("metrics: expected at least one slice, got none; add slices before aggregate()")
+        scores = np.mean([_score(volume) for volume in self._volumes.values()], axis=0)
+        predictions, truths = (np.stack(part) for part in zip(*self._order, strict=True))
+        return {
+            "slice_dice": slice_dice(predictions, truths, self.batch),
+            "dice": float(scores[0]),
+            "hd95": float(scores[1]),
+        }
+
+
+def _score(volume: _Volume) -> tuple[float, float]:
+    first, last = min(volume.slices), max(volume.slices)
+    shape = next(iter(volume.slices.values()))[0].shape
+    whole = np.zeros((2, last - first + 1, *shape), np.uint8)
+    for number, pair in volume.slices.items():
+        whole[:, number - first] = pair
+    return volume_scores(whole[0], whole[1], volume.spacing)

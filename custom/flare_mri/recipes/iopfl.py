@@ -1,0 +1,35 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The inside of IOP-FL and its baselines, as one FLARE recipe."""
+
+from flare_mri.learners import SEGMENTATION, TrainingSettings
+from flare_mri.recipes.training import Method, TrainingRecipe
+from flare_mri.wire import TaskName
+from flare_mri.workflows import TrajectoryFedAvg
+
+
+class IOPFLRecipe(TrainingRecipe):
+    """Segmentation with a personal trajectory at every site; ends in a routing space for sites outside.
+
+    Jiang et al., "IOP-FL: Inside-Outside Personalization for Federated Medical Image Segmentation", IEEE TMI 2023,
+    arXiv 2204.08467. Arguments are those of :class:`~flare_mri.recipes.training.TrainingRecipe`.
+    """
+
+    job_name = "iopfl"
+    site_task = SEGMENTATION
+    methods = {
+        "IOP-FL": Method("all", {"trajectory_rate": 0.1}, TrajectoryFedAvg, (TaskName.SUBMIT,)),
+        "FedAvg": Method("all"),
+        "FedProx": Method("all"),
+        "FedBN": Method("all_but_norm"),
+        "local-only": Method("none"),
+        "centralised": Method("all"),
+    }
+    default_network = {
+        "path": "flare_mri.networks.unet.UNet",
+        "args": {"in_channels": 3, "out_channels": 2, "norm": "batch", "negative_slope": 0.0},
+    }
+    default_training = TrainingSettings(
+        optimizer="adam", lr=1e-3, lr_step=0, contrastive_weight=0.0, test_each_round=True
+    )
+    default_weighting = "slices"

@@ -1,0 +1,30 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""IOP-FL at an outside site: a network routed over all personal models, adapted without labels."""
+
+from flare_mri.routing.adaptation import AdaptationReport, SiteView, adapt, examine, predict
+from flare_mri.routing.losses import TestTimeLoss, consistency, entropy, shape_term
+from flare_mri.routing.network import (
+    adaptable_parameters,
+    build_routed_network,
+    fix_routing,
+    record_routing,
+    routed_layers,
+)
+
+__all__ = [
+    "AdaptationReport",
+    "SiteView",
+    "TestTimeLoss",
+    "adapt",
+    "adaptable_parameters",
+    "build_routed_network",
+    "consistency",
+    "entropy",
+    "examine",
+    "fix_routing",
+    "predict",
+    "record_routing",
+    "routed_layers",
+    "shape_term",
+]

@@ -1,0 +1,222 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Test-time adaptation of a routed network to an outside site (IOP-FL), without a label and with a way back.
+
+The routers and BatchNorm's affine parameters learn on the site's own slices. Nothing is chosen by labels: the state
+after the last epoch counts. Slices come in fixed batches of nearly equal size, the same in adaptation and prediction,
+for the statistics of the batch are part of the network.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flare_mri.errors import InputError
+from flare_mri.routing.losses import TestTimeLoss, entropy
+from flare_mri.routing.network import adaptable_parameters, record_routing
+
+MIN_SLICES = 4  # below, the statistics of a batch are those of one or two images
+
+Slices = Tensor | Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class SiteView:
+    """What a network predicts on all slices of a site, as far as it can be told without labels.
+
+    Attributes:
+        entropy: mean over all pixels of the normalised class entropy, in [0, 1].
+        foreground: share of pixels whose likeliest class is not the background.
+        routing: by layer, the mean routing weight of each expert; empty for a network that is not routed.
+    """
+
+    entropy: float
+    foreground: float
+    routing: Mapping[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AdaptationReport:
+    """What an adaptation did; nothing in it was measured with labels, and no number belongs to a single slice.
+
+    Attributes:
+        slices: number of slices of the site.
+        epochs: epochs run; 0 where there were too few slices.
+        seconds: wall time of the adaptation, without the evaluations before and after.
+        fallback: why the global model's predictions must be used; None where the adapted network may be.
+        global_model: the plain global model on the site.
+        before, after: the routed network before and after; None where there were too few slices.
+        movement: by layer, mean over experts of the absolute change of the mean routing weight.
+        losses: for each epoch the mean over its batches of "loss", "entropy", "consistency" and "shape".
+    """
+
+    slices: int
+    epochs: int
+    seconds: float
+    fallback: str | None
+    global_model: SiteView
+    before: SiteView | None = None
+    after: SiteView | None = None
+    movement: Mapping[str, float] = field(default_factory=dict)
+    losses: Sequence[Mapping[str, float]] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: nested dicts, lists, numbers and strings."""
+        return asdict(self)
+
+
+def adapt(
+    routed: nn.Module,
+    global_model: nn.Module,
+    slices: Slices,
+    epochs: int = 10,
+    lr: float = 1e-3,
+    batch_size: int = 16,
+    seed: int = 0,
+    loss: TestTimeLoss | None = None,
+    min_slices: int = MIN_SLICES,
+    min_foreground: float = 0.1,
+) -> AdaptationReport:
+    """Adapts ``routed`` in place to the slices of a site with Adam.
+
+    Args:
+        routed: of :func:`flare_mri.routing.network.build_routed_network`.
+        global_model: the plain network with the global weights, to compare with and to fall back to.
+        slices: [N, C, H, W], or any sequence of N tensors [C, H, W] of one size (a dataset without labels).
+        epochs: passes over the slices.
+        lr: learning rate.
+        batch_size: the most slices in a batch.
+        seed: of noise, turns and dropout; the caller's random state is left as it was.
+        loss: by default the paper's.
+        min_slices: fewer are not adapted to.
+        min_foreground: the adaptation has collapsed where it marks less than this share of the foreground that the
+            global model marks, or none at all.
+
+    Returns:
+        The report. Where its ``fallback`` says why, use the global model::
+
+            report = adapt(routed, global_model, slices)
+            probabilities = predict(routed if report.fallback is None else global_model, slices)
+
+    Raises:
+        InputError: there are no slices, or ``batch_size`` is below 2.
+    """
+    _check(slices, batch_size)
+    count, global_view = len(slices), examine(global_model, slices, batch_size)
+    if count < min_slices:
+        reason = f"{count} slices, expected at least {min_slices}: too few for the statistics of a batch"
+        return AdaptationReport(count, 0, 0.0, reason, global_view)
+    before = examine(routed, slices, batch_size)
+    start = time.perf_counter()
+    losses = _learn(routed, slices, batch_size, epochs, lr, seed, loss or TestTimeLoss())
+    seconds = time.perf_counter() - start
+    after = examine(routed, slices, batch_size)
+    return AdaptationReport(
+        slices=count,
+        epochs=len(losses),
+        seconds=seconds,
+        fallback=_collapse(global_view, after, losses, min_foreground),
+        global_model=global_view,
+        before=before,
+        after=after,
+        movement={
+            name: sum(abs(a - b) for a, b in zip(after.routing[name], weights, strict=True)) / len(weights)
+            for name, weights in before.routing.items()
+        },
+        losses=losses,
+    )
+
+
+def predict(network: nn.Module, slices: Slices, batch_size: int = 16) -> Tensor:
+    """Class probabilities [N, classes, H, W] of all ``slices``, on the CPU, by ``network`` in evaluation mode.
+
+    Raises:
+        InputError: there are no slices, or ``batch_size`` is below 2.
+    """
+    _check(slices, batch_size)
+    return torch.cat([logits.softmax(dim=1).cpu() for logits in _logits(network, slices, batch_size)])
+
+
+def examine(network: nn.Module, slices: Slices, batch_size: int = 16) -> SiteView:
+    """How certain ``network`` is of the site's ``slices``, how much it marks, and how its layers are routed."""
+    total = foreground = 0.0
+    with record_routing(network) as recorded:
+        for logits in _logits(network, slices, batch_size):
+            total += entropy(logits).item() * len(logits)
+            foreground += (logits.argmax(dim=1) > 0).float().mean().item() * len(logits)
+    routing = {name: torch.cat(weights).mean(0).tolist() for name, weights in recorded.items()}
+    return SiteView(total / len(slices), foreground / len(slices), routing)
+
+
+def _learn(
+    routed: nn.Module, slices: Slices, batch_size: int, epochs: int, lr: float, seed: int, loss: TestTimeLoss
+) -> list[dict[str, float]]:
+    """The epochs; stops at a loss that is not finite. Returns the mean terms of each epoch."""
+    parameters = adaptable_parameters(routed)
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    device = _device(routed)
+    history: list[dict[str, float]] = []
+    routed.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
+        torch.manual_seed(seed)
+        for _ in range(epochs):
+            steps: list[dict[str, float]] = []
+            for images in _batches(slices, batch_size, device):
+                value, terms = loss(routed, images)
+                steps.append({"loss": value.item(), **terms})
+                if not math.isfinite(steps[-1]["loss"]):
+                    return [*history, steps[-1]]
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+            history.append({key: sum(step[key] for step in steps) / len(steps) for key in steps[0]})
+    return history
+
+
+def _collapse(
+    reference: SiteView, after: SiteView, losses: Sequence[Mapping[str, float]], min_foreground: float
+) -> str | None:
+    """Why the adapted network is of no use, or None."""
+    if not all(math.isfinite(epoch["loss"]) for epoch in losses) or not math.isfinite(after.entropy):
+        return f"the loss or the prediction is not finite after {len(losses)} epochs"
+    if after.foreground == 0:
+        return "the adapted network marks every pixel as background"
+    if after.foreground < min_foreground * reference.foreground:
+        return (
+            f"the adapted network marks {after.foreground:.3%} of all pixels, the global model "
+            f"{reference.foreground:.3%}: it collapsed towards the background"
+        )
+    return None
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, slices: Slices, batch_size: int) -> Iterator[Tensor]:
+    network.eval()
+    for images in _batches(slices, batch_size, _device(network)):
+        yield network(images)
+
+
+def _batches(slices: Slices, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """The slices in order, [B, C, H, W], in the fewest batches possible that differ by one slice at the most: a rest
+    of one slice would have statistics of its own."""
+    number = math.ceil(len(slices) / batch_size)
+    edges = [len(slices) * index // number for index in range(number + 1)]
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        part = slices[start:stop] if isinstance(slices, Tensor) else [slices[index] for index in range(start, stop)]
+        yield (part if isinstance(part, Tensor) else torch.stack(list(part))).to(device)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _check(slices: Slices, batch_size: int) -> None:
+    if len(slices) == 0:
+        raise InputError("outside site: expected slices to adapt to, got none; check the data folder and its settings")
+    if batch_size < 2:
+        raise InputError(f"batch_size: expected at least 2 for the statistics of a batch, got {batch_size}; raise it")

@@ -1,0 +1,192 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+r"""Layers whose kernels are mixed anew for every sample (IOP-FL's outside site; Jiang et al., arXiv 2204.08467).
+
+With experts :math:`W_1 \dots W_E` of equal shape, sample b meets
+
+.. math:: W_b = \sum_e r_{b,e} W_e, \qquad r_b = \sigma(F_2(\mathrm{dropout}(F_1(\mathrm{pool}(x_b)))))
+
+and bias alike. The experts are constants (buffers); what learns is the router. The routing weights lie in (0, 1) and
+need not sum to 1: the norm after a convolution takes the scale out again.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flare_mri.routing.mixing import Pair, choose, kernel_product, mix, output_product, patches
+
+
+class Router(nn.Module):
+    """From the pooled features of a sample to one weight in (0, 1) for each expert.
+
+    Args:
+        features: C, channels of the layer's input.
+        num_experts: E.
+        dropout: between the two linear maps, while training.
+        hidden_ratio: the hidden width is ``hidden_ratio * features``.
+    """
+
+    fixed: Tensor | None
+
+    def __init__(self, features: int, num_experts: int, dropout: float = 0.2, hidden_ratio: int = 2):
+        super().__init__()
+        self.fc1 = nn.Linear(features, hidden_ratio * features)
+        self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(hidden_ratio * features, num_experts)
+        self.register_buffer("fixed", None, persistent=False)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """[B, C] -> [B, E]; the same ``fixed`` row for all samples where one is set."""
+        if self.fixed is not None:
+            return self.fixed.expand(len(pooled), -1)
+        return self.fc2(self.dropout(self.fc1(pooled))).sigmoid()
+
+
+class RoutedLayer(nn.Module):
+    """What the routed layers share: the stacked experts and the router.
+
+    Args:
+        features: C, channels of the layer's input.
+        weights: the experts' weights, [E, *shape of the layer's weight].
+        biases: the experts' biases, [E, O], or None.
+        dropout, hidden_ratio: of the :class:`Router`.
+    """
+
+    weights: Tensor
+    biases: Tensor | None
+
+    def __init__(self, features: int, weights: Tensor, biases: Tensor | None, dropout: float, hidden_ratio: int):
+        super().__init__()
+        self.register_buffer("weights", weights.contiguous())
+        self.register_buffer("biases", biases)
+        self.router = Router(features, len(weights), dropout, hidden_ratio).to(weights)
+
+    def _mixed_biases(self, routing: Tensor) -> Tensor | None:
+        """[B, E] -> [B, O], or None for a layer without bias."""
+        return None if self.biases is None else routing @ self.biases
+
+    def extra_repr(self) -> str:
+        return f"experts={len(self.weights)}, weight={tuple(self.weights.shape[1:])}, bias={self.biases is not None}"
+
+
+def _pool(x: Tensor) -> Tensor:
+    """Global average pooling, [B, C, H, W] -> [B, C]. Unlike ``mean`` its gradient is a view, not one more image."""
+    return x.sum((2, 3)) / (x.shape[2] * x.shape[3])
+
+
+class RoutedConv2d(RoutedLayer):
+    """``nn.Conv2d`` with experts; geometry (stride, padding and its mode, dilation, groups) is that of ``layer``."""
+
+    def __init__(
+        self, layer: nn.Conv2d, weights: Tensor, biases: Tensor | None, dropout: float = 0.2, hidden_ratio: int = 2
+    ):
+        super().__init__(layer.in_channels, weights, biases, dropout, hidden_ratio)
+        self.stride: Pair = layer.stride  # type: ignore[assignment]
+        self.dilation: Pair = layer.dilation  # type: ignore[assignment]
+        self.groups = layer.groups
+        # "same" padding and the modes other than zeros are applied beforehand, as nn.Conv2d does.
+        pads_first = isinstance(layer.padding, str) or layer.padding_mode != "zeros"
+        self.pad_first = list(layer._reversed_padding_repeated_twice) if pads_first else []
+        self.pad_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        self.padding: Pair = (0, 0) if pads_first else layer.padding  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, O, H', W']."""
+        routing = self.router(_pool(x))
+        biases = self._mixed_biases(routing)
+        if self.pad_first:
+            x = F.pad(x, self.pad_first, mode=self.pad_mode)
+        height, width = self._output_size(x)
+        way = choose(len(self.weights), height * width, as_patches=self.groups == 1)
+        if way == "grouped":
+            y = F.conv2d(
+                x.reshape(1, -1, *x.shape[2:]),
+                mix(routing, self.weights).flatten(0, 1),
+                None if biases is None else biases.flatten(),
+                self.stride,
+                self.padding,
+                self.dilation,
+                len(x) * self.groups,
+            )
+            return y.view(len(x), -1, height, width)
+        product = kernel_product if way == "patches" else output_product
+        columns = patches(x, self._kernel_size(), self.padding, self.stride, self.dilation)
+        y = product(routing, self.weights.flatten(2), columns)
+        if biases is not None:
+            y = y + biases[:, :, None]
+        return y.view(len(x), -1, height, width)
+
+    def _kernel_size(self) -> Pair:
+        return self.weights.shape[-2], self.weights.shape[-1]
+
+    def _output_size(self, x: Tensor) -> Pair:
+        """Height and width that the convolution of ``x`` [B, C, H, W] has."""
+        sizes = zip(x.shape[2:], self._kernel_size(), self.padding, self.stride, self.dilation, strict=True)
+        height, width = (
+            (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1 for size, kernel, pad, step, gap in sizes
+        )
+        return height, width
+
+
+class RoutedConvTranspose2d(RoutedLayer):
+    """``nn.ConvTranspose2d`` with experts; geometry is that of ``layer``."""
+
+    def __init__(
+        self,
+        layer: nn.ConvTranspose2d,
+        weights: Tensor,
+        biases: Tensor | None,
+        dropout: float = 0.2,
+        hidden_ratio: int = 2,
+    ):
+        super().__init__(layer.in_channels, weights, biases, dropout, hidden_ratio)
+        self.stride, self.dilation, self.groups = layer.stride, layer.dilation, layer.groups
+        self.padding: Pair = layer.padding  # type: ignore[assignment]
+        self.output_padding: Pair = layer.output_padding  # type: ignore[assignment]
+        # The usual upsampling: as the kernels do not overlap, each input pixel becomes one square tile of the output.
+        geometry = (self.stride, self.dilation, self.padding, self.output_padding, self.groups)
+        tile = weights.shape[-1]
+        self.tiles = weights.shape[-2] == tile and geometry == ((tile, tile), (1, 1), (0, 0), (0, 0), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, O, H', W']."""
+        routing = self.router(_pool(x))
+        kernels = mix(routing, self.weights)
+        biases = self._mixed_biases(routing)
+        if not self.tiles:
+            y = F.conv_transpose2d(
+                x.reshape(1, -1, *x.shape[2:]),
+                kernels.flatten(0, 1),
+                None if biases is None else biases.flatten(),
+                self.stride,
+                self.padding,
+                self.output_padding,
+                len(x) * self.groups,
+                self.dilation,
+            )
+            return y.view(len(x), -1, *y.shape[2:])
+        tiles = torch.bmm(x.flatten(2).transpose(1, 2), kernels.flatten(2)).transpose(1, 2)
+        y = F.pixel_shuffle(tiles.reshape(len(x), -1, *x.shape[2:]), self.stride[0])
+        return y if biases is None else y + biases[:, :, None, None]
+
+
+class RoutedLinear(RoutedLayer):
+    """``nn.Linear`` with experts; a sample may hold several positions (tokens), over which its router pools."""
+
+    def __init__(
+        self, layer: nn.Linear, weights: Tensor, biases: Tensor | None, dropout: float = 0.2, hidden_ratio: int = 2
+    ):
+        super().__init__(layer.in_features, weights, biases, dropout, hidden_ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, ..., C] -> [B, ..., O]."""
+        tokens = x.reshape(len(x), -1, x.shape[-1])
+        routing = self.router(tokens.mean(1))
+        way = choose(len(self.weights), tokens.shape[1], as_patches=True)
+        product = output_product if way == "outputs" else kernel_product
+        y = product(routing, self.weights, tokens.transpose(1, 2)).transpose(1, 2)
+        biases = self._mixed_biases(routing)
+        if biases is not None:
+            y = y + biases[:, None]
+        return y.reshape(*x.shape[:-1], -1)

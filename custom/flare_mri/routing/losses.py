@@ -1,0 +1,141 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+r"""What an outside site learns from without labels (IOP-FL; Jiang et al., arXiv 2204.08467):
+
+.. math:: 10\,H + 0.1\,C + S
+
+the entropy H of the prediction, its consistency C under noise, flips and 90 degree rotations, and its shape S.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from flare_mri.errors import InputError
+
+
+def entropy(logits: Tensor) -> Tensor:
+    r"""Mean over pixels of :math:`H = -\sum_c p_c \log p_c / \log(\mathrm{classes})`, in [0, 1].
+
+    Args:
+        logits: [B, classes, H, W], before the softmax over classes.
+
+    Returns:
+        A scalar: 0 where every pixel is certain, 1 where all classes are equally likely.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
+    classes = logits.shape[1]
+    if classes < 2:
+        raise InputError(
+            f"entropy: expected at least 2 classes (background is one), got {classes}; "
+            "build the network with out_channels=2"
+        )
+    log_p = logits.log_softmax(dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1).mean() / math.log(classes)
+
+
+def consistency(probabilities: Tensor, transformed: Tensor) -> Tensor:
+    """Mean squared difference of two predictions [B, classes, H, W] of the same pixels; gradients flow to both."""
+    return F.mse_loss(probabilities, transformed)
+
+
+def shape_term(probabilities: Tensor, reach: int = 10, scale: float = 1e-6) -> Tensor:
+    r""":math:`S = 10^{-6} \lVert \mathrm{maxpool}(p) + \mathrm{maxpool}(-p) \rVert_2` over the foreground classes.
+
+    The sum is the range (maximum less minimum) of p in each pixel's neighbourhood, so that S grows with the length of
+    the borders: it favours one compact organ.
+
+    Args:
+        probabilities: p, [B, classes, H, W], class 0 the background.
+        reach: of the neighbourhood in pixels; the window is 2 * reach + 1 wide.
+        scale: the factor before the norm.
+    """
+    foreground = probabilities[:, 1:]
+    return scale * torch.linalg.vector_norm(_local_maximum(foreground, reach) + _local_maximum(-foreground, reach))
+
+
+def _local_maximum(x: Tensor, reach: int) -> Tensor:
+    """Max pooling with stride 1 over a square, first along one axis and then the other: 42 comparisons, not 441."""
+    width = 2 * reach + 1
+    rows = F.max_pool2d(x, (1, width), stride=1, padding=(0, reach))
+    return F.max_pool2d(rows, (width, 1), stride=1, padding=(reach, 0))
+
+
+@dataclass(frozen=True)
+class Turns:
+    """For each image of a batch a flip (upside down) followed by some quarter turns.
+
+    Attributes:
+        flips: bool [B].
+        quarters: int [B], 0 to 3.
+    """
+
+    flips: Tensor
+    quarters: Tensor
+
+    @classmethod
+    def draw(cls, images: Tensor, generator: Generator | None = None) -> "Turns":
+        """Random turns for ``images`` [B, C, H, W]. Images that are not square only take half turns, which keep them
+        of one size."""
+        size, step = (len(images),), 1 if images.shape[-2] == images.shape[-1] else 2
+        flips = torch.randint(2, size, generator=generator).bool()
+        quarters = step * torch.randint(4 // step, size, generator=generator)
+        return cls(flips.to(images.device), quarters.to(images.device))
+
+    def apply(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same shape, turned."""
+        return self._rotate(self._flip(images), 1)
+
+    def undo(self, images: Tensor) -> Tensor:
+        """The exact inverse of :meth:`apply`: pixels are moved, never interpolated."""
+        return self._flip(self._rotate(images, -1))
+
+    def _flip(self, images: Tensor) -> Tensor:
+        return torch.where(self.flips[:, None, None, None], images.flip(2), images)
+
+    def _rotate(self, images: Tensor, direction: int) -> Tensor:
+        turned = images
+        for quarter in self.quarters.unique().tolist():
+            if quarter:
+                chosen = (self.quarters == quarter)[:, None, None, None]
+                turned = torch.where(chosen, images.rot90(direction * quarter, (2, 3)), turned)
+        return turned
+
+
+@dataclass(frozen=True)
+class TestTimeLoss:
+    """The loss of the test-time adaptation; the defaults are the paper's.
+
+    Attributes:
+        entropy_weight, consistency_weight, shape_weight: factors of H, C and S.
+        noise: standard deviation of the Gaussian noise of the second view, in units of the normalised image.
+        reach: of the shape term's neighbourhood, in pixels.
+    """
+
+    __test__ = False  # the name is the paper's: this is no test for pytest to collect
+
+    entropy_weight: float = 10.0
+    consistency_weight: float = 0.1
+    shape_weight: float = 1.0
+    noise: float = 0.5
+    reach: int = 10
+
+    def __call__(self, network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Runs ``network`` on ``images`` [B, C, H, W] and on their second view.
+
+        Returns:
+            The loss, and its terms before weighting: "entropy", "consistency", "shape".
+        """
+        logits = network(images)
+        probabilities = logits.softmax(dim=1)
+        turns = Turns.draw(images)
+        second_view = turns.apply(images + self.noise * torch.randn_like(images))
+        second = turns.undo(network(second_view).softmax(dim=1))
+        h, c, s = entropy(logits), consistency(probabilities, second), shape_term(probabilities, self.reach)
+        loss = self.entropy_weight * h + self.consistency_weight * c + self.shape_weight * s
+        return loss, {"entropy": h.item(), "consistency": c.item(), "shape": s.item()}

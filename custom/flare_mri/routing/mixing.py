@@ -1,0 +1,125 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+r"""Applying a mix of experts to a batch: every sample has its own kernels, and there is no loop over samples.
+
+Sample b wants :math:`y_b = (\sum_e r_{b,e} W_e) * x_b`. The sum may be taken before or after the convolution:
+
+- **kernel mixing**: all kernels of the batch are one matrix product, [B, E] @ [E, weights]; then one grouped
+  convolution with the batch folded into the channels or, where the image is small, one batched product over patches;
+- **output mixing**: every expert is applied to every sample in one product, then the E outputs are mixed by r.
+
+Kernel mixing multiplies once for each sample, output mixing E times, but the former must write and read B sets of
+kernels. Which is cheaper depends on the number L of output pixels only; ``choose`` compares them.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+Pair = tuple[int, int]
+
+# Costs for each sample and kernel weight, in multiply-adds of a convolution (measured: Xeon, AVX-512, float32).
+WRITE_KERNELS = 30.0  # mix one weight from the experts, write it and read it back
+REORDER_KERNELS = 50.0  # a grouped convolution first brings its kernels into its own layout
+PATCH_PRODUCT = 1.5  # a batched product over copied patches, against a convolution on the image
+
+# Mixed kernels are made and used in pieces of this many floats (8 MB), each in the memory of the one before. All
+# kernels of a deep layer (75 MB for a batch of 8) would leave the cache, and mapping as much new memory at each call
+# costs more than the product itself.
+PIECE = 2 * 1024 * 1024
+
+
+def choose(num_experts: int, num_pixels: int, as_patches: bool) -> str:
+    """The cheapest way to apply a mix of ``num_experts`` experts that yields ``num_pixels`` output pixels a sample.
+
+    Args:
+        num_experts: E.
+        num_pixels: L, output positions of a sample (pixels of a convolution, tokens of a linear layer).
+        as_patches: the layer can be written as a product over patches (a grouped or transposed one cannot).
+
+    Returns:
+        "grouped" (kernel mixing, grouped convolution), "patches" (kernel mixing, batched product) or "outputs".
+    """
+    costs = {"grouped": WRITE_KERNELS + REORDER_KERNELS + num_pixels}
+    if as_patches:
+        costs["patches"] = WRITE_KERNELS + PATCH_PRODUCT * num_pixels
+        costs["outputs"] = num_experts * num_pixels
+    return min(costs, key=lambda way: costs[way])
+
+
+def mix(routing: Tensor, experts: Tensor) -> Tensor:
+    r""":math:`\sum_e r_{b,e} W_e`: routing [B, E] and experts [E, ...] give [B, ...], by one matrix product."""
+    return (routing @ experts.flatten(1)).view(len(routing), *experts.shape[1:])
+
+
+def patches(x: Tensor, kernel: Pair, padding: Pair, stride: Pair, dilation: Pair) -> Tensor:
+    """[B, C, H, W] -> [B, C * kh * kw, L]: what each of the L output pixels of a convolution sees."""
+    if kernel == (1, 1) and stride == (1, 1) and padding == (0, 0):
+        return x.flatten(2)
+    return F.unfold(x, kernel, dilation, padding, stride)
+
+
+def kernel_product(routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
+    r"""Kernel mixing: :math:`y_b = (\sum_e r_{b,e} W_e)\, x_b`.
+
+    Args:
+        routing: r, [B, E].
+        experts: W, [E, O, K]; constant, no gradient flows to it.
+        columns: x, [B, K, L].
+
+    Returns:
+        y, [B, O, L].
+    """
+    product: Tensor = _KernelProduct.apply(routing, experts, columns)
+    return product
+
+
+def output_product(routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
+    r"""Output mixing: :math:`y_b = \sum_e r_{b,e} (W_e x_b)`; arguments and result as in :func:`kernel_product`."""
+    batch, width, pixels = columns.shape
+    shared = columns.transpose(0, 1).reshape(1, width, batch * pixels).expand(len(experts), -1, -1)
+    outputs = torch.bmm(experts, shared).view(*experts.shape[:2], batch, pixels)
+    return torch.einsum("be,eobl->bol", routing, outputs)
+
+
+class _KernelProduct(torch.autograd.Function):
+    """Kernel mixing in pieces of output rows. Kernels are mixed anew for the gradient rather than kept for it:
+    B sets of kernels for each layer would need far more memory than the experts, and mixing is the cheap part."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
+        ctx.save_for_backward(routing, experts, columns)
+        products = [torch.bmm(kernels, columns) for kernels, _ in _mixed_pieces(routing, experts)]
+        return products[0] if len(products) == 1 else torch.cat(products, dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        routing, experts, columns = ctx.saved_tensors
+        grad_routing = torch.zeros_like(routing) if ctx.needs_input_grad[0] else None
+        grad_columns = torch.zeros_like(columns) if ctx.needs_input_grad[2] else None
+        start = 0
+        for kernels, rows in _mixed_pieces(routing, experts):
+            part = grad[:, start : start + rows.shape[1]]
+            start += rows.shape[1]
+            if grad_columns is not None:
+                grad_columns.baddbmm_(kernels.transpose(1, 2), part)
+            if grad_routing is not None:
+                torch.bmm(part, columns.transpose(1, 2), out=kernels)
+                # Row by row and then summed: BLAS is slow at one product with [E, B] results and a very long sum.
+                grad_routing += torch.bmm(rows.transpose(0, 1), kernels.permute(1, 2, 0)).sum(0).t()
+        return grad_routing, None, grad_columns
+
+
+def _mixed_pieces(routing: Tensor, experts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Mixed kernels [B, o, K], in memory that the next piece overwrites, and the rows [E, o, K] they come from."""
+    batch, (_, _, width) = len(routing), experts.shape
+    rows_at_once = max(1, PIECE // (batch * width))
+    scratch = routing.new_empty(batch * min(rows_at_once, experts.shape[1]) * width)
+    for rows in experts.split(rows_at_once, dim=1):
+        kernels = scratch[: batch * rows.shape[1] * width].view(batch, -1)
+        torch.mm(routing, rows.flatten(1), out=kernels)
+        yield kernels.view(batch, -1, width), rows

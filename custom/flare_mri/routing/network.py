@@ -1,0 +1,198 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+r"""A routed network from any network: its layers replaced by routed ones that hold the same layer of every expert.
+
+The experts are IOP-FL's routing space :math:`\{p_1 \dots p_K, \theta_G\}`: the personal models of the inside sites and,
+as the last one, the global model (Jiang et al., arXiv 2204.08467).
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from flare_mri.errors import InputError
+from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer, RoutedLinear, Router
+
+ROUTED: dict[type[nn.Module], type[RoutedLayer]] = {
+    nn.Conv2d: RoutedConv2d,
+    nn.ConvTranspose2d: RoutedConvTranspose2d,
+    nn.Linear: RoutedLinear,
+}
+# Layers with kernels that we do not mix: left as they are they would silently stay the global model's.
+UNROUTED = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose3d, nn.Bilinear, nn.MultiheadAttention)
+
+
+def build_routed_network(
+    network: nn.Module,
+    experts: Sequence[Mapping[str, Tensor]],
+    dropout: float = 0.2,
+    hidden_ratio: int = 2,
+    names: Sequence[str] | None = None,
+) -> nn.Module:
+    """A copy of ``network`` in which every Conv2d, ConvTranspose2d and Linear layer mixes that layer of all experts.
+
+    What is not routed (norm layers above all) starts from the last expert, the global model. BatchNorm layers lose
+    their running statistics, so that they use those of the batch in every mode. Only BatchNorm's affine parameters and
+    the routers' parameters require gradients.
+
+    Args:
+        network: gives structure, dtype and device; itself left untouched.
+        experts: state dicts of networks like ``network``, the global model's last.
+        dropout: of the routers, in [0, 1).
+        hidden_ratio: hidden width of the routers over the number of input channels.
+        names: what to call the experts in error messages, site names for instance.
+
+    Raises:
+        InputError: there is no expert, an expert misses a key, has one too many, a tensor of another shape or one that
+            is not finite; the network has no layer to route, or one with kernels that cannot be routed.
+    """
+    labels = list(names) if names is not None else [f"expert {index}" for index in range(len(experts))]
+    if not experts or len(labels) != len(experts):
+        raise InputError(
+            f"routing space: expected at least one expert and a name for each, got {len(experts)} experts and "
+            f"{len(labels)} names; give the personal models and the global model"
+        )
+    expected = network.state_dict()
+    for label, expert in zip(labels, experts, strict=True):
+        _check_expert(label, expert, expected)
+
+    routed = copy.deepcopy(network)
+    routed.load_state_dict(experts[-1])
+    routed = _replace_layers(routed, "", experts, (dropout, hidden_ratio), {})
+    if not routed_layers(routed):
+        raise InputError(
+            f"routing: expected a network with Conv2d, ConvTranspose2d or Linear layers, got {type(network).__name__} "
+            "without any; choose another network"
+        )
+    _use_batch_statistics(routed)
+    routed.requires_grad_(False)
+    for parameter in adaptable_parameters(routed):
+        parameter.requires_grad_(True)
+    return routed
+
+
+def routed_layers(routed: nn.Module) -> dict[str, RoutedLayer]:
+    """The routed layers by their dotted name, in order of registration."""
+    return {name: module for name, module in routed.named_modules() if isinstance(module, RoutedLayer)}
+
+
+def adaptable_parameters(routed: nn.Module) -> list[nn.Parameter]:
+    """What learns at an outside site: the affine parameters of BatchNorm layers and the routers' parameters."""
+    learning = (module for module in routed.modules() if isinstance(module, _BatchNorm | Router))
+    return [parameter for module in learning for parameter in module.parameters()]
+
+
+@contextmanager
+def record_routing(routed: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """While open, collects the routing weights of every forward pass, by layer, each as a detached [B, E] tensor.
+
+    Example:
+        >>> with record_routing(routed) as weights:
+        ...     routed(images)
+        >>> weights["encoder.blocks.0.0"][0].shape
+        torch.Size([8, 6])
+    """
+    weights: dict[str, list[Tensor]] = {name: [] for name in routed_layers(routed)}
+
+    def recorder(name: str):
+        return lambda module, args, output: weights[name].append(output.detach())
+
+    handles = [layer.router.register_forward_hook(recorder(name)) for name, layer in routed_layers(routed).items()]
+    try:
+        yield weights
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def fix_routing(routed: nn.Module, weights: Tensor | None) -> None:
+    """Gives every layer and sample the same routing ``weights`` [E] in place of the routers'; None undoes it.
+
+    One-hot weights make the network that expert, with the norm layers of the global model and batch statistics.
+    """
+    for layer in routed_layers(routed).values():
+        if weights is not None and weights.shape != (len(layer.weights),):
+            raise InputError(
+                f"fixed routing: expected one weight for each of {len(layer.weights)} experts, "
+                f"got shape {tuple(weights.shape)}; give a vector of that length"
+            )
+        layer.router.fixed = None if weights is None else weights.to(layer.weights)
+
+
+def _check_expert(label: str, expert: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises InputError unless ``expert`` has exactly the keys and shapes of ``expected`` and finite values."""
+    missing = [key for key in expected if key not in expert]
+    unknown = [key for key in expert if key not in expected]
+    if missing or unknown:
+        kind, keys = ("misses", missing) if missing else ("got too many:", unknown)
+        raise InputError(
+            f"routing space, {label}: expected the {len(expected)} keys of the network, {kind} {len(keys)}, "
+            f"first {keys[0]!r}; use a routing space made with the same network settings"
+        )
+    for key, tensor in expected.items():
+        if expert[key].shape != tensor.shape:
+            raise InputError(
+                f"routing space, {label}, {key!r}: expected shape {tuple(tensor.shape)}, "
+                f"got {tuple(expert[key].shape)}; use a routing space made with the same network settings"
+            )
+        if not torch.isfinite(expert[key]).all():
+            raise InputError(
+                f"routing space, {label}, {key!r}: expected finite numbers, got NaN or infinity; "
+                "leave this model out or train it anew"
+            )
+
+
+def _replace_layers(
+    module: nn.Module,
+    name: str,
+    experts: Sequence[Mapping[str, Tensor]],
+    options: tuple[float, int],
+    done: dict[nn.Module, nn.Module],
+) -> nn.Module:
+    """``module`` with all layers below it routed, or its routed form. ``done`` keeps a layer used twice one layer."""
+    if module in done:
+        return done[module]
+    kind = next((kind for kind in ROUTED if isinstance(module, kind)), None)
+    if kind is not None:
+        _check_plain(module, kind, name)
+        prefix = f"{name}." if name else ""
+        weight = module.get_parameter("weight")
+        weights = torch.stack([expert[f"{prefix}weight"].to(weight) for expert in experts])
+        has_bias = isinstance(module.bias, Tensor)
+        biases = torch.stack([expert[f"{prefix}bias"].to(weight) for expert in experts]) if has_bias else None
+        done[module] = ROUTED[kind](module, weights, biases, *options)  # type: ignore[arg-type]
+        return done[module]
+    if isinstance(module, UNROUTED):
+        raise InputError(
+            f"routing, layer {name!r}: expected Conv2d, ConvTranspose2d or Linear, got {type(module).__name__}, "
+            "which cannot be routed; choose a two-dimensional network without it"
+        )
+    done[module] = module
+    for child_name, child in module._modules.items():
+        if child is not None:
+            path = f"{name}.{child_name}" if name else child_name
+            module._modules[child_name] = _replace_layers(child, path, experts, options, done)
+    return module
+
+
+def _check_plain(layer: nn.Module, kind: type[nn.Module], name: str) -> None:
+    """Raises InputError for a layer that computes something else than its ``kind`` does."""
+    hooked = layer._forward_pre_hooks or layer._forward_hooks
+    if type(layer).forward is not kind.forward or parametrize.is_parametrized(layer) or hooked:
+        raise InputError(
+            f"routing, layer {name!r}: expected a plain {kind.__name__}, got {type(layer).__name__} with its own "
+            "forward pass, parametrization or hook; choose a network without it"
+        )
+
+
+def _use_batch_statistics(network: nn.Module) -> None:
+    """BatchNorm without running statistics uses those of the batch, in training and in evaluation mode."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None

@@ -1,0 +1,140 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Adaptation of a small routed network to a site without labels, and the ways in which it gives up."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from flare_mri.errors import InputError
+from flare_mri.networks.unet import UNet
+from flare_mri.routing import TestTimeLoss, adapt, build_routed_network, examine, fix_routing, predict, routed_layers
+from flare_mri.routing.adaptation import _batches
+
+
+def _unet() -> UNet:
+    return UNet(in_channels=3, out_channels=2, channels=4, num_pools=2, norm="batch", negative_slope=0.0)
+
+
+@pytest.fixture
+def global_model() -> nn.Module:
+    torch.manual_seed(7)
+    return _unet().eval()
+
+
+@pytest.fixture
+def routed(global_model) -> nn.Module:
+    torch.manual_seed(0)
+    return build_routed_network(global_model, [_unet().state_dict(), _unet().state_dict(), global_model.state_dict()])
+
+
+@pytest.fixture
+def slices() -> torch.Tensor:
+    return torch.randn(9, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_adaptation_lowers_the_entropy_and_says_what_moved(routed, global_model, slices):
+    report = adapt(routed, global_model, slices, epochs=2, batch_size=4, min_foreground=0.0)
+    assert report.fallback is None and report.epochs == 2 and report.slices == 9 and report.seconds > 0
+    assert report.after.entropy < report.before.entropy
+    assert list(report.movement) == list(routed_layers(routed))
+    assert all(0 < moved < 1 for moved in report.movement.values())
+    assert len(report.losses) == 2 and set(report.losses[0]) == {"loss", "entropy", "consistency", "shape"}
+    assert report.after == examine(routed, slices, 4)
+    assert report.global_model == examine(global_model, slices, 4) and not report.global_model.routing
+    assert json.loads(json.dumps(report.as_dict()))["after"]["entropy"] == report.after.entropy
+
+
+def test_same_seed_same_adaptation_and_the_callers_random_state_is_kept(routed, global_model, slices):
+    start = {key: value.clone() for key, value in routed.state_dict().items()}
+    results = []
+    for seed in (1, 1, 2):
+        routed.load_state_dict(start)
+        state = torch.get_rng_state()
+        adapt(routed, global_model, slices, epochs=1, seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        results.append(predict(routed, slices))
+    assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
+
+
+def test_global_model_is_left_untouched(routed, global_model, slices):
+    before = {key: value.clone() for key, value in global_model.state_dict().items()}
+    adapt(routed, global_model, slices, epochs=1)
+    assert all(torch.equal(before[key], value) for key, value in global_model.state_dict().items())
+
+
+def test_movement_is_the_mean_change_of_the_mean_routing(routed, global_model, slices):
+    report = adapt(routed, global_model, slices, epochs=1)
+    for name, moved in report.movement.items():
+        change = torch.tensor(report.after.routing[name]) - torch.tensor(report.before.routing[name])
+        assert moved == pytest.approx(change.abs().mean().item(), rel=1e-5)
+
+
+def test_examine_equals_a_plain_computation(routed, slices):
+    fix_routing(routed, torch.tensor([0.2, 0.3, 0.4]))
+    view, p = examine(routed, slices, 4), predict(routed, slices, 4)
+    assert view.entropy == pytest.approx((-(p * p.log2()).sum(1)).mean().item(), rel=1e-4)
+    assert view.foreground == pytest.approx((p[:, 1] > p[:, 0]).float().mean().item(), rel=1e-5)
+    assert all(weights == pytest.approx([0.2, 0.3, 0.4]) for weights in view.routing.values())
+
+
+def test_few_slices_fall_back_without_learning(routed, global_model, slices):
+    before = {key: value.clone() for key, value in routed.state_dict().items()}
+    report = adapt(routed, global_model, slices[:3])
+    assert "3 slices, expected at least 4" in report.fallback and report.epochs == 0 and report.after is None
+    assert all(torch.equal(before[key], value) for key, value in routed.state_dict().items())
+    assert json.loads(json.dumps(report.as_dict()))["fallback"] == report.fallback
+
+
+def test_one_slice_falls_back_where_batch_norm_could_not_even_run(global_model, slices):
+    """16x16 pixels after four poolings are one pixel a channel: BatchNorm has no statistics of a single slice."""
+    deep = UNet(in_channels=3, out_channels=2, channels=2, num_pools=4, norm="batch")
+    report = adapt(build_routed_network(deep, [deep.state_dict()]), deep, slices[:1])
+    assert "1 slices" in report.fallback
+
+
+class _Background(TestTimeLoss):
+    """Pushes every pixel to the background, as a collapse does."""
+
+    def __call__(self, network, images):
+        loss = network(images)[:, 1].mean() - network(images)[:, 0].mean()
+        return loss, {"entropy": 0.0, "consistency": 0.0, "shape": 0.0}
+
+
+def test_collapse_to_the_background_falls_back(routed, global_model, slices):
+    with torch.no_grad():
+        global_model.decoder.output.bias.copy_(torch.tensor([0.0, 1.0]))
+    report = adapt(routed, global_model, slices, epochs=6, lr=0.3, loss=_Background())
+    assert report.global_model.foreground > 0.1 and report.after.foreground < 0.01 and "background" in report.fallback
+
+
+class _NotANumber(TestTimeLoss):
+    def __call__(self, network, images):
+        loss, terms = super().__call__(network, images)
+        return loss * float("nan"), terms
+
+
+def test_a_loss_that_is_not_finite_falls_back(routed, global_model, slices):
+    report = adapt(routed, global_model, slices, epochs=3, loss=_NotANumber())
+    assert "not finite" in report.fallback and report.epochs == 1
+
+
+def test_predictions_are_probabilities_in_order(global_model, slices):
+    p = predict(global_model, list(slices), batch_size=4)
+    torch.testing.assert_close(p, global_model(slices).softmax(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("number", "sizes"), [(9, [4, 5]), (8, [8]), (17, [5, 6, 6]), (2, [2])])
+def test_no_batch_is_a_rest_of_one_slice(number, sizes):
+    slices = torch.arange(number).view(-1, 1, 1, 1)
+    parts = list(_batches(slices, 8, torch.device("cpu")))
+    assert [len(part) for part in parts] == sizes and torch.equal(torch.cat(parts), slices)
+
+
+def test_no_slices_and_single_slice_batches_are_errors(routed, global_model, slices):
+    with pytest.raises(InputError, match="got none"):
+        adapt(routed, global_model, slices[:0])
+    with pytest.raises(InputError, match="batch_size: expected at least 2"):
+        predict(routed, slices, batch_size=1)

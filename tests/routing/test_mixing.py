@@ -1,0 +1,59 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every way of mixing against one plain einsum, values and gradients."""
+
+import pytest
+import torch
+
+from flare_mri.routing import mixing
+
+
+def _problem(dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    routing = torch.rand(5, 3, generator=generator, dtype=dtype)
+    experts = torch.randn(3, 7, 11, generator=generator, dtype=dtype)
+    columns = torch.randn(5, 11, 6, generator=generator, dtype=dtype)
+    return routing, experts, columns
+
+
+@pytest.mark.parametrize("piece", [1, 5 * 11 * 2, 10**6], ids=["row by row", "uneven pieces", "one piece"])
+@pytest.mark.parametrize("product", [mixing.kernel_product, mixing.output_product])
+def test_products_and_their_gradients_equal_the_plain_sum(product, piece, monkeypatch):
+    monkeypatch.setattr(mixing, "PIECE", piece)
+    routing, experts, columns = _problem()
+    plain = torch.einsum("be,eok,bkl->bol", routing, experts, columns)
+    weight = torch.randn_like(plain)
+
+    inputs = [routing.clone().requires_grad_(), columns.clone().requires_grad_()]
+    y = product(inputs[0], experts, inputs[1])
+    torch.testing.assert_close(y, plain)
+    gradients = torch.autograd.grad((y * weight).sum(), inputs)
+    torch.testing.assert_close(gradients[0], torch.einsum("bol,eok,bkl->be", weight, experts, columns))
+    torch.testing.assert_close(gradients[1], torch.einsum("bol,be,eok->bkl", weight, routing, experts))
+
+
+def test_kernel_product_only_computes_the_gradients_asked_for():
+    routing, experts, columns = _problem()
+    mixing.kernel_product(routing.requires_grad_(), experts, columns).sum().backward()
+    assert routing.grad is not None and columns.grad is None
+
+
+def test_mix_is_the_weighted_sum_of_the_experts():
+    routing, experts, _ = _problem()
+    expected = sum(routing[:, e, None, None] * experts[e] for e in range(3))
+    torch.testing.assert_close(mixing.mix(routing, experts), expected)
+
+
+def test_patches_times_kernel_is_the_convolution():
+    x, kernel = torch.randn(2, 3, 9, 8), torch.randn(4, 3, 3, 2)
+    geometry = {"padding": (1, 2), "stride": (2, 1), "dilation": (1, 2)}
+    columns = mixing.patches(x, (3, 2), **geometry)
+    expected = torch.nn.functional.conv2d(x, kernel, **geometry)
+    torch.testing.assert_close((kernel.flatten(1) @ columns).view_as(expected), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_choice_follows_the_size_of_the_output():
+    assert mixing.choose(6, 1, as_patches=True) == "outputs"
+    assert mixing.choose(6, 16, as_patches=True) == "patches"
+    assert mixing.choose(6, 64 * 64, as_patches=True) == "grouped"
+    assert mixing.choose(6, 1, as_patches=False) == "grouped"

@@ -1,0 +1,223 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks routed as a whole: identities, any architecture, strict experts."""
+
+import copy
+
+import pytest
+import torch
+from monai.networks.nets import BasicUNet
+from torch import nn
+from torch.nn import functional as F
+
+from flare_mri.errors import InputError
+from flare_mri.networks.unet import UNet
+from flare_mri.routing import adaptable_parameters, build_routed_network, fix_routing, record_routing, routed_layers
+
+
+def _unet() -> nn.Module:
+    return UNet(in_channels=3, out_channels=2, channels=4, num_pools=2, norm="batch", negative_slope=0.0)
+
+
+def _basic_unet() -> nn.Module:
+    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=2, features=(4, 4, 8, 8, 8, 4), norm="batch")
+
+
+def _experts(make, number: int = 3) -> list[dict[str, torch.Tensor]]:
+    """State dicts as training leaves them: affine parameters and running statistics are not the initial ones."""
+    torch.manual_seed(0)
+    experts = [make().state_dict() for _ in range(number)]
+    for expert in experts:
+        for key, value in expert.items():
+            if value.dim() == 1 and value.is_floating_point():
+                expert[key] = value + torch.rand_like(value)
+    return experts
+
+
+def _with_batch_statistics(network: nn.Module) -> nn.Module:
+    """The same network that uses the batch's statistics: PyTorch's training mode, but for the dropout layers."""
+    network = copy.deepcopy(network).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    return network
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("make", [_unet, _basic_unet])
+@pytest.mark.parametrize("index", [0, 2])
+def test_one_hot_routing_is_that_expert(make, index, images):
+    experts = _experts(make)
+    routed = build_routed_network(make(), experts).eval()
+    fix_routing(routed, F.one_hot(torch.tensor(index), 3).float())
+    # Norm layers are the global model's: an expert of its own is one that shares them.
+    network = make()
+    norms = {key for key in experts[0] if key not in _routed_keys(routed)}
+    network.load_state_dict({key: experts[-1 if key in norms else index][key] for key in experts[0]})
+    torch.testing.assert_close(routed(images), _with_batch_statistics(network)(images), rtol=1e-4, atol=1e-5)
+
+
+def _routed_keys(routed: nn.Module) -> set[str]:
+    return {f"{name}.{kind}" for name in routed_layers(routed) for kind in ("weight", "bias")}
+
+
+def test_last_expert_alone_is_the_global_model(images):
+    experts, network = _experts(_unet), _unet()
+    network.load_state_dict(experts[-1])
+    routed = build_routed_network(_unet(), experts).eval()
+    fix_routing(routed, torch.tensor([0.0, 0.0, 1.0]))
+    torch.testing.assert_close(routed(images), _with_batch_statistics(network)(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [[1 / 3, 1 / 3, 1 / 3], [0.7, 0.1, 0.2]])
+def test_equal_experts_are_that_network_whatever_the_mix(weights, images):
+    network = _unet()
+    routed = build_routed_network(_unet(), [network.state_dict()] * 3).eval()
+    fix_routing(routed, torch.tensor(weights))
+    torch.testing.assert_close(routed(images), _with_batch_statistics(network)(images), rtol=1e-4, atol=1e-5)
+
+
+def test_routing_of_equal_experts_only_scales_a_layer(images):
+    layer = nn.Conv2d(3, 5, 3, padding=1)
+    routed = build_routed_network(layer, [layer.state_dict()] * 3).eval()
+    with record_routing(routed) as weights:
+        output = routed(images)
+    total = weights[""][0].sum(1)[:, None, None, None]
+    assert total.min() < total.max()
+    torch.testing.assert_close(output / total, layer(images), rtol=1e-4, atol=1e-5)
+
+
+def test_state_dict_round_trip(images):
+    experts = _experts(_unet)
+    torch.manual_seed(1)
+    routed = build_routed_network(_unet(), experts).eval()
+    torch.manual_seed(2)
+    other = build_routed_network(_unet(), _experts(_unet)[::-1]).eval()
+    assert not torch.equal(routed(images), other(images))
+    other.load_state_dict(routed.state_dict())
+    assert torch.equal(routed(images), other(images))
+
+
+def test_samples_are_routed_one_by_one(images):
+    """Without norms, which mix the batch, a sample's output does not depend on its neighbours."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 2, 2, stride=2))
+    routed = build_routed_network(network, [_perturbed(network) for _ in range(3)]).eval()
+    alone = torch.cat([routed(image[None]) for image in images])
+    torch.testing.assert_close(routed(images), alone, rtol=1e-5, atol=1e-5)
+
+
+def _perturbed(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value + torch.rand_like(value) for key, value in network.state_dict().items()}
+
+
+def test_only_affine_and_routing_parameters_learn(images):
+    routed = build_routed_network(_unet(), _experts(_unet))
+    learning = {name for name, parameter in routed.named_parameters() if parameter.requires_grad}
+    norms = {name for name, module in routed.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert learning == {f"{name}.{part}" for name in norms for part in ("weight", "bias")} | {
+        f"{name}.router.{part}"
+        for name in routed_layers(routed)
+        for part in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
+    }
+    assert len(adaptable_parameters(routed)) == len(learning)
+    before = {key: value.clone() for key, value in routed.state_dict().items()}
+    routed(images).square().mean().backward()
+    torch.optim.SGD(adaptable_parameters(routed), lr=1.0).step()
+    changed = {key for key, value in routed.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed and changed <= learning
+
+
+def test_evaluation_uses_the_statistics_of_the_batch(images):
+    routed = build_routed_network(_unet(), _experts(_unet)).eval()
+    assert not [key for key in routed.state_dict() if "running" in key or "num_batches" in key]
+    torch.testing.assert_close(
+        routed(3 * images + 1)[:, :, 8:-8, 8:-8].std(), routed(images)[:, :, 8:-8, 8:-8].std(), rtol=0.2, atol=0.0
+    )
+
+
+def test_network_given_is_left_untouched():
+    network = _unet()
+    before = copy.deepcopy(network.state_dict())
+    build_routed_network(network, _experts(_unet))
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert all(parameter.requires_grad for parameter in network.parameters()) and not routed_layers(network)
+
+
+def test_a_layer_used_twice_stays_one_layer():
+    layer = nn.Conv2d(3, 3, 1)
+    routed = build_routed_network(
+        nn.Sequential(layer, nn.ReLU(), layer), [nn.Sequential(layer, nn.ReLU(), layer).state_dict()]
+    )
+    assert routed[0] is routed[2]
+
+
+def test_fixed_routing_can_be_taken_back_and_must_fit(images):
+    routed = build_routed_network(_unet(), _experts(_unet)).eval()
+    free = routed(images)
+    fix_routing(routed, torch.ones(3))
+    assert not torch.equal(routed(images), free)
+    fix_routing(routed, None)
+    assert torch.equal(routed(images), free)
+    with pytest.raises(InputError, match="each of 3 experts, got shape"):
+        fix_routing(routed, torch.ones(4))
+
+
+def test_recorded_routing_has_a_row_for_each_sample(images):
+    routed = build_routed_network(_unet(), _experts(_unet)).eval()
+    with record_routing(routed) as weights:
+        routed(images)
+        routed(images[:1])
+    routed(images)
+    assert list(weights) == list(routed_layers(routed)) and len(weights) == 13
+    assert all([part.shape for part in parts] == [(4, 3), (1, 3)] for parts in weights.values())
+
+
+def _break(expert: dict[str, torch.Tensor], how: str) -> None:
+    if how == "missing":
+        del expert["decoder.output.bias"]
+    elif how == "extra":
+        expert["decoder.more.weight"] = torch.zeros(1)
+    elif how == "shape":
+        expert["decoder.output.bias"] = torch.zeros(3)
+    else:
+        expert["decoder.output.bias"] = torch.tensor([0.0, float("nan")])
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", "misses 1, first 'decoder.output.bias'"),
+        ("extra", "too many: 1, first 'decoder.more.weight'"),
+        ("shape", r"'decoder.output.bias': expected shape \(2,\), got \(3,\)"),
+        ("nan", "'decoder.output.bias': expected finite numbers"),
+    ],
+)
+def test_a_bad_expert_is_named(how, message):
+    experts = _experts(_unet)
+    _break(experts[1], how)
+    with pytest.raises(InputError, match=f"site-2.*{message}") as error:
+        build_routed_network(_unet(), experts, names=["site-1", "site-2", "global"])
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_routing_space_is_an_error():
+    with pytest.raises(InputError, match="at least one expert"):
+        build_routed_network(_unet(), [])
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv3d(1, 1, 3)), "layer '1'.*got Conv3d"),
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 1, 3))), "layer '0'.*parametrization"),
+        (nn.Sequential(nn.MultiheadAttention(4, 2)), "MultiheadAttention"),
+        (nn.Sequential(nn.BatchNorm2d(3)), "expected a network with Conv2d"),
+    ],
+)
+def test_a_network_that_cannot_be_routed_is_an_error(network, message):
+    with pytest.raises(InputError, match=message):
+        build_routed_network(network, [network.state_dict()])
