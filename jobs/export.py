@@ -18,7 +18,7 @@ from types import ModuleType
 
 JOBS = Path(__file__).parent.absolute()
 PACKAGE = JOBS.parent / "custom" / "flare_mri"
-NAMES = ["fedmri"]
+NAMES = ["fedmri", "iopfl", "iopfl_outside"]
 APP = "app"
 
 

@@ -97,6 +97,8 @@ def test_examples_show_the_centre_channel(task):
         item = task.data.test[at.index(key)]
         np.testing.assert_array_equal(arrays["input"][place], item["image"][1])
         np.testing.assert_array_equal(arrays["target"][place], item["label"])
+    of_labels = task.examples_of(np.stack(truths), count=3)
+    assert all(np.array_equal(of_labels[key], value) for key, value in arrays.items())
 
 
 def test_the_report_reads_the_examples(task, tmp_path):

@@ -23,6 +23,7 @@ batch_size: 4
 device: auto                # auto | cpu | cuda | cuda:N
 workers: 0
 cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps; readable by the owner only
+pool: [../a/site.yaml]      # instead of data, split and mask: the centralised run, one site with the data of several
 store: null                 # where private state lies; null: beside the site's FLARE folder
 ```
 """
@@ -30,7 +31,7 @@ store: null                 # where private state lies; null: beside the site's 
 import math
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flare_mri.data.formats import FORMATS, RECONSTRUCTION, SEGMENTATION, SliceRange
@@ -86,6 +87,7 @@ class SiteConfig:
     workers: int = 0
     cache: CacheSettings = field(default_factory=CacheSettings)
     store: Path | None = None
+    pool: tuple["SiteConfig", ...] = ()
 
 
 def phantom_site_config(site_name: str) -> SiteConfig:
@@ -112,6 +114,8 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
     named = top.text("site", site_name)
     if named != site_name:
         raise top.error("site", f"the FLARE site name {site_name!r}", repr(named), "give each site its own file")
+    if top.has("pool"):
+        return _pooled(top, site_name)
     data = _data(top.section("data"))
     phantom = data.format == "phantom"
     _refuse_needless(top, data.format)
@@ -124,6 +128,29 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
         device=_device(top),
         workers=top.integer("workers", SiteConfig.workers),
         cache=_cache(top.section("cache")),
+        store=top.path("store", None),
+    )
+    top.finish()
+    return config
+
+
+def _pooled(top: Section, site_name: str) -> SiteConfig:
+    """One site with the data of several, each as its own site.yaml (or, for a name, its phantom) describes it."""
+    members = [
+        load_site_config(top.folder / member, Path(member).parent.name)
+        if member.endswith((".yaml", ".yml"))
+        else phantom_site_config(member)
+        for member in top.texts("pool")
+    ]
+    if not members:
+        raise top.error("pool", "site.yaml files or names of phantom sites", "none", "name at least one")
+    config = replace(
+        members[0],
+        site=site_name,
+        pool=tuple(members),
+        batch_size=top.integer("batch_size", members[0].batch_size, low=1),
+        device=_device(top),
+        workers=top.integer("workers", SiteConfig.workers),
         store=top.path("store", None),
     )
     top.finish()

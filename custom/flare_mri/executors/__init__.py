@@ -3,5 +3,6 @@
 """FLARE on the hospital's side."""
 
 from flare_mri.executors.personalized import PersonalizedExecutor
+from flare_mri.executors.routing import RoutingExecutor
 
-__all__ = ["PersonalizedExecutor"]
+__all__ = ["PersonalizedExecutor", "RoutingExecutor"]

@@ -4,6 +4,7 @@
 
 from flare_mri.learners.build import RECONSTRUCTION, SEGMENTATION, build_task
 from flare_mri.learners.learner import AbortedError, Learner, RoundReport
+from flare_mri.learners.segmentation import SegmentationTask
 from flare_mri.learners.settings import TrainingSettings
 from flare_mri.learners.site_store import SiteStore
 from flare_mri.learners.task import SPLITS, Split, Task
@@ -12,6 +13,7 @@ __all__ = [
     "RECONSTRUCTION",
     "SEGMENTATION",
     "SPLITS",
+    "SegmentationTask",
     "AbortedError",
     "Learner",
     "RoundReport",

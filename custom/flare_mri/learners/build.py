@@ -9,6 +9,7 @@ from flare_mri.data.reconstruction import ReconstructionData
 from flare_mri.data.segmentation import SegmentationData
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.errors import InputError
+from flare_mri.learners.pooled import PooledTask
 from flare_mri.learners.reconstruction import ReconstructionTask
 from flare_mri.learners.segmentation import SegmentationTask
 from flare_mri.learners.task import Task
@@ -30,6 +31,9 @@ def build_task(name: str, config: SiteConfig, seed: int, uses_kspace: bool = Fal
     """
     if name not in TASKS:
         raise InputError(f"task {name!r}: expected one of {', '.join(TASKS)}")
+    if config.pool:
+        tasks = [build_task(name, member, seed, uses_kspace) for member in config.pool]
+        return PooledTask(config.site, tasks, config.batch_size, config.workers)
     device = resolve_device(config.device, config.site)
     if name == SEGMENTATION:
         if uses_kspace:

@@ -70,17 +70,27 @@ class SegmentationTask:
             `input` (centre channel, z-scored, float32), `output` (predicted labels) and `target` (labels; both uint8),
             [N, H, W], with `volume` and `slice` [N]; no `target` where the site has no labels.
         """
-        dataset = self.data.test
-        places = np.unique(np.linspace(0, len(dataset) - 1, count + 2, dtype=int)[1:-1]).tolist()
-        items = [dataset[place] for place in places]
+        places = self._shown(count)
         network.eval()
+        return self._pictures(places, self._predict(network, Subset(self.data.test, places)))
+
+    def examples_of(self, predictions: np.ndarray, count: int = 2) -> dict[str, np.ndarray]:
+        """As `examples`, of labels [N, H, W] predicted for all test slices."""
+        places = self._shown(count)
+        return self._pictures(places, np.asarray(predictions, np.uint8)[places])
+
+    def _shown(self, count: int) -> list[int]:
+        return np.unique(np.linspace(0, len(self.data.test) - 1, count + 2, dtype=int)[1:-1]).tolist()
+
+    def _pictures(self, places: list[int], predictions: np.ndarray) -> dict[str, np.ndarray]:
+        items = [self.data.test[place] for place in places]
         arrays = {
             "input": np.stack([item["image"][1].numpy() for item in items]),
-            "output": self._predict(network, Subset(dataset, places)),
+            "output": predictions,
             "volume": np.array([item["volume"] for item in items]),
             "slice": np.array([item["slice"] for item in items]),
         }
-        if dataset.labelled:
+        if self.data.test.labelled:
             arrays["target"] = np.stack([item["label"].numpy().astype(np.uint8) for item in items])
         return arrays
 

@@ -82,7 +82,7 @@ class TrainingRecipe(FlareMRIRecipe):
         if method not in self.methods:
             raise InputError(f"method {method!r}: expected one of {', '.join(self.methods)}")
         made_of = self.methods[method]
-        mu = {"fedprox_mu": fedprox_mu} if method == "FedProx" else {}
+        mu: dict[str, Any] = {"fedprox_mu": fedprox_mu} if method == "FedProx" else {}
         settings = replace(training or self.default_training, **made_of.training, **mu).to_dict()
         weighting = weighting or self.default_weighting
         negatives = negatives if settings["contrastive_weight"] else "none"

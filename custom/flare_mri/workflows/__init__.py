@@ -3,6 +3,7 @@
 """FLARE on the server's side."""
 
 from flare_mri.workflows.iopfl import TrajectoryFedAvg
+from flare_mri.workflows.outside import RouteOutside
 from flare_mri.workflows.personalized_fedavg import PersonalizedFedAvg
 
-__all__ = ["PersonalizedFedAvg", "TrajectoryFedAvg"]
+__all__ = ["PersonalizedFedAvg", "RouteOutside", "TrajectoryFedAvg"]

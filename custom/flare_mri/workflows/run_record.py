@@ -42,15 +42,7 @@ class RunRecord:
         self._writer = SummaryWriter(str(Path(run_dir) / "tb_events"))
         self._rounds: list[dict[str, Any]] = []
         self._sites: dict[str, dict[str, Any]] = {}
-        self._run: dict[str, Any] = {
-            "job": settings.get("job", method),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seed": settings.get("training", {}).get("seed", 0),
-            "settings": dict(settings),
-            "seconds": 0.0,
-            "sites": self._sites,
-            "rounds": self._rounds,
-        }
+        self._run = {**run_entry(settings, method), "sites": self._sites, "rounds": self._rounds}
         self._method = method
 
     def checked(self, answers: Iterable[FLModel]) -> None:
@@ -110,10 +102,27 @@ class RunRecord:
 
     def _write(self) -> None:
         self._run["seconds"] = round(time.monotonic() - self._started, 1)
-        text = json.dumps({"format_version": 1, "versions": versions(), "methods": {self._method: self._run}}, indent=1)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(text)
-        os.replace(temporary, self.path)
+        write_results(self.path, {self._method: self._run})
+
+
+def run_entry(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """The entry of a method in results.json before anything has happened."""
+    return {
+        "job": settings.get("job", method),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seed": settings.get("training", settings).get("seed", 0),
+        "settings": dict(settings),
+        "seconds": 0.0,
+        "sites": {},
+        "rounds": [],
+    }
+
+
+def write_results(path: Path, methods: Mapping[str, Any]) -> None:
+    """Write results.json atomically: a reader sees the old file or the new one."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"format_version": 1, "versions": versions(), "methods": methods}, indent=1))
+    os.replace(temporary, path)
 
 
 def versions() -> dict[str, str]:

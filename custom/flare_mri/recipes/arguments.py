@@ -1,0 +1,50 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command-line arguments that both training jobs share."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from flare_mri.recipes.simulate import CENTRALISED, client_names
+from flare_mri.recipes.training import TrainingRecipe
+
+
+def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[TrainingRecipe]) -> argparse._ArgumentGroup:
+    """Arguments that say what the job learns; defaults are the recipe's. Returns the group, for more of them."""
+    default = recipe.default_training
+    network = recipe.default_network["args"]
+    group = parser.add_argument_group("what to learn")
+    group.add_argument("--name", default=recipe.job_name, help="name of the job (default %(default)s)")
+    group.add_argument("--method", choices=recipe.methods, default=next(iter(recipe.methods)))
+    group.add_argument("--num_rounds", type=int, default=30)
+    group.add_argument("--local_epochs", type=int, default=default.local_epochs)
+    group.add_argument("--lr", type=float, default=default.lr)
+    group.add_argument("--lr_step", type=int, default=default.lr_step, help="rounds of StepLR; 0 keeps lr constant")
+    group.add_argument("--fedprox_mu", type=float, default=0.01, help="μ of --method FedProx")
+    group.add_argument("--channels", type=int, default=32, help="channels of the U-Net's first level")
+    group.add_argument("--num_pools", type=int, default=4)
+    group.add_argument("--norm", choices=["instance", "batch"], default=network.get("norm", "instance"))
+    group.add_argument("--seed", type=int, default=default.seed)
+    group.add_argument("--min_sites", type=int, help="good updates a round needs (default: all sites)")
+    group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
+    return group
+
+
+def recipe_arguments(args: argparse.Namespace, recipe: type[TrainingRecipe]) -> dict[str, Any]:
+    """The recipe's arguments as parsed; a job adds its own."""
+    network = {**recipe.default_network["args"], "channels": args.channels, "num_pools": args.num_pools}
+    training = replace(
+        recipe.default_training, lr=args.lr, lr_step=args.lr_step, local_epochs=args.local_epochs, seed=args.seed
+    )
+    return {
+        "name": args.name,
+        "method": args.method,
+        "min_clients": args.min_sites or (1 if args.method == CENTRALISED else len(client_names(args))),
+        "num_rounds": args.num_rounds,
+        "network": {"path": recipe.default_network["path"], "args": {**network, "norm": args.norm}},
+        "training": training,
+        "fedprox_mu": args.fedprox_mu,
+        "require_site_config": args.require_site_config,
+        "include_code": not args.no_code,
+    }

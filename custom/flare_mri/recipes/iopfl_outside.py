@@ -1,0 +1,53 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The outside of IOP-FL as a FLARE recipe."""
+
+from nvflare.job_config.api import FedJob
+from nvflare.job_config.defs import FilterType
+
+from flare_mri.executors import RoutingExecutor
+from flare_mri.filters import SharedPartOnly
+from flare_mri.learners import SEGMENTATION
+from flare_mri.recipes.job import FlareMRIRecipe
+from flare_mri.wire import TaskName
+from flare_mri.workflows import RouteOutside
+
+
+class IOPFLOutsideRecipe(FlareMRIRecipe):
+    """Test-time routing for hospitals that never trained (Jiang et al., IEEE TMI 2023, arXiv 2204.08467).
+
+    Args:
+        name: name of the job and of its folder in every site's store.
+        min_clients: outside sites that must answer.
+        routing_space: path, on the server, of the file that the job iopfl left; empty takes
+            ``$FLARE_MRI_ROUTING_SPACE`` there.
+        epochs: passes over a site's unlabelled slices.
+        lr: learning rate of the adaptation.
+        batch_size: slices in a batch.
+        seed: of the adaptation.
+        require_site_config: refuse sites without a ``site.yaml`` instead of adapting to the phantom.
+        include_code: put the package's code into the job.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "iopfl_outside",
+        min_clients: int = 1,
+        routing_space: str = "",
+        epochs: int = 10,
+        lr: float = 1e-3,
+        batch_size: int = 8,
+        seed: int = 0,
+        require_site_config: bool = False,
+        include_code: bool = True,
+    ):
+        adaptation = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
+        job = FedJob(name=name, min_clients=min_clients)
+        controller = RouteOutside(routing_space, min_clients, settings={"job": name, **adaptation})
+        job.to_server(controller, id="controller")
+        executor = RoutingExecutor(name, epochs, lr, batch_size, seed, require_site_config)
+        tasks = [TaskName.CHECK, TaskName.ROUTE]
+        job.to_clients(executor, id="executor", tasks=tasks)
+        job.to_clients(SharedPartOnly([]), filter_type=FilterType.TASK_RESULT, tasks=tasks)
+        super().__init__(job, SEGMENTATION, seed, include_code)

@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/data/readers_datalist.py

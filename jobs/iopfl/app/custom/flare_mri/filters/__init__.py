@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/filters/__init__.py

@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/filters/shared_part_only.py

@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/recipes/follow.py

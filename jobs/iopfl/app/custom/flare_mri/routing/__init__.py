@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/routing/__init__.py

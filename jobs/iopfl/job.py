@@ -1,0 +1,98 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""IOP-FL: prostate segmentation, every site with a model of its own; and, with --outside, sites that never train.
+
+python jobs/iopfl/job.py                              five phantom sites in FLARE's simulator
+python jobs/iopfl/job.py --method FedAvg              a baseline
+python jobs/iopfl/job.py --outside site-6             then adapt to a sixth site that did not train
+python jobs/iopfl/job.py --outside site-1,site-2      leave one site out, for each of these in turn
+python jobs/iopfl/job.py --sites examples/hippocampus --outside outside-1
+"""
+
+import argparse
+import copy
+import sys
+
+from flare_mri.errors import InputError
+from flare_mri.recipes import IOPFLOutsideRecipe, IOPFLRecipe
+from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments
+from flare_mri.recipes.simulate import (
+    add_environment_arguments,
+    build_environment,
+    client_names,
+    fail,
+    results_path,
+)
+from flare_mri.report.results import load_results, merge_results, save_results, summary_table
+from flare_mri.workflows.iopfl import SPACE_FILE
+
+
+def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_environment_arguments(parser)
+    group = add_training_arguments(parser, IOPFLRecipe)
+    group.add_argument("--outside", default="", help="sites to leave out, one after the other, and to adapt to")
+    group.add_argument("--epochs", type=int, default=10, help="epochs of adaptation at an outside site")
+    parser.set_defaults(n_clients=5)
+    return parser.parse_args(argv)
+
+
+def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
+    """The recipe the arguments describe."""
+    return IOPFLRecipe(**recipe_arguments(args, IOPFLRecipe))
+
+
+def leave_out(args: argparse.Namespace, outside: str) -> dict:
+    """Train on all sites but `outside`, then adapt to it; returns the results of both jobs as they stand in files."""
+    inside = argparse.Namespace(**{**vars(args), "name": f"{args.name}-without-{outside}"})
+    names = [name for name in client_names(args) if name != outside]
+    if not names:
+        raise InputError(f"--outside {outside}: no other site is left to train")
+    inside.clients = ",".join(names)
+    build_recipe(inside).execute(build_environment(inside))
+    run_dir = results_path(args.workspace, inside.name).parent
+    recipe = IOPFLOutsideRecipe(
+        name=f"{args.name}-outside-{outside}",
+        routing_space=str((run_dir / SPACE_FILE).absolute()),
+        epochs=args.epochs,
+        seed=args.seed,
+        include_code=not args.no_code,
+    )
+    routed = argparse.Namespace(**{**vars(args), "clients": outside})
+    recipe.execute(build_environment(routed))
+    return load_results(results_path(args.workspace, recipe.name))
+
+
+def leave_each_out(args: argparse.Namespace) -> None:
+    """One table over all sites left out: global model, mean of all predictions, routing, each personal model."""
+    merged: dict = {}
+    for outside in args.outside.split(","):
+        results = leave_out(args, outside.strip())
+        if not merged:
+            merged = copy.deepcopy(results)
+        for method, entry in results["methods"].items():
+            merged["methods"].setdefault(method, copy.deepcopy(entry))["sites"].update(entry["sites"])
+    path = save_results(merged, args.workspace / f"{args.name}-outside" / "results.json")
+    print(f"{summary_table(merge_results([merged]), 'slice_dice', 'dice', 'hd95')}\nresults: {path}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, or with FLARE's ``--export`` write, the job."""
+    args = _parse_args(argv)
+    try:
+        if args.outside and args.env != "sim":
+            raise InputError("--outside runs two jobs in the simulator; elsewhere submit jobs/iopfl_outside yourself")
+        if args.outside:
+            leave_each_out(args)
+            return 0
+        build_recipe(args).execute(build_environment(args))
+    except InputError as e:
+        return fail(e)
+    if args.env == "sim":
+        path = results_path(args.workspace, args.name)
+        print(f"{summary_table(load_results(path), 'slice_dice', 'dice', 'hd95')}\nresults: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

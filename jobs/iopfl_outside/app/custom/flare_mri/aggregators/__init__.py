@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/aggregators/__init__.py

@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/data/__init__.py
