@@ -26,7 +26,7 @@ from nvflare.fuel.utils.component_builder import ComponentBuilder
 
 from flare_mri.filters import SharedPartOnly
 from flare_mri.networks import SharedPart
-from flare_mri.recipes import FedMRIRecipe
+from flare_mri.recipes.job import FlareMRIRecipe
 
 Tamper = Callable[[str, str, FLModel], FLModel | None]
 
@@ -44,7 +44,7 @@ class Federation:
         sent: (site, task, Shareable as the server decoded it) of every answer.
     """
 
-    recipe: FedMRIRecipe
+    recipe: FlareMRIRecipe
     sites: list[str]
     root: Path
     fresh: bool = False
@@ -65,14 +65,14 @@ class Federation:
         controller = build(self._server["workflows"][0])
         run_dir = self.root / "server"
         run_dir.mkdir(parents=True, exist_ok=True)
-        model: dict[str, Any] = {"params": components["persistor"].model.state_dict()}
-        assert isinstance(components["persistor"].model, SharedPart)
+        initial = components["persistor"].model if "persistor" in components else None
+        assert initial is None or isinstance(initial, SharedPart)
         controller.fl_ctx = context("server", "job", self.root)
         controller.abort_signal = Signal()
         controller.engine = SimpleNamespace(
             get_clients=lambda: [SimpleNamespace(name=site) for site in self.sites], get_component=components.get
         )
-        controller.load_model = lambda: FLModel(params=model["params"])
+        controller.load_model = lambda: FLModel(params=initial.state_dict())
         controller.save_model = self._save
         controller.get_run_dir = lambda: str(run_dir)
         controller.event = lambda event: None
@@ -116,7 +116,7 @@ class Federation:
         return fobs.loads(fobs.dumps(reply))
 
 
-def exported_config(recipe: FedMRIRecipe, folder: Path) -> dict[str, Any]:
+def exported_config(recipe: FlareMRIRecipe, folder: Path) -> dict[str, Any]:
     """The exported job's JSON: what a real site would be given."""
     recipe.include_code = False
     recipe.export(str(folder))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY, write_site
 
+from conftest import TINY, write_site
 from flare_mri.data.site_config import load_site_config
 from flare_mri.errors import InputError
 from flare_mri.learners import build_task

@@ -19,6 +19,7 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 
+from flare_mri.data.segmentation import SliceImages
 from flare_mri.errors import InputError
 from flare_mri.executors.site import open_site
 from flare_mri.learners import SEGMENTATION, SegmentationTask, SiteStore, build_task
@@ -73,7 +74,7 @@ class RoutingExecutor(Executor):
         try:
             model = FLModelUtils.from_shareable(shareable)
             task, store = self._site(fl_ctx)
-            metrics = {"slices/test": float(len(task.data.test))}
+            metrics = {"slices/test": float(len(task.data.outside))}
             if task_name == TaskName.ROUTE:
                 space = RoutingSpace(model.meta[MetaKey.NETWORK], model.params or {})
                 metrics |= self._route(task, store, space, fl_ctx)
@@ -89,8 +90,8 @@ class RoutingExecutor(Executor):
         names, states = list(space.experts), list(space.experts.values())
         routed = build_routed_network(plain, states, names=names).to(task.device)
         experts = [_with(plain, state) for state in states]
-        test = task.data.test
-        slices = [test[place]["image"] for place in range(len(test))]
+        outside = task.data.outside
+        slices = SliceImages(outside)
         report = adapt(routed, experts[-1], slices, self.epochs, self.lr, self.batch_size, self.seed)
         if report.fallback:
             self.log_warning(fl_ctx, f"site {task.site}: the global model is used, not routing: {report.fallback}")
@@ -99,11 +100,11 @@ class RoutingExecutor(Executor):
         labels = final.argmax(1).to(torch.uint8).numpy()
         self._keep(store, task, labels, routed, report)
         metrics = _routing_numbers(report)
-        if test.labelled:
+        if outside.labelled:
             predicted = {f"expert-{i}": p for i, p in enumerate(probabilities[:-1])}
             predicted |= {GLOBAL: probabilities[-1], "mean": torch.stack(probabilities).mean(0), "routing": final}
             for name, probability in predicted.items():
-                scores = score(test, probability.argmax(1).to(torch.uint8).numpy(), OUTSIDE_BATCH)
+                scores = score(outside, probability.argmax(1).to(torch.uint8).numpy(), OUTSIDE_BATCH)
                 metrics |= prefixed(f"{name}/test", scores)
         return metrics
 
@@ -116,9 +117,9 @@ class RoutingExecutor(Executor):
         report: AdaptationReport,
     ) -> None:
         """What stays with the site: predictions, the adapted network, the whole report, pictures."""
-        test = task.data.test
-        places = np.array(test.indices)
-        store.save_arrays("predictions.npz", {"labels": labels, "volume": places[:, 0], "slice": places[:, 1]})
+        items = [task.data.outside[place] for place in range(len(labels))]
+        where = {key: np.array([item[key] for item in items]) for key in ("volume", "slice")}
+        store.save_arrays("predictions.npz", {"labels": labels, **where})
         store.save("adapted.pt", {"network": routed.state_dict(), "report": report.as_dict()})
         store.save_arrays("examples.npz", task.examples_of(labels))
 

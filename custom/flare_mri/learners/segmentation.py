@@ -70,27 +70,26 @@ class SegmentationTask:
             `input` (centre channel, z-scored, float32), `output` (predicted labels) and `target` (labels; both uint8),
             [N, H, W], with `volume` and `slice` [N]; no `target` where the site has no labels.
         """
-        places = self._shown(count)
+        places = _shown(self.data.test, count)
         network.eval()
-        return self._pictures(places, self._predict(network, Subset(self.data.test, places)))
+        return self._pictures(self.data.test, places, self._predict(network, Subset(self.data.test, places)))
 
     def examples_of(self, predictions: np.ndarray, count: int = 2) -> dict[str, np.ndarray]:
-        """As `examples`, of labels [N, H, W] predicted for all test slices."""
-        places = self._shown(count)
-        return self._pictures(places, np.asarray(predictions, np.uint8)[places])
+        """As `examples`, of labels [N, H, W] predicted for all slices of an outside site."""
+        places = _shown(self.data.outside, count)
+        return self._pictures(self.data.outside, places, np.asarray(predictions, np.uint8)[places])
 
-    def _shown(self, count: int) -> list[int]:
-        return np.unique(np.linspace(0, len(self.data.test) - 1, count + 2, dtype=int)[1:-1]).tolist()
-
-    def _pictures(self, places: list[int], predictions: np.ndarray) -> dict[str, np.ndarray]:
-        items = [self.data.test[place] for place in places]
+    def _pictures(
+        self, dataset: SegmentationDataset, places: list[int], predictions: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        items = [dataset[place] for place in places]
         arrays = {
             "input": np.stack([item["image"][1].numpy() for item in items]),
             "output": predictions,
             "volume": np.array([item["volume"] for item in items]),
             "slice": np.array([item["slice"] for item in items]),
         }
-        if self.data.test.labelled:
+        if dataset.labelled:
             arrays["target"] = np.stack([item["label"].numpy().astype(np.uint8) for item in items])
         return arrays
 
@@ -104,6 +103,10 @@ class SegmentationTask:
                 logits = segment(network, on_device(batch, self.device)["image"])
             labels.append(logits.argmax(1).to(torch.uint8).cpu().numpy())
         return np.concatenate(labels)
+
+
+def _shown(dataset: SegmentationDataset, count: int) -> list[int]:
+    return np.unique(np.linspace(0, len(dataset) - 1, count + 2, dtype=int)[1:-1]).tolist()
 
 
 def segment(network: nn.Module, images: Tensor) -> Tensor:
