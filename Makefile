@@ -6,10 +6,13 @@ VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(sh
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast lint format jobs install clean
+.PHONY: demo demo-iopfl test test-fast lint format jobs install clean
 
 demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
-	$(BIN)/python jobs/demo.py --output demo
+	$(BIN)/python jobs/demo.py fedmri --output demo
+
+demo-iopfl: $(READY)  ## IOP-FL inside and outside on the phantom: a table and demo-iopfl/report.html
+	$(BIN)/python jobs/demo.py iopfl --output demo-iopfl
 
 test: lint  ## everything CI runs
 	$(BIN)/python -m pytest
@@ -38,4 +41,4 @@ $(READY): requirements.txt pyproject.toml
 	touch "$(READY)"
 
 clean:
-	rm -rf demo results
+	rm -rf demo demo-iopfl results

@@ -56,7 +56,9 @@ def main() -> None:
             arguments += ["--seed", str(seed)]
             name = f"brain-{method.lower()}-{seed}"
             job = REPO / "jobs" / "fedmri" / "job.py"
-            path = run_and_follow(job, name, method, arguments, args.workspace, args.output / f"{name}.log")
+            path = run_and_follow(
+                job, name, [*arguments, "--method", method], args.workspace, args.output / f"{name}.log"
+            )
             (args.output / f"{name}.json").write_bytes(path.read_bytes())
             rows.setdefault(method, []).append(mean_psnr(load_results(path)["methods"][method]))
     print(f"\nMean test PSNR (dB) over the sites, seeds {args.seeds}")

@@ -1,57 +1,95 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration behind ``make demo``: FedMRI against its baselines on the phantom, with a report to look at."""
+"""The demonstrations behind ``make demo`` and ``make demo-iopfl``: a system against its baselines on the phantom.
+
+Every method is a FLARE job in the simulator; the demonstration ends in a table and a report to look at.
+"""
 
 import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from flare_mri.recipes.follow import run_and_follow
 from flare_mri.recipes.simulate import default_workspace
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
+from flare_mri.workflows.iopfl import SPACE_FILE
 
-JOB = Path(__file__).parent / "fedmri" / "job.py"
-METHODS = ["local-only", "FedAvg", "FedMRI"]
-SITES = [f"site-{i + 1}" for i in range(4)]
+JOBS = Path(__file__).parent
+OUTSIDE = "outside-1"
+
+
+class Demonstration:
+    """Runs jobs one after the other and gathers their results and the sites' pictures."""
+
+    def __init__(self, args: argparse.Namespace, prefix: str):
+        self.args, self.prefix = args, prefix
+        self.parts: list[dict[str, Any]] = []
+        self.stores: dict[str, dict[str, Path]] = {}
+
+    def run(self, job: str, label: str, sites: list[str], arguments: list[str], pictures_of: str | None = None) -> Path:
+        """Run a job; `label` names it, `pictures_of` the method whose pictures its sites keep. Returns results.json."""
+        name = f"{self.prefix}-{label.lower()}"
+        log = self.args.output / f"{label}.log"
+        arguments = [*arguments, "--clients", ",".join(sites), "--seed", str(self.args.seed)]
+        path = run_and_follow(JOBS / job / "job.py", name, arguments, self.args.workspace, log)
+        self.parts.append(load_results(path))
+        root = self.args.workspace / name
+        store = {site: root / site / "site_store" / name / site / "examples.npz" for site in sites}
+        self.stores[pictures_of or label] = store
+        return path
+
+    def finish(self, *metrics: str) -> None:
+        """Write results.json and report.html, print the table."""
+        results = merge_results(self.parts)
+        save_results(results, self.args.output / "results.json")
+        write_report(results, self.stores, self.args.output / "report.html")
+        print("\n" + summary_table(results, *metrics))
+
+
+def fedmri(args: argparse.Namespace) -> None:
+    """Zero-filled, local training, FedAvg and FedMRI at four sites."""
+    demonstration = Demonstration(args, "demo")
+    sites = [f"site-{i + 1}" for i in range(4)]
+    arguments = ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
+    arguments += ["--lr", "1e-3", "--lr_step", "0"]
+    for method in ("local-only", "FedAvg", "FedMRI"):
+        demonstration.run("fedmri", method, sites, [*arguments, "--method", method])
+    demonstration.finish()
+
+
+def iopfl(args: argparse.Namespace) -> None:
+    """Local training, FedAvg and IOP-FL at five sites, then routing at a sixth that did not train."""
+    demonstration = Demonstration(args, "demo-iopfl")
+    sites = [f"site-{i + 1}" for i in range(5)]
+    arguments = ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
+    for method in ("local-only", "FedAvg", "IOP-FL"):
+        path = demonstration.run("iopfl", method, sites, [*arguments, "--method", method])
+    space = ["--routing_space", str(path.parent / SPACE_FILE)]
+    demonstration.run("iopfl_outside", "outside", [OUTSIDE], space, "IOP-FL routing")
+    demonstration.finish("slice_dice", "dice", "hd95")
+
+
+DEMONSTRATIONS = {"fedmri": (fedmri, 20), "iopfl": (iopfl, 10)}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the methods one after the other, then write table and report."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run a demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("system", nargs="?", choices=DEMONSTRATIONS, default="fedmri")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="where results.json and report.html go")
     parser.add_argument("--workspace", type=Path, default=default_workspace(), help="FLARE's workspace (%(default)s)")
-    parser.add_argument("--num_rounds", type=int, default=20)
-    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 20 fedmri, 10 iopfl)")
+    parser.add_argument("--channels", type=int, default=16, help="channels of the U-Net's first level")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    demonstrate, rounds = DEMONSTRATIONS[args.system]
+    args.num_rounds = args.num_rounds or rounds
     args.output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    arguments = ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--seed", str(args.seed)]
-    arguments += [
-        "--num_pools",
-        "3",
-        "--lr",
-        "1e-3",
-        "--lr_step",
-        "0",
-        "--negatives_dtype",
-        "bfloat16",
-        "--threads",
-        "2",
-    ]
-    parts, stores = [], {}
-    for method in METHODS:
-        job = f"demo-{method.lower()}"
-        log = args.output / f"{method}.log"
-        parts.append(load_results(run_and_follow(JOB, job, method, arguments, args.workspace, log)))
-        root = args.workspace / job
-        stores[method] = {site: root / site / "site_store" / job / site / "examples.npz" for site in SITES}
-    results = merge_results(parts)
-    save_results(results, args.output / "results.json")
-    write_report(results, stores, args.output / "report.html")
-    print("\n" + summary_table(results))
+    demonstrate(args)
     print(f"\n{time.monotonic() - started:.0f} s. Open {args.output / 'report.html'} in a browser.")
     return 0
 

@@ -12,6 +12,7 @@ python jobs/iopfl/job.py --sites examples/hippocampus --outside outside-1
 import argparse
 import copy
 import sys
+from dataclasses import replace
 
 from flare_mri.errors import InputError
 from flare_mri.recipes import IOPFLOutsideRecipe, IOPFLRecipe
@@ -33,13 +34,16 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = add_training_arguments(parser, IOPFLRecipe)
     group.add_argument("--outside", default="", help="sites to leave out, one after the other, and to adapt to")
     group.add_argument("--epochs", type=int, default=10, help="epochs of adaptation at an outside site")
+    group.add_argument("--test_each_round", action=argparse.BooleanOptionalAction, default=True, help="test curves too")
     parser.set_defaults(n_clients=5)
     return parser.parse_args(argv)
 
 
 def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
     """The recipe the arguments describe."""
-    return IOPFLRecipe(**recipe_arguments(args, IOPFLRecipe))
+    arguments = recipe_arguments(args, IOPFLRecipe)
+    arguments["training"] = replace(arguments["training"], test_each_round=args.test_each_round)
+    return IOPFLRecipe(**arguments)
 
 
 def leave_out(args: argparse.Namespace, outside: str) -> dict:

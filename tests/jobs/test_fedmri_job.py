@@ -5,6 +5,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -188,3 +189,19 @@ def test_bad_data_costs_one_line_before_flare_starts(tmp_path: Path) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1 or done.stderr.splitlines()[-1].startswith("error: site 'hospital'")
     assert "root" in done.stderr and "missing" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_hospitals_own_privacy_policy_holds_whatever_the_job_says(tmp_path: Path, cache: Path) -> None:
+    """The policy of docs/wire-and-disk.md, made to let no tensor pass: the round fails, nothing was sent."""
+    workspace = prepare(tmp_path / "w", cache)
+    policy = re.findall(r"```json\n(.*?)```", (REPO / "docs" / "wire-and-disk.md").read_text(), flags=re.DOTALL)[0]
+    scope = json.loads(policy)
+    scope["scopes"][0]["task_result_filters"][0]["args"]["allowed"] = []
+    (workspace / "local" / "privacy.json").write_text(json.dumps(scope))
+    job = small_checkout(tmp_path)
+    run(NVFLARE, "simulator", job, "-w", workspace, "-c", ",".join(SITES), "-t", "2", cwd=tmp_path, check=False)
+    log = (workspace / "server" / "log.txt").read_text()
+    sites = "".join(path.read_text() for path in workspace.glob("site-*/log.txt"))
+    assert "result blocked, nothing was sent" in sites and "may leave: no tensor" in sites
+    assert "train in round 0: 0 of 2 sites answered" in log

@@ -12,13 +12,12 @@ from pathlib import Path
 from flare_mri.recipes.simulate import results_path
 
 
-def run_and_follow(job: Path, name: str, method: str, arguments: Sequence[str], workspace: Path, log: Path) -> Path:
-    """Run one method of a job in the simulator.
+def run_and_follow(job: Path, name: str, arguments: Sequence[str], workspace: Path, log: Path) -> Path:
+    """Run a job in the simulator.
 
     Args:
         job: its ``job.py``.
         name: name of the job, also of its folder in the workspace.
-        method: value of ``--method``.
         arguments: further arguments of the ``job.py``.
         workspace: FLARE's workspace; the job's folder in it is replaced.
         log: where everything FLARE prints goes.
@@ -31,34 +30,34 @@ def run_and_follow(job: Path, name: str, method: str, arguments: Sequence[str], 
     """
     results = results_path(workspace, name)
     results.unlink(missing_ok=True)
-    command = [sys.executable, str(job), "--method", method, "--name", name, "--workspace", str(workspace), *arguments]
-    print(f"\n{method}: FLARE starts the sites (log: {log})", flush=True)
+    command = [sys.executable, str(job), "--name", name, "--workspace", str(workspace), *arguments]
+    print(f"\n{name}: FLARE starts the sites (log: {log})", flush=True)
+    shown = 0
     with log.open("w") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
         try:
-            shown = 0
             while process.poll() is None:
-                shown = _show_progress(results, method, shown)
+                shown = _show_progress(results, name, shown)
                 time.sleep(0.3)
         finally:
             if process.poll() is None:
                 process.terminate()
-    _show_progress(results, method, shown)
+    _show_progress(results, name, shown)
     if process.returncode or not results.exists():
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-        raise SystemExit(f"{method} failed with status {process.returncode}; the end of {log}:\n{tail}")
+        raise SystemExit(f"{name} failed with status {process.returncode}; the end of {log}:\n{tail}")
     return results
 
 
-def _show_progress(path: Path, method: str, shown: int) -> int:
+def _show_progress(path: Path, name: str, shown: int) -> int:
     """Print the rounds that results.json has and the screen has not."""
     if not path.exists():
         return shown
-    run = json.loads(path.read_text())["methods"][method]
+    run = next(iter(json.loads(path.read_text())["methods"].values()))
     for row in run["rounds"][shown:]:
         losses = [site["train_loss"] for site in row["sites"].values()]
         print(
-            f"  {method} round {row['round'] + 1:2d}/{run['settings']['num_rounds']}  {row['seconds']:5.1f} s  "
+            f"  {name} round {row['round'] + 1:2d}/{run['settings']['num_rounds']}  {row['seconds']:5.1f} s  "
             f"mean training loss {sum(losses) / len(losses):.4f}",
             flush=True,
         )
