@@ -19,6 +19,12 @@ from flare_mri.workflows.iopfl import SPACE_FILE
 
 JOBS = Path(__file__).parent
 OUTSIDE = "outside-1"
+SCARCE_SITE = """\
+# One subject to train on: what a federation is for. Small images keep the demonstration short.
+data: {format: phantom, subjects: 4, matrix: [64, 64]}
+split: {train: 0.25, validation: 0.25, test: 0.5, by: volume}
+batch_size: 2
+"""
 
 
 class Demonstration:
@@ -53,8 +59,12 @@ def fedmri(args: argparse.Namespace) -> None:
     """Zero-filled, local training, FedAvg and FedMRI at four sites."""
     demonstration = Demonstration(args, "demo")
     sites = [f"site-{i + 1}" for i in range(4)]
+    folder = args.output / "sites"
+    for site in sites:
+        (folder / site).mkdir(parents=True, exist_ok=True)
+        (folder / site / "site.yaml").write_text(SCARCE_SITE)
     arguments = ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
-    arguments += ["--lr", "1e-3", "--lr_step", "0"]
+    arguments += ["--sites", str(folder), "--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0"]
     for method in ("local-only", "FedAvg", "FedMRI"):
         demonstration.run("fedmri", method, sites, [*arguments, "--method", method])
     demonstration.finish()
@@ -72,7 +82,7 @@ def iopfl(args: argparse.Namespace) -> None:
     demonstration.finish("slice_dice", "dice", "hd95")
 
 
-DEMONSTRATIONS = {"fedmri": (fedmri, 20), "iopfl": (iopfl, 10)}
+DEMONSTRATIONS = {"fedmri": (fedmri, 30), "iopfl": (iopfl, 10)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("system", nargs="?", choices=DEMONSTRATIONS, default="fedmri")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="where results.json and report.html go")
     parser.add_argument("--workspace", type=Path, default=default_workspace(), help="FLARE's workspace (%(default)s)")
-    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 20 fedmri, 10 iopfl)")
+    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 30 fedmri, 10 iopfl)")
     parser.add_argument("--channels", type=int, default=16, help="channels of the U-Net's first level")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
