@@ -62,7 +62,7 @@ def test_results_are_complete(tmp_path: Path, sites: list[str]) -> None:
         for site in sites:
             assert row["sites"][site]["bytes_sent"] == encoder
             assert row["sites"][site]["bytes_received"] == encoder * (1 + (len(sites) if number else 0))
-            assert row["sites"][site]["validation"]["psnr"] > 0
+            assert row["sites"][site]["validation"]["psnr"] > 0 and "test" not in row["sites"][site]
 
 
 def test_every_message_holds_encoder_keys_and_metrics_only(tmp_path: Path, sites: list[str]) -> None:

@@ -44,6 +44,8 @@ class RunRecord:
         self._sites: dict[str, dict[str, Any]] = {}
         self._run = {**run_entry(settings, method), "sites": self._sites, "rounds": self._rounds}
         self._method = method
+        splits = ["validation", "test"] if settings.get("training", {}).get("test_each_round") else ["validation"]
+        self._curves = [f"{model}{split}" for model in ("", "personal/") for split in splits]
 
     def checked(self, answers: Iterable[FLModel]) -> None:
         """File what the sites said of their data: numbers of slices, metrics of the zero-filled input."""
@@ -94,7 +96,7 @@ class RunRecord:
         if round_number < 0 or site not in self._rounds[round_number]["sites"]:
             return
         entry = self._rounds[round_number]["sites"][site]
-        for name in ("validation", "test", "personal/validation", "personal/test"):
+        for name in self._curves:
             if values := under(name, metrics):
                 entry[name.replace("/", "_")] = values
                 for metric, value in values.items():
