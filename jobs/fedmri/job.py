@@ -30,6 +30,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--negatives", choices=["all", "own", "none"], default="all")
     group.add_argument("--negatives_dtype", choices=["float32", "bfloat16"], default="float32")
     group.add_argument("--decoder", choices=["plain", "refined"], default="plain")
+    group.add_argument("--refined_at", default="", help="sites with the second decoder, comma separated")
     group.add_argument("--domain", choices=NETWORKS, default="image", help="dual: k-space, then image")
     return parser.parse_args(argv)
 
@@ -40,6 +41,8 @@ def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
     network = {**arguments["network"]["args"], "decoder": args.decoder}
     arguments["network"] = {"path": NETWORKS[args.domain], "args": network}
     arguments["training"] = replace(arguments["training"], contrastive_weight=args.contrastive_weight)
+    refined = {site.strip(): {"decoder": "refined"} for site in args.refined_at.split(",") if site.strip()}
+    arguments["site_networks"] = refined or None
     return FedMRIRecipe(**arguments, negatives=args.negatives, negatives_dtype=args.negatives_dtype)
 
 

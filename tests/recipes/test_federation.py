@@ -12,6 +12,7 @@ from nvflare.apis.fl_constant import ReturnCode
 
 from conftest import TINY, write_site
 from federation import Federation, weights_in
+from flare_mri.errors import InputError
 from flare_mri.learners import SiteStore, TrainingSettings
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.wire import METRIC_NAME, tensors_in
@@ -146,6 +147,16 @@ def test_half_precision_negatives_halve_their_bytes_and_keep_the_result_close(
     assert received[1] == received[0] * (1 + 3 / 2) / (1 + 3)
     for key, value in final(full).items():
         torch.testing.assert_close(final(half)[key], value, rtol=0.05, atol=0.02)
+
+
+def test_sites_may_have_different_decoders_and_not_different_encoders(tmp_path: Path, sites: list[str]) -> None:
+    federation = run(tmp_path, sites, rounds=2, site_networks={"site-2": {"decoder": "refined"}})
+    assert not federation.panics and set(scores(federation)) == set(sites)
+    states = {s: SiteStore(tmp_path / s / "site_store", "fedmri", s).load("round-1.pt") for s in sites}
+    refined = [site for site, state in states.items() if state and "decoder.refine.weight" in state["network"]]
+    assert refined == ["site-2"]
+    with pytest.raises(InputError, match="site-3.*changes what is shared"):
+        FedMRIRecipe(network=TINY, site_networks={"site-3": {"channels": 8}})
 
 
 def test_fedprox_pulls_towards_the_global_model(tmp_path: Path, sites: list[str], cache: Path) -> None:

@@ -45,6 +45,8 @@ class PersonalizedExecutor(Executor):
         partition: what is shared, see :func:`flare_mri.networks.shared_keys`.
         training: settings of :class:`~flare_mri.learners.TrainingSettings`.
         negatives: ``all``, ``own`` or ``none``: whose former encoders the contrastive term pushes away from.
+        site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``; the
+            shared part must stay the same.
         require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
     """
 
@@ -56,6 +58,7 @@ class PersonalizedExecutor(Executor):
         partition: str | list[str],
         training: dict[str, Any],
         negatives: str = "all",
+        site_networks: dict[str, dict[str, Any]] | None = None,
         require_site_config: bool = False,
     ):
         super().__init__()
@@ -65,6 +68,7 @@ class PersonalizedExecutor(Executor):
         self.partition = partition
         self.training = training
         self.negatives = negatives
+        self.site_networks = site_networks
         self.require_site_config = require_site_config
         self._settings = TrainingSettings.from_dict(training)
         if self._settings.fedprox_mu and partition != "all":
@@ -143,7 +147,7 @@ class PersonalizedExecutor(Executor):
         metrics |= prefixed("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
         personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
-        store.save_model("personal.safetensors", personal, {"job": self.job, "network": self.network})
+        store.save_model("personal.safetensors", personal, {"job": self.job, "network": self._network_of(task.site)})
         store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
         return FLModel(metrics=metrics)
 
@@ -174,9 +178,12 @@ class PersonalizedExecutor(Executor):
         return metrics
 
     def _learner(self, task: Task) -> Learner:
-        network = build_network(self.network, self._settings.seed)
+        network = build_network(self._network_of(task.site), self._settings.seed)
         proximal = PTFedProxLoss(self._settings.fedprox_mu) if self._settings.fedprox_mu else None
         return Learner(network, shared_keys(network, self.partition), task, self._settings, proximal)
+
+    def _network_of(self, site: str) -> dict[str, Any]:
+        return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
 
     def _restore(self, learner: Learner, store: SiteStore, run: str, round_number: int, fl_ctx: FLContext) -> None:
         """Take up the private state of the round before, of this very run."""

@@ -21,7 +21,7 @@ import flare_mri
 from flare_mri.errors import InputError
 from flare_mri.executors.site import open_site
 from flare_mri.learners import SPLITS, build_task
-from flare_mri.networks import build_network, shared_keys
+from flare_mri.networks import SharedPart, build_network, shared_keys
 
 PACKAGE = "flare_mri"
 ALLOW_LIST = ["flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor"]
@@ -98,6 +98,21 @@ def allow_in_simulator(workspace: Path) -> None:
 def network_config(path: str, args: dict[str, Any]) -> dict[str, Any]:
     """A network as our components take it; ``config_type`` keeps FLARE from building it before the seed is set."""
     return {"config_type": "dict", "path": path, "args": args}
+
+
+def check_site_networks(
+    network: dict[str, Any], partition: str | list[str], site_networks: dict[str, dict[str, Any]]
+) -> None:
+    """Sites may differ in what is private, never in what is shared.
+
+    Raises:
+        InputError: a site's network has another shared part.
+    """
+    shared = SharedPart(network, partition).state_dict()
+    for site, args in site_networks.items():
+        own = SharedPart({**network, "args": {**network["args"], **args}}, partition).state_dict()
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in shared.items()}:
+            raise InputError(f"site_networks, {site}: {args} changes what is shared; change the decoder only")
 
 
 def shared_prefixes(network: dict[str, Any], partition: str | list[str]) -> list[str]:

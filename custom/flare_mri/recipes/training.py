@@ -14,7 +14,7 @@ from flare_mri.errors import InputError
 from flare_mri.executors import PersonalizedExecutor
 from flare_mri.filters import SharedPartOnly
 from flare_mri.learners import TrainingSettings
-from flare_mri.recipes.job import FlareMRIRecipe, network_config, shared_prefixes
+from flare_mri.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
 from flare_mri.wire import TaskName
 from flare_mri.workflows import PersonalizedFedAvg
 
@@ -44,6 +44,8 @@ class TrainingRecipe(FlareMRIRecipe):
         negatives: ``all`` (paper), ``own`` or ``none``: whose former encoders the contrastive term pushes away from.
         negatives_dtype: ``float32`` or ``bfloat16``.
         weighting: ``equal`` or ``slices``; by default the paper's.
+        site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``;
+            sites may have different private parts, the shared part must be the same.
         round_timeout: seconds a round may last; 0 is for ever.
         require_site_config: refuse sites without a ``site.yaml`` instead of training on the phantom.
         include_code: put the package's code into the job.
@@ -73,6 +75,7 @@ class TrainingRecipe(FlareMRIRecipe):
         negatives: str = "all",
         negatives_dtype: str = "float32",
         weighting: str | None = None,
+        site_networks: dict[str, dict[str, Any]] | None = None,
         round_timeout: int = 0,
         require_site_config: bool = False,
         include_code: bool = True,
@@ -113,10 +116,12 @@ class TrainingRecipe(FlareMRIRecipe):
             **shared,
             training=settings,
             negatives=negatives,
+            site_networks=site_networks,
             require_site_config=require_site_config,
         )
         tasks = [TaskName.CHECK, TaskName.TRAIN, TaskName.VALIDATE, *made_of.tasks]
         job.to_clients(executor, id="executor", tasks=tasks)
+        check_site_networks(shared["network"], shared["partition"], site_networks or {})
         gate = SharedPartOnly(shared_prefixes(shared["network"], shared["partition"]))
         job.to_clients(gate, filter_type=FilterType.TASK_RESULT, tasks=tasks)
         super().__init__(job, self.site_task, settings["seed"], include_code)
