@@ -111,7 +111,7 @@ def test_form_without_code_runs_where_the_site_lists_the_classes(
 @pytest.mark.slow
 def test_poc_takes_the_folder_by_job_submit(by_job_py: dict[str, Any], tmp_path: Path, cache: Path) -> None:
     poc = tmp_path / "poc"
-    env = {"NVFLARE_POC_WORKSPACE": str(poc)}
+    env = {"NVFLARE_POC_WORKSPACE": str(poc), "HOME": str(tmp_path)}  # FLARE writes to ~/.nvflare
     job = small_checkout(tmp_path)
     run(NVFLARE, "poc", "prepare", "-c", *SITES, **env)
     kits = poc / "example_project" / "prod_00"

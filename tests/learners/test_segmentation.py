@@ -97,8 +97,15 @@ def test_examples_show_the_centre_channel(task):
         item = task.data.test[at.index(key)]
         np.testing.assert_array_equal(arrays["input"][place], item["image"][1])
         np.testing.assert_array_equal(arrays["target"][place], item["label"])
-    of_labels = task.examples_of(np.stack(truths), count=3)
-    assert all(np.array_equal(of_labels[key], value) for key, value in arrays.items())
+
+
+def test_examples_of_an_outside_site_are_of_all_its_slices(task):
+    labels = np.stack([item["label"].numpy() for item in task.data.outside])
+    arrays = task.examples_of(labels, count=3)
+    at = [(item["volume"], item["slice"]) for item in task.data.outside]
+    for place, key in enumerate(zip(arrays["volume"], arrays["slice"], strict=True)):
+        np.testing.assert_array_equal(arrays["output"][place], labels[at.index(key)])
+    np.testing.assert_array_equal(arrays["output"], arrays["target"])
 
 
 def test_the_report_reads_the_examples(task, tmp_path):
