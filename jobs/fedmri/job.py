@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse_args(argv)
     try:
         build_recipe(args).execute(build_environment(args))
-    except InputError as e:
+    except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
     if args.env == "sim":
         path = results_path(args.workspace, args.name)

@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
             leave_each_out(args)
             return 0
         build_recipe(args).execute(build_environment(args))
-    except InputError as e:
+    except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
     if args.env == "sim":
         path = results_path(args.workspace, args.name)

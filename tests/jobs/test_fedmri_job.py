@@ -187,6 +187,9 @@ MISTAKES = {
     "unknown method": (["--method", "FedMagic"], "invalid choice: 'FedMagic'"),
     "empty sites folder": (["--sites", "docs"], "no <site>/site.yaml in it"),
     "white space in the workspace": (["--workspace", "/tmp/my folder"], "takes no path with white space"),
+    "too few sites": (["--n_clients", "2", "--min_sites", "5"], "there are 2 sites"),
+    "no startup kit": (["--env", "prod", "--startup_kit", "/nowhere"], "--startup_kit /nowhere: no such folder"),
+    "no site.yaml where one is required": (["--require_site_config"], "site site-1: no site.yaml"),
     "negative rate": (["--lr", "-1"], "lr = -1.0: expected a number above 0"),
     "no batch norm": (["--method", "FedBN"], "partition 'all_but_norm'"),
 }

@@ -106,7 +106,7 @@ class PersonalizedExecutor(Executor):
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, _ = self._site(fl_ctx)
-        self._learner(task)
+        self._learner(task).try_out()
         slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
         zero_filled = prefixed("zero_filled/test", task.baseline())
         return FLModel(metrics=prefixed("slices", slices) | zero_filled)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from flare_mri.errors import InputError
 from flare_mri.learners.settings import TrainingSettings
@@ -78,6 +79,20 @@ class Learner:
         """The shared part, on the CPU: all that a site returns."""
         state = self.network.state_dict()
         return {key: state[key].detach().cpu().clone() for key in self.shared}
+
+    def try_out(self) -> None:
+        """Run the network on one training slice without learning from it: what does not fit is found before a round.
+
+        Raises:
+            InputError: the network cannot take this site's images.
+        """
+        batch = default_collate([self.task.dataset("train")[0]])
+        self.network.eval()
+        try:
+            with torch.no_grad():
+                self.task.loss(self.network, on_device(batch, self.task.device))
+        except (InputError, RuntimeError) as e:
+            raise InputError(f"site {self.task.site}: the job's network cannot take this site's images: {e}") from e
 
     def receive(self, shared_state: Mapping[str, Tensor]) -> None:
         """Load the global shared part; the private part stays as it is.

@@ -50,4 +50,4 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         tasks = [TaskName.CHECK, TaskName.ROUTE]
         job.to_clients(executor, id="executor", tasks=tasks)
         job.to_clients(SharedPartOnly([]), filter_type=FilterType.TASK_RESULT, tasks=tasks)
-        super().__init__(job, SEGMENTATION, seed, include_code)
+        super().__init__(job, SEGMENTATION, seed, include_code, require_site_config)

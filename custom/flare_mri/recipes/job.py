@@ -39,11 +39,12 @@ class FlareMRIRecipe(Recipe):
             package installed admit by ``class_allow_list``.
     """
 
-    def __init__(self, job: FedJob, task: str, seed: int, include_code: bool):
+    def __init__(self, job: FedJob, task: str, seed: int, include_code: bool, require_site_config: bool = False):
         super().__init__(job)
         self.task = task
         self.seed = seed
         self.include_code = include_code
+        self.require_site_config = require_site_config
         self._sources: tempfile.TemporaryDirectory | None = None
         job.job.set_app_packages([PACKAGE])
         job.to_server({"server": {"task_request_interval": 0.1}})
@@ -63,7 +64,7 @@ class FlareMRIRecipe(Recipe):
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
         """Read every simulated site's data once, before FLARE starts: a mistake costs a second, not a round."""
         for name in names:
-            site = open_site(name, workspace)
+            site = open_site(name, workspace, self.require_site_config)
             task = build_task(self.task, site.config, self.seed)
             counts = {split: len(task.dataset(split)) for split in SPLITS}  # type: ignore[arg-type]
             print(f"{name}: {site.config.data.format}; " + ", ".join(f"{n} {s}" for s, n in counts.items()), flush=True)

@@ -5,6 +5,7 @@
 import argparse
 import getpass
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -32,7 +33,10 @@ def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say where the job runs, not what it learns."""
     group = parser.add_argument_group("where to run")
     group.add_argument(
-        "--env", choices=["sim", "poc", "prod"], default="sim", help="simulator, running POC, production"
+        "--env",
+        choices=["sim", "poc", "prod"],
+        default="sim",
+        help="simulator; a new POC, replacing one that runs; production",
     )
     group.add_argument("--n_clients", type=int, default=4, help="sites named site-1, site-2, ... (default 4)")
     group.add_argument("--clients", help="names of the sites, comma separated, instead of --n_clients")
@@ -52,11 +56,23 @@ def client_names(args: argparse.Namespace) -> list[str]:
     if args.clients:
         names = [name.strip() for name in args.clients.split(",")]
     elif args.sites:
-        names = sorted(path.parent.name for path in args.sites.glob("*/site.yaml"))
+        folders = sorted(path for path in args.sites.glob("*") if path.is_dir())
+        names = [path.name for path in folders if (path / "site.yaml").is_file()]
+        left_out = [path.name for path in folders if path.name not in names]
+        if names and left_out:
+            raise InputError(f"--sites {args.sites}: no site.yaml in {', '.join(left_out)}; write it or name --clients")
         if not names:
             raise InputError(f"--sites {args.sites}: no <site>/site.yaml in it; give the folder that holds the sites")
     else:
         names = [f"site-{i + 1}" for i in range(args.n_clients)]
+    strange = [name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)]
+    if strange:
+        raise InputError(f"site name {strange[0]!r}: expected letters, digits, '.', '_' and '-' only; rename it")
+    unknown = [name for name in names if args.sites and not (args.sites / name / "site.yaml").is_file()]
+    if unknown:
+        raise InputError(f"--sites {args.sites}: no {unknown[0]}/site.yaml in it; correct --clients or write the file")
+    if getattr(args, "min_sites", None) and args.min_sites > len(names):
+        raise InputError(f"--min_sites {args.min_sites}: there are {len(names)} sites; lower it or add sites")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"site name {twice[0]!r} comes twice; every site needs a name of its own")
@@ -71,6 +87,10 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     if args.env == "prod":
         if not args.startup_kit:
             raise InputError("--env prod: no startup kit; give the submitting user's with --startup_kit DIR")
+        if not Path(args.startup_kit).is_dir():
+            raise InputError(
+                f"--startup_kit {args.startup_kit}: no such folder; give the submitting user's startup kit"
+            )
         return ProdEnv(startup_kit_location=args.startup_kit)
     if args.env == "poc":
         return PocEnv(clients=names)
@@ -97,7 +117,7 @@ def results_path(workspace: Path, job: str) -> Path:
     return workspace / job / "server" / "simulate_job" / RESULTS_FILE
 
 
-def fail(error: InputError) -> int:
+def fail(error: Exception) -> int:
     """Print the one line and give the exit status of a user's mistake."""
     print(f"error: {error}", file=sys.stderr)
     return 2

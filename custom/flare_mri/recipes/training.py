@@ -124,4 +124,4 @@ class TrainingRecipe(FlareMRIRecipe):
         check_site_networks(shared["network"], shared["partition"], site_networks or {})
         gate = SharedPartOnly(shared_prefixes(shared["network"], shared["partition"]))
         job.to_clients(gate, filter_type=FilterType.TASK_RESULT, tasks=tasks)
-        super().__init__(job, self.site_task, settings["seed"], include_code)
+        super().__init__(job, self.site_task, settings["seed"], include_code, require_site_config)
