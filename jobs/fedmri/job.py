@@ -12,11 +12,9 @@ import argparse
 import sys
 from dataclasses import replace
 
-from flare_mri.errors import InputError
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments
-from flare_mri.recipes.simulate import add_environment_arguments, build_environment, fail, results_path
-from flare_mri.report.results import load_results, summary_table
+from flare_mri.recipes.simulate import add_environment_arguments, execute
 
 NETWORKS = {"image": "flare_mri.networks.unet.UNet", "dual": "flare_mri.networks.dual_domain.DualDomainUNet"}
 
@@ -49,14 +47,7 @@ def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
 def main(argv: list[str] | None = None) -> int:
     """Run, or with FLARE's ``--export`` write, the job."""
     args = _parse_args(argv)
-    try:
-        build_recipe(args).execute(build_environment(args))
-    except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
-        return fail(e)
-    if args.env == "sim":
-        path = results_path(args.workspace, args.name)
-        print(f"{summary_table(load_results(path))}\nresults: {path}")
-    return 0
+    return execute(build_recipe, args)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from flare_mri.recipes.simulate import (
     add_environment_arguments,
     build_environment,
     client_names,
+    execute,
     fail,
     results_path,
 )
@@ -89,13 +90,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.outside:
             leave_each_out(args)
             return 0
-        build_recipe(args).execute(build_environment(args))
-    except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
+    except (InputError, RuntimeError) as e:
         return fail(e)
-    if args.env == "sim":
-        path = results_path(args.workspace, args.name)
-        print(f"{summary_table(load_results(path), 'slice_dice', 'dice', 'hd95')}\nresults: {path}")
-    return 0
+    return execute(build_recipe, args, "slice_dice", "dice", "hd95")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ python jobs/iopfl_outside/job.py --clients site-6 --routing_space FILE   FILE is
 import argparse
 import sys
 
-from flare_mri.errors import InputError
 from flare_mri.recipes import IOPFLOutsideRecipe
-from flare_mri.recipes.simulate import add_environment_arguments, build_environment, client_names, fail, results_path
-from flare_mri.report.results import load_results, summary_table
+from flare_mri.recipes.simulate import add_environment_arguments, client_names, execute
 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,14 +45,7 @@ def build_recipe(args: argparse.Namespace) -> IOPFLOutsideRecipe:
 def main(argv: list[str] | None = None) -> int:
     """Run, or with FLARE's ``--export`` write, the job."""
     args = _parse_args(argv)
-    try:
-        build_recipe(args).execute(build_environment(args))
-    except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
-        return fail(e)
-    if args.env == "sim":
-        path = results_path(args.workspace, args.name)
-        print(f"{summary_table(load_results(path), 'slice_dice', 'dice', 'hd95')}\nresults: {path}")
-    return 0
+    return execute(build_recipe, args, "slice_dice", "dice", "hd95")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 """Data sets for learning to reconstruct undersampled MR images."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from flare_mri.data.formats import naming_site
 from flare_mri.data.kspace import undersample
 from flare_mri.data.masks import make_mask
 from flare_mri.data.site_config import SiteConfig
@@ -89,7 +89,7 @@ class ReconstructionData:
     """
 
     def __init__(self, config: SiteConfig, seed: int, kspace: bool = False):
-        with _naming(config.site):
+        with naming_site(config.site):
             volumes = open_volumes(config)
             slices = [volume.slices for volume in volumes]
             height, width = slices[0].shape[1:]
@@ -134,11 +134,3 @@ class ReconstructionData:
                         f"{self.volume_names[volume]}: expected an image among its validation or test slices, got only "
                         "zeros; shorten data.slices or split by volume"
                     )
-
-
-@contextmanager
-def _naming(site: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"site {site!r}: {error}") from error

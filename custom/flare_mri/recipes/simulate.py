@@ -8,16 +8,18 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 from nvflare.recipe.poc_env import PocEnv
 from nvflare.recipe.prod_env import ProdEnv
 from nvflare.recipe.sim_env import SimEnv
-from nvflare.recipe.spec import ExecEnv
+from nvflare.recipe.spec import ExecEnv, Recipe
 
 from flare_mri.errors import InputError
 from flare_mri.executors.site import CONFIG_VARIABLE
+from flare_mri.report.results import load_results, summary_table
 from flare_mri.workflows.run_record import RESULTS_FILE
 
 CENTRALISED = "centralised"
@@ -115,6 +117,18 @@ def write_pool(names: list[str], args: argparse.Namespace) -> str:
 def results_path(workspace: Path, job: str) -> Path:
     """Where a simulated job left its results."""
     return workspace / job / "server" / "simulate_job" / RESULTS_FILE
+
+
+def execute(build_recipe: Callable[[argparse.Namespace], Recipe], args: argparse.Namespace, *metrics: str) -> int:
+    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status."""
+    try:
+        build_recipe(args).execute(build_environment(args))
+    except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
+        return fail(e)
+    if args.env == "sim":
+        path = results_path(args.workspace, args.name)
+        print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
+    return 0
 
 
 def fail(error: Exception) -> int:
