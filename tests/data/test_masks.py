@@ -126,11 +126,13 @@ class TestFile:
         refused(lambda: self.make(tmp_path / "mask.npz"), "an array 'mask'", "one, two")
 
     @pytest.mark.parametrize("name", ["mask.npy", "mask.npz", "mask.mat", "mask.png"])
-    @pytest.mark.parametrize("content", [None, b"", b"no mask at all, whatever the name says" * 9])
+    @pytest.mark.parametrize("content", [b"", b"no mask at all, whatever the name says" * 9])
     def test_an_unreadable_file(self, tmp_path, refused, name, content):
-        if content is not None:
-            (tmp_path / name).write_bytes(content)
+        (tmp_path / name).write_bytes(content)
         refused(lambda: self.make(tmp_path / name), "mask.path", name, "save it as .npy")
+
+    def test_no_such_file(self, tmp_path, refused):
+        refused(lambda: self.make(tmp_path / "mask.npy"), "mask.path", "mask.npy: no such file", "correct the path")
 
     def test_no_path(self, refused):
         refused(lambda: self.make(None), "mask.path", "add it")

@@ -124,7 +124,7 @@ def test_coloured_and_broken_pictures(settings, pictures, refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{training", ["datalist.json", "a JSON data list", "error"]),
+        ("{training", ["datalist.json", "line 1: not valid JSON", "correct"]),
         ("[]", ["datalist.json", "a mapping", "a list"]),
         ({"name": "x"}, ["training, validation, test", "got none"]),
         ({"training": {"image": "a"}}, ["training", "a list of rows", "dict"]),

@@ -72,8 +72,9 @@ class VolumeCache:
     def load(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Returns the memory map, float32 [S, H, W], or the array just made where the file was missing or damaged."""
         path = self.path(key)
-        with suppress(OSError, ValueError, EOFError):  # not there, evicted by another process, or cut short
-            return np.load(path, mmap_mode="r")
+        mapped = _mapped(path)
+        if mapped is not None:
+            return mapped
         volume = np.ascontiguousarray(make(), np.float32)
         self._write(path, volume)
         return volume
@@ -125,6 +126,27 @@ class CachedVolume:
     def __getitem__(self, index: int | slice) -> np.ndarray:
         """Returns a copy of slice `index`, float32 [H, W], or of several, [N, H, W]."""
         return np.array(self._cache.load(self._key, self._make)[index])
+
+
+def _mapped(path: Path) -> np.ndarray | None:
+    """The memory map; None where the file is not there, evicted by another process, cut short or damaged."""
+    try:
+        mapped = np.load(path, mmap_mode="r")
+    # NumPy parses the header as Python, whose tokenizer and parser raise what they like; the volume is made anew.
+    except Exception:
+        return None
+    return mapped if isinstance(mapped, np.ndarray) and mapped.dtype == np.float32 else None
+
+
+def site_folder(folder: Path, site: str) -> Path:
+    """The cache folder of one site.
+
+    Raises:
+        InputError: a name that leads out of `folder`.
+    """
+    if site in ("", ".", "..") or "/" in site or "\0" in site:
+        raise InputError(f"site {site[:200]!r}: expected a name that can name a folder, got another; rename the site")
+    return folder / site
 
 
 def cache_key(files: tuple[Path, ...], settings: object) -> str:

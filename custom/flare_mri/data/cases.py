@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from PIL import Image
 
+from flare_mri.data.nifti_file import open_nifti
 from flare_mri.data.readers_nifti import read_nifti
 from flare_mri.data.site_config import DataSettings
-from flare_mri.data.source import reading
 from flare_mri.errors import InputError
+from flare_mri.files import DEFLATE_RATIO, MOST_SLICE_VALUES, check_volume, reading
 
 Geometry = tuple[tuple[int, int, int], tuple[float, float, float]]
 
@@ -72,26 +71,15 @@ def stack_case(name: str, section: str, images: tuple[Path, ...], labels: tuple[
 
 def is_slice(path: Path) -> bool:
     """Whether the file holds one slice: a PNG, or a NIfTI file of two axes."""
-    return path.suffix.lower() == ".png" or len(_header(path).shape) == 2
-
-
-def _header(path: Path) -> nibabel.Nifti1Image:
-    try:
-        with reading(path):
-            return nibabel.load(path)  # type: ignore[return-value]
-    except ImageFileError as error:
-        raise InputError(f"{path}: expected a NIfTI or PNG file, got: {error}; convert it") from error
+    return path.suffix.lower() == ".png" or len(open_nifti(path, axes=(2, 3)).shape) == 2
 
 
 def _volume_geometry(path: Path, axis: int) -> Geometry:
-    image = _header(path)
+    image = open_nifti(path, axes=(3,))
     order = [axis, *(other for other in range(3) if other != axis)]
-    zooms = [float(zoom) for zoom in image.header.get_zooms()]
-    if len(image.shape) != 3 or not all(np.isfinite(zoom) and zoom > 0 for zoom in zooms):
-        raise InputError(
-            f"{path}: expected three axes with voxel sizes above 0 mm, got shape {list(image.shape)}, sizes {zooms}; "
-            "correct the header, or store one volume a file"
-        )
+    zooms = image.zooms
+    if not all(np.isfinite(zoom) and zoom > 0 for zoom in zooms):
+        raise InputError(f"{path}: expected voxel sizes above 0 mm, got {zooms}; correct the header")
     slices, rows, columns = order
     spacing = (zooms[slices], zooms[rows], zooms[columns])
     return (image.shape[slices], image.shape[rows], image.shape[columns]), spacing
@@ -103,27 +91,39 @@ def _stack_geometry(paths: tuple[Path, ...]) -> Geometry:
 
 
 def _read_stack(paths: tuple[Path, ...]) -> np.ndarray:
-    slices = [_read_slice(path) for path in paths]
-    for path, image in zip(paths, slices, strict=True):
-        if image.shape != slices[0].shape:
+    slices: list[np.ndarray] = []
+    for path in paths:
+        image = _read_slice(path)
+        first = slices[0] if slices else image
+        if image.shape != first.shape:
             raise InputError(
-                f"{path}: expected {list(slices[0].shape)} as in {paths[0].name}, got {list(image.shape)}; "
+                f"{path}: expected {list(first.shape)} as in {paths[0].name}, got {list(image.shape)}; "
                 "the slices of one volume must have one size"
             )
+        if not slices:
+            shape, size = (len(paths), *image.shape), len(paths) * image.nbytes
+            check_volume(path.parent, shape, image.itemsize, size)
+        slices.append(image)
     return np.stack(slices)
 
 
 def _read_slice(path: Path) -> np.ndarray:
     """Reads a PNG of grey values as rows and columns, a NIfTI file in its own order of axes."""
-    with reading(path):
-        if path.suffix.lower() == ".png":
-            with Image.open(path) as file:
-                image = np.asarray(file)
-        else:
-            image = np.asanyarray(_header(path).dataobj)
+    image = _read_png(path) if path.suffix.lower() == ".png" else open_nifti(path, axes=(2,)).read()
     if image.ndim != 2 or image.dtype.kind not in "biuf":
         raise InputError(
             f"{path}: expected one slice of grey values [H, W], got shape {list(image.shape)} of {image.dtype}; "
             "store grey values, one slice a file"
         )
     return image
+
+
+def _read_png(path: Path) -> np.ndarray:
+    with reading(path), Image.open(path, formats=["PNG"]) as file:  # formats: never another decoder than the name says
+        width, height = file.size
+        most = min(MOST_SLICE_VALUES, 8 * DEFLATE_RATIO * path.stat().st_size)  # a pixel has one bit at least
+        if width * height > most:
+            raise InputError(
+                f"{path}: expected at most {most} pixels in a file of this size, got {width}x{height}; leave it out"
+            )
+        return np.asarray(file)

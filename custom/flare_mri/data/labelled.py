@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key
+from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key, site_folder
 from flare_mri.data.cases import Case
 from flare_mri.data.formats import SEGMENTATION, check_task
 from flare_mri.data.grid import Grid
@@ -18,6 +18,7 @@ from flare_mri.data.readers_datalist import find_datalist_2d, find_decathlon
 from flare_mri.data.readers_prostate import find_prostate
 from flare_mri.data.site_config import DataSettings, SiteConfig
 from flare_mri.errors import InputError
+from flare_mri.files import check_matrix
 
 CACHE_VERSION = 1  # raise it when readers give other numbers for the same files
 
@@ -60,7 +61,7 @@ def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
     data = config.data
     check_task(data.format, SEGMENTATION)
     cases = _phantom(config) if data.format == "phantom" else FINDERS[data.format](data)
-    cache = VolumeCache(config.cache.folder / config.site, config.cache.limit_mb)
+    cache = VolumeCache(site_folder(config.cache.folder, config.site), config.cache.limit_mb)
     settings = {**asdict(data), "root": None, "datalist": None, "subjects": None, "cache": CACHE_VERSION}
     volumes: list[LabelledVolume] = []
     for case in cases:
@@ -118,6 +119,7 @@ def _load(case: Case, data: DataSettings, grid: Grid) -> np.ndarray:
     if not deviation:
         raise InputError(f"{case.origin}: expected an image, got {image.flat[0]:g} everywhere; leave the case out")
     kept = list(grid.kept)
+    check_matrix(case.origin, len(kept), grid.matrix)
     parts = [grid.images((image[kept] - image.mean()) / deviation)]
     if case.label is not None:
         parts.append(grid.labels(_read_label(case, grid.shape, data)[kept], case.origin).astype(np.float32))

@@ -7,14 +7,12 @@ Every mask is bool [H, W] in centred order: zero frequency at [H // 2, W // 2].
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from monai.apps.reconstruction.transforms.array import EquispacedKspaceMask, RandomKspaceMask
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from flare_mri.data.mask_files import read_mask
 from flare_mri.errors import InputError
 
 MASK_KINDS = ("equispaced", "random", "radial", "gaussian", "file")
@@ -57,7 +55,7 @@ def make_mask(settings: MaskSettings, shape: tuple[int, int]) -> np.ndarray:
         InputError: the settings cannot be met at this shape, or the file is not a mask of this shape.
     """
     if settings.kind == "file":
-        return _read_mask(settings.path, shape)
+        return read_mask(settings.path, shape)
     if settings.kind not in MASK_KINDS:
         raise InputError(f"mask.kind: expected one of {', '.join(MASK_KINDS)}, got {settings.kind!r}; correct it")
     if not (settings.acceleration > 1 and 0 <= settings.centre_fraction < 1):
@@ -139,39 +137,3 @@ def _gaussian(settings: MaskSettings, shape: tuple[int, int]) -> np.ndarray:
     keys[mask] = -np.inf
     mask.flat[np.argsort(keys, axis=None)[mask.size - missing :]] = True
     return mask
-
-
-def _read_mask(path: Path | None, shape: tuple[int, int]) -> np.ndarray:
-    """Reads the array `mask` (or the file's only array), [H, W] or one row [W], of 0 and 1."""
-    if path is None:
-        raise InputError("mask.path: expected the mask file of kind 'file', got nothing; add it")
-    mask = np.asarray(_load_array(path))
-    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
-        raise InputError(f"mask.path: {path}: expected only 0 and 1, got {mask.dtype} values; store a binary mask")
-    if mask.shape in ((shape[1],), (1, shape[1])):
-        mask = np.tile(mask.reshape(1, -1), (shape[0], 1))
-    if mask.shape != shape:
-        raise InputError(
-            f"mask.path: {path}: expected the images' size {_size(shape)}, got {_size(mask.shape)}; "
-            "give a mask of that size, or set data.matrix to the mask's size"
-        )
-    if not mask[shape[0] // 2, shape[1] // 2]:
-        raise InputError(
-            f"mask.path: {path}: expected zero frequency in the middle to be sampled; apply fftshift to it"
-        )
-    return mask.astype(bool)
-
-
-def _load_array(path: Path) -> np.ndarray:
-    try:
-        if path.suffix == ".npy":
-            return np.load(path)
-        arrays = dict(np.load(path)) if path.suffix == ".npz" else loadmat(path, appendmat=False)
-    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, BadZipFile, MatReadError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"mask.path: {path}: cannot be read ({reason}); save it as .npy or MATLAB -v7") from error
-    names = [name for name in arrays if not name.startswith("__")]
-    name = "mask" if "mask" in names else names[0] if len(names) == 1 else None
-    if name is None:
-        raise InputError(f"mask.path: {path}: expected an array 'mask', got {', '.join(names) or 'none'}; name it so")
-    return arrays[name]

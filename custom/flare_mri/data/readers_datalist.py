@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data lists in JSON: those of the Medical Segmentation Decathlon and those of FLARE's 2D prostate example."""
 
-import json
+import os
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from flare_mri.data.cases import Case, is_slice, stack_case, volume_case
 from flare_mri.data.site_config import DataSettings
 from flare_mri.errors import InputError
+from flare_mri.files import read_json
 
 _SECTIONS = {"training": "train", "validation": "validation", "test": "test", "testing": "test"}
+_MOST_BYTES = 2**24  # some 100,000 rows
 
 
 class _Row(NamedTuple):
@@ -29,7 +31,7 @@ def find_decathlon(settings: DataSettings) -> list[Case]:
     Paths start at the data root. Rows of `test` may lack the label (all or none of them), or be the image's path alone.
 
     Raises:
-        InputError: not such a list, a file that is missing or listed twice, a row without label.
+        InputError: not such a list, a file that is missing, outside the data root or listed twice, a row without label.
     """
     return [
         volume_case(_name(row.image, settings.root), row.section, row.image, row.label, settings)
@@ -92,16 +94,13 @@ def _rows(settings: DataSettings) -> list[_Row]:
             if file in seen:
                 raise InputError(f"{row.where}: expected each file once, got {file} in {seen[file]} too; remove one")
             seen[file] = row.where
-            if not file.is_file():
+            if not os.path.isfile(file):
                 raise InputError(f"{row.where}: expected an existing file, got {file}; correct data.root or the list")
     return rows
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: expected a JSON data list, got an error: {error}; correct the file") from error
+    content = read_json(path, _MOST_BYTES, "correct the data list")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping with 'training', 'validation', 'test', got a list; correct it")
     return content
@@ -116,7 +115,17 @@ def _row(value: Any, section: str, where: str, root: Path) -> _Row:
         raise InputError(f"{where}: expected a label, got none for {row['image']}; add it or move the row to test")
     if label is not None and not isinstance(label, str):
         raise InputError(f"{where}: expected the path of one label, got {str(label)[:80]!r}; correct it")
-    return _Row(section, root / row["image"], None if label is None else root / label, where)
+    return _Row(
+        section, _inside(row["image"], root, where), None if label is None else _inside(label, root, where), where
+    )
+
+
+def _inside(name: str, root: Path, where: str) -> Path:
+    """A list may come from elsewhere: it names files of the data root and no others."""
+    path = Path(os.path.normpath(root / name))
+    if not path.is_relative_to(root) or path == root:
+        raise InputError(f"{where}: expected a file in {root}, got {name[:200]!r}; correct data.root or the list")
+    return path
 
 
 def _stem(path: Path) -> str:

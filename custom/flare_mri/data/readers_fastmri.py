@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """fastMRI HDF5 files, single- and multi-coil."""
 
+import math
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import h5py
@@ -11,10 +13,12 @@ import torch
 
 from flare_mri.data.kspace import ifft2c
 from flare_mri.data.site_config import DataSettings
-from flare_mri.data.source import Source, chosen, listed, reading
+from flare_mri.data.source import Source, chosen, listed
 from flare_mri.errors import InputError
+from flare_mri.files import MOST_SLICE_VALUES, check_volume, reading
 
 _IMAGES = ("reconstruction_esc", "reconstruction_rss")
+_MOST_CHUNK = 2**28  # bytes; HDF5 unpacks a whole chunk for one value of it, and keeps it where the cache holds it
 
 
 def find_fastmri(settings: DataSettings) -> list[Source]:
@@ -40,22 +44,58 @@ def read_fastmri(path: Path, settings: DataSettings) -> np.ndarray:
         float32 [S, H, W].
 
     Raises:
-        InputError: not HDF5, cut short, without these arrays or of other dimensions.
+        InputError: not HDF5, cut short, without these arrays in the file itself, of other dimensions, or more than the
+            file can hold.
     """
-    with reading(path), h5py.File(path, "r") as file:
-        name = next((name for name in (*_IMAGES, "kspace") if name in file), None)
-        data = file[name] if name else None
-        if not isinstance(data, h5py.Dataset):
-            raise InputError(
-                f"{path}: expected one of {', '.join(_IMAGES)}, kspace, got {', '.join(file) or 'nothing'}; "
-                "give fastMRI training or validation files (the test sets hold no images)"
-            )
-        if data.ndim not in ((3, 4) if name == "kspace" else (3,)):
-            raise InputError(f"{path}: {name}: expected [S, H, W], got {list(data.shape)}; leave the file out")
+    with reading(path), h5py.File(path, "r", rdcc_nbytes=_MOST_CHUNK) as file:
+        name, data = _dataset(path, file)
+        is_kspace = name == "kspace"
+        _check(f"{path}: {name}", data, is_kspace)
         picked = settings.slices.indices(len(data))
-        if not picked:
-            return np.empty((0, *data.shape[-2:]), np.float32)
-        return np.stack([_magnitude(data[index], name == "kspace") for index in picked])
+        images = np.empty((len(picked), *data.shape[-2:]), np.float32)
+        for place, index in enumerate(picked):
+            images[place] = _magnitude(data[index], is_kspace)
+        return images
+
+
+def _dataset(path: Path, file: h5py.File) -> tuple[str, h5py.Dataset]:
+    """The array to read and its name; a link to another place or file is not followed."""
+    links = file.id.links
+    name = next((name for name in (*_IMAGES, "kspace") if links.exists(name.encode())), None)
+    if name and links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise InputError(f"{path}: {name}: expected an array in this file, got a link; copy the array itself into it")
+    data = file[name] if name else None
+    if name is None or not isinstance(data, h5py.Dataset):
+        raise InputError(
+            f"{path}: expected one of {', '.join(_IMAGES)}, kspace, got {', '.join(islice(file, 8)) or 'nothing'}; "
+            "give fastMRI training or validation files (the test sets hold no images)"
+        )
+    if data.external or data.is_virtual:
+        raise InputError(f"{path}: {name}: expected values in this file, got a reference to others; copy them into it")
+    return name, data
+
+
+def _check(where: str, data: h5py.Dataset, is_kspace: bool) -> None:
+    """Axes, type and sizes, before any value is read."""
+    shape: tuple[int, ...] = tuple(data.shape or ())
+    kind = data.dtype.kind
+    if len(shape) not in ((3, 4) if is_kspace else (3,)):
+        raise InputError(f"{where}: expected [S, H, W], got {list(shape)}; leave the file out")
+    if kind not in ("iufc" if is_kspace else "iuf"):
+        raise InputError(
+            f"{where}: expected {'complex' if is_kspace else 'real'} numbers, got {data.dtype}; leave it out"
+        )
+    coils = shape[1] if len(shape) == 4 else 1
+    stored = data.id.get_storage_size()
+    if coils < 1 or math.prod(shape[1:]) > MOST_SLICE_VALUES:
+        raise InputError(
+            f"{where}: expected at most {MOST_SLICE_VALUES} values a slice, got {list(shape)}; leave it out"
+        )
+    check_volume(where, (shape[0], *shape[-2:]), coils * data.dtype.itemsize, stored, data.chunks is not None)
+    if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > _MOST_CHUNK:
+        raise InputError(
+            f"{where}: expected chunks of at most {_MOST_CHUNK} bytes, got {list(data.chunks)}; use smaller ones"
+        )
 
 
 def _magnitude(array: np.ndarray, is_kspace: bool) -> np.ndarray:

@@ -6,13 +6,11 @@ import re
 from functools import partial
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import SpatialImage
 
+from flare_mri.data.nifti_file import open_nifti
 from flare_mri.data.site_config import DataSettings
-from flare_mri.data.source import Source, chosen, listed, reading
+from flare_mri.data.source import Source, chosen, listed
 from flare_mri.errors import InputError
 
 
@@ -58,22 +56,9 @@ def read_nifti(path: Path, settings: DataSettings) -> np.ndarray:
         [S, H, W] of the stored values with the header's slope and intercept applied.
 
     Raises:
-        InputError: not a NIfTI file, cut short, not 3D or not of real numbers.
+        InputError: not a NIfTI file, cut short, not 3D, not of real numbers, or of more voxels than it can hold.
     """
-    try:
-        with reading(path):
-            image = nibabel.load(path)
-            if not isinstance(image, SpatialImage):
-                raise ImageFileError(type(image).__name__)
-            kind = image.get_data_dtype()
-            if len(image.shape) != 3 or kind.kind not in "iuf":
-                raise InputError(
-                    f"{path}: expected a 3D volume of real numbers, got shape {list(image.shape)} of {kind}; "
-                    "store one volume a file"
-                )
-            volume = np.moveaxis(np.asanyarray(image.dataobj), settings.slice_axis, 0)
-    except ImageFileError as error:
-        raise InputError(f"{path}: expected a NIfTI file, got: {error}; convert it or take it out") from error
+    volume = np.moveaxis(open_nifti(path, axes=(3,)).read(), settings.slice_axis, 0)
     return volume[list(settings.slices.indices(len(volume)))]
 
 

@@ -31,63 +31,32 @@ store: null                 # where private state lies; null: beside the site's 
 import math
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
+from flare_mri.data.data_section import read_data
 from flare_mri.data.formats import FORMATS, RECONSTRUCTION, SEGMENTATION, SliceRange
 from flare_mri.data.masks import MASK_KINDS, MaskSettings
-from flare_mri.data.phantom import DEFAULT_MATRIX, DEFAULT_SUBJECTS, phantom_site
-from flare_mri.data.settings import REQUIRED, Section, read_settings
+from flare_mri.data.phantom import DEFAULT_MATRIX, phantom_site
+from flare_mri.data.settings import REQUIRED, Section, read_settings, shown
+from flare_mri.data.site_settings import CacheSettings, DataSettings, SiteConfig, SplitSettings
 
+__all__ = [
+    "CacheSettings",
+    "DataSettings",
+    "SiteConfig",
+    "SliceRange",
+    "SplitSettings",
+    "load_site_config",
+    "phantom_site_config",
+]
 
-@dataclass(frozen=True)
-class DataSettings:
-    """Where the volumes are and which part of them to take."""
-
-    format: str
-    root: Path = Path()
-    contrasts: tuple[str, ...] = ()
-    slices: SliceRange = SliceRange()
-    slice_axis: int = 2
-    matrix: tuple[int, int] | None = None
-    subjects: int = DEFAULT_SUBJECTS
-    datalist: Path | None = None
-    fit: str = "pad"
-    merge_labels: bool = False
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """Fractions for training, validation and test, taken from each volume's slices or from the volumes."""
-
-    train: float = 0.7
-    validation: float = 0.1
-    test: float = 0.2
-    by: str = "slice"
-
-
-@dataclass(frozen=True)
-class CacheSettings:
-    """Where volumes are kept as memory maps, and how many megabytes (2^20 bytes) one site may keep."""
-
-    folder: Path = field(default_factory=lambda: _cache_home() / "flare-mri")
-    limit_mb: int = 2048
-
-
-@dataclass(frozen=True)
-class SiteConfig:
-    """All a site says of itself; see the module's example for each key."""
-
-    site: str
-    data: DataSettings
-    split: SplitSettings
-    mask: MaskSettings
-    batch_size: int = 4
-    device: str = "auto"
-    workers: int = 0
-    cache: CacheSettings = field(default_factory=CacheSettings)
-    store: Path | None = None
-    pool: tuple["SiteConfig", ...] = ()
+_MOST = {  # far above what a hospital has, so that a slip of the finger takes neither hours nor the machine's memory
+    "batch_size": 4096,
+    "workers": 256,
+    "seed": 2**32 - 1,
+    "limit_mb": 2**30,
+}
 
 
 def phantom_site_config(site_name: str) -> SiteConfig:
@@ -110,13 +79,19 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
         InputError: the file is missing or not YAML; a key is unknown, missing, of the wrong type or out of range;
             the data root is not there. The one line names site, file, key, what was expected, what came and the fix.
     """
-    top = read_settings(Path(path), f"site {site_name!r}, {path}")
+    return _load(Path(path), site_name, pools=True)
+
+
+def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
+    top = read_settings(path, f"site {site_name!r}, {path}")
     named = top.text("site", site_name)
     if named != site_name:
-        raise top.error("site", f"the FLARE site name {site_name!r}", repr(named), "give each site its own file")
+        raise top.error("site", f"the FLARE site name {site_name!r}", shown(named), "give each site its own file")
     if top.has("pool"):
-        return _pooled(top, site_name)
-    data = _data(top.section("data"))
+        if not pools:
+            raise top.error("pool", "nothing in a site.yaml that a pool names", "a pool", "name its members instead")
+        return replace(_pooled(top, site_name), file=path)
+    data = read_data(top.section("data"))
     phantom = data.format == "phantom"
     _refuse_needless(top, data.format)
     config = SiteConfig(
@@ -124,11 +99,12 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
         data=data,
         split=_split(top.section("split"), SEGMENTATION in FORMATS[data.format].tasks),
         mask=_mask(top.section("mask"), phantom_site(site_name).mask if phantom else MaskSettings()),
-        batch_size=top.integer("batch_size", SiteConfig.batch_size, low=1),
+        batch_size=top.integer("batch_size", SiteConfig.batch_size, 1, _MOST["batch_size"]),
         device=_device(top),
-        workers=top.integer("workers", SiteConfig.workers),
+        workers=top.integer("workers", SiteConfig.workers, 0, _MOST["workers"]),
         cache=_cache(top.section("cache")),
         store=top.path("store", None),
+        file=path,
     )
     top.finish()
     return config
@@ -136,25 +112,27 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
 
 def _pooled(top: Section, site_name: str) -> SiteConfig:
     """One site with the data of several, each as its own site.yaml (or, for a name, its phantom) describes it."""
-    members = [
-        load_site_config(top.folder / member, Path(member).parent.name)
-        if member.endswith((".yaml", ".yml"))
-        else phantom_site_config(member)
-        for member in top.texts("pool")
-    ]
+    members = [_member(top, member) for member in top.texts("pool")]
     if not members:
         raise top.error("pool", "site.yaml files or names of phantom sites", "none", "name at least one")
     config = replace(
         members[0],
         site=site_name,
         pool=tuple(members),
-        batch_size=top.integer("batch_size", members[0].batch_size, low=1),
+        batch_size=top.integer("batch_size", members[0].batch_size, 1, _MOST["batch_size"]),
         device=_device(top),
-        workers=top.integer("workers", SiteConfig.workers),
+        workers=top.integer("workers", SiteConfig.workers, 0, _MOST["workers"]),
         store=top.path("store", None),
     )
     top.finish()
     return config
+
+
+def _member(top: Section, member: str) -> SiteConfig:
+    if not member.endswith((".yaml", ".yml")):
+        return phantom_site_config(member)
+    path = Path(os.path.normpath(top.folder / member))
+    return _load(path, path.parent.name, pools=False)
 
 
 def _refuse_needless(top: Section, name: str) -> None:
@@ -162,64 +140,6 @@ def _refuse_needless(top: Section, name: str) -> None:
         raise top.error("mask", f"nothing, since {name} is for segmentation of whole images", "a mask", "remove it")
     if FORMATS[name].listed and top.has("split"):
         raise top.error("split", f"nothing, since {name}'s data list divides the volumes", "a split", "remove it")
-
-
-def _data(section: Section) -> DataSettings:
-    name = section.choice("format", tuple(FORMATS))
-    keys = FORMATS[name].keys
-    default = DataSettings(name, matrix=DEFAULT_MATRIX if name == "phantom" else None)
-    root = section.path("root") if "root" in keys else default.root
-    if not root.is_dir():
-        raise section.error("root", "an existing folder", str(root), "correct the path or mount the data")
-    contrasts = section.texts("contrasts") if "contrasts" in keys else default.contrasts
-    if name == "brats" and not contrasts:
-        raise section.error(
-            "contrasts", "the suffixes of the files to take, such as [flair, t2]", "nothing", "add them"
-        )
-    axis = section.integer("slice_axis", default.slice_axis) if "slice_axis" in keys else default.slice_axis
-    if axis > 2:
-        raise section.error("slice_axis", "0, 1 or 2", axis)
-    settings = DataSettings(
-        format=name,
-        root=root,
-        contrasts=contrasts,
-        slices=_slices(section.section("slices"), FORMATS[name].slices),
-        slice_axis=axis,
-        matrix=_matrix(section, default.matrix),
-        subjects=section.integer("subjects", default.subjects, low=1) if "subjects" in keys else default.subjects,
-        datalist=_datalist(section, name, root) if "datalist" in keys else None,
-        fit=section.choice("fit", ("pad", "resize"), default.fit) if "fit" in keys else default.fit,
-        merge_labels=section.boolean("merge_labels", False) if "merge_labels" in keys else name == "prostate",
-    )
-    section.finish()
-    return settings
-
-
-def _datalist(section: Section, name: str, root: Path) -> Path:
-    path = section.path("datalist", root / "datalist.json" if name == "decathlon" else REQUIRED)
-    if not path.is_file():
-        raise section.error("datalist", "an existing JSON file", str(path), "correct the path or copy the list there")
-    return path
-
-
-def _slices(section: Section, default: SliceRange) -> SliceRange:
-    start = section.integer("start", default.start)
-    stop = section.integer("stop", default.stop, low=1)
-    step = section.integer("step", default.step, low=1)
-    if stop is not None and stop <= start:
-        raise section.error("stop", f"a number above start ({start})", stop)
-    section.finish()
-    return SliceRange(start, stop, step)
-
-
-def _matrix(section: Section, default: tuple[int, int] | None) -> tuple[int, int] | None:
-    expected = "two whole numbers >= 16, [height, width]"
-    value = section.take("matrix", expected, default)
-    if value is default:
-        return default
-    if not isinstance(value, list) or len(value) != 2 or not all(type(size) is int and size >= 16 for size in value):
-        raise section.error("matrix", expected, repr(value))
-    return (value[0], value[1])
 
 
 def _split(section: Section, segmentation: bool) -> SplitSettings:
@@ -244,7 +164,7 @@ def _mask(section: Section, default: MaskSettings) -> MaskSettings:
             kind,
             section.number("acceleration", default.acceleration, low=1),
             section.number("centre_fraction", default.centre_fraction, high=1),
-            section.integer("seed", default.seed),
+            section.integer("seed", default.seed, 0, _MOST["seed"]),
         )
     section.finish()
     return settings
@@ -253,16 +173,13 @@ def _mask(section: Section, default: MaskSettings) -> MaskSettings:
 def _device(section: Section) -> str:
     device = section.text("device", SiteConfig.device)
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise section.error("device", "auto, cpu, cuda or cuda:N", repr(device))
+        raise section.error("device", "auto, cpu, cuda or cuda:N", shown(device))
     return device
 
 
 def _cache(section: Section) -> CacheSettings:
     default = CacheSettings()
-    settings = CacheSettings(section.path("folder", default.folder), section.integer("limit_mb", default.limit_mb, 1))
+    limit = section.integer("limit_mb", default.limit_mb, 1, _MOST["limit_mb"])
+    settings = CacheSettings(section.path("folder", default.folder), limit)
     section.finish()
     return settings
-
-
-def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

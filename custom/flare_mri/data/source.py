@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader finds: volumes that are there but not read yet."""
 
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from flare_mri.errors import InputError
+from flare_mri.files import reading
 
 _UNDERSHOOT = 0.01  # interpolation may leave values this far below 0, in parts of the maximum
 
@@ -59,18 +58,6 @@ def chosen(paths: list[Path], patterns: tuple[str, ...]) -> list[Path]:
                 f"{len(paths)} such as {paths[0].name!r}; correct the pattern (* stands for any text)"
             )
     return [path for path in paths if not patterns or any(fnmatch(path.name, pattern) for pattern in patterns)]
-
-
-@contextmanager
-def reading(path: Path, fix: str = "copy the file again or take it out of the folder") -> Iterator[None]:
-    """Turns what the format libraries raise on a damaged file or folder into one InputError that names it."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: expected it to be readable, got: {reason[:200]}; {fix}") from error
 
 
 def magnitudes(volume: np.ndarray, source: Source) -> np.ndarray:

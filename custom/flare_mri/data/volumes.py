@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key
+from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key, site_folder
 from flare_mri.data.formats import RECONSTRUCTION, check_task
 from flare_mri.data.kspace import crop_kspace
 from flare_mri.data.phantom import DEFAULT_MATRIX, PHANTOM_VERSION, make_phantom
@@ -18,6 +18,7 @@ from flare_mri.data.readers_nifti import find_brats, find_nifti
 from flare_mri.data.site_config import DataSettings, SiteConfig
 from flare_mri.data.source import Source, magnitudes
 from flare_mri.errors import InputError
+from flare_mri.files import check_matrix
 
 CACHE_VERSION = 1  # raise it when readers give other numbers for the same files
 
@@ -54,7 +55,7 @@ def open_volumes(config: SiteConfig) -> list[Volume]:
     data = config.data
     check_task(data.format, RECONSTRUCTION)
     sources = _phantom(config) if data.format == "phantom" else FINDERS[data.format](data)
-    cache = VolumeCache(config.cache.folder / config.site, config.cache.limit_mb)
+    cache = VolumeCache(site_folder(config.cache.folder, config.site), config.cache.limit_mb)
     settings = {**asdict(data), "root": None, "contrasts": None, "cache": CACHE_VERSION}
     volumes: list[Volume] = []
     for source in sources:
@@ -74,6 +75,8 @@ def _load(source: Source, data: DataSettings) -> np.ndarray:
     volume = magnitudes(source.read(), source)
     if data.matrix is None or data.matrix == volume.shape[1:]:
         return volume
+    where = source.files[0] if source.files else source.name
+    check_matrix(where, len(volume), data.matrix)
     return crop_kspace(volume, data.matrix)
 
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the names in a job and a site's settings to a task."""
 
+from pathlib import Path
+
 import torch
 
 from flare_mri.data.formats import RECONSTRUCTION, SEGMENTATION
@@ -34,7 +36,7 @@ def build_task(name: str, config: SiteConfig, seed: int, uses_kspace: bool = Fal
     if config.pool:
         tasks = [build_task(name, member, seed, uses_kspace) for member in config.pool]
         return PooledTask(config.site, tasks, config.batch_size, config.workers)
-    device = resolve_device(config.device, config.site)
+    device = resolve_device(config.device, config.site, config.file)
     if name == SEGMENTATION:
         if uses_kspace:
             raise InputError("network: expected one that works on images for segmentation, got one that wants k-space")
@@ -42,17 +44,25 @@ def build_task(name: str, config: SiteConfig, seed: int, uses_kspace: bool = Fal
     return ReconstructionTask(ReconstructionData(config, seed, kspace=uses_kspace), config, device)
 
 
-def resolve_device(name: str, site: str) -> torch.device:
+def resolve_device(name: str, site: str, file: Path | None = None) -> torch.device:
     """``auto`` is a GPU where there is one; a device asked for by name must be there.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        site: the site's name, for messages.
+        file: the ``site.yaml`` that asks for it, for messages.
 
     Raises:
         InputError: no such device on this machine.
     """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"site {site}: site.yaml asks for device {name!r}, no GPU is there; use 'auto' or 'cpu'")
+        return torch.device("cuda" if count else "cpu")
+    where = f"site {site!r}, {file}: device" if file else f"site {site!r}: device"
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as e:
-        raise InputError(f"site {site}: device {name!r} is unknown; expected auto, cpu or cuda[:n]") from e
+        raise InputError(f"{where}: expected auto, cpu or cuda[:n], got {name!r}; correct it there") from e
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise InputError(f"{where}: expected a GPU of this machine, which has {count}, got {name!r}; use auto or cpu")
+    return device

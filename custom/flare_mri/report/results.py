@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from flare_mri.errors import InputError
+from flare_mri.files import read_json
 from flare_mri.report.metric_table import KNOWN, Metric
 from flare_mri.report.schema import validate_results
 from flare_mri.report.scores import BASELINE, Scores, collect, metrics_of
+
+_MOST_BYTES = 2**26  # thousands of rounds at a hundred sites
 
 
 def load_results(path: str | Path) -> dict[str, Any]:
@@ -35,21 +38,7 @@ def load_results(path: str | Path) -> dict[str, Any]:
         InputError: The file is missing, unreadable, cut short or of another format.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the results.json that a run wrote") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the results.json that a run wrote") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected JSON text, got a binary file; give the results.json of a run") from None
-    try:
-        results = json.loads(text, parse_constant=lambda _: None)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: line {error.lineno}: not valid JSON ({error.msg}); the file may be cut short: run the job again"
-        ) from None
-    return validate_results(results, str(path))
+    return validate_results(read_json(path, _MOST_BYTES, "give the results.json that a finished run wrote"), str(path))
 
 
 def save_results(results: dict[str, Any], path: str | Path) -> Path:

@@ -19,7 +19,9 @@ from flare_mri.errors import InputError
 
 GLOBAL = "global"
 _FORMAT = "flare-mri routing space 1"
-_LIMIT = 8 * 2**30  # bytes; larger than any space of U-Nets, small enough not to fill a machine's memory
+_LIMIT = 4 * 2**30  # bytes; a hundred U-Nets of the paper's size, and half of the memory that README.md asks for
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_TYPES = (*_FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def save_routing_space(path: Path, space: RoutingSpace) -> None:
     """Write a routing space atomically, with site names, network settings and a checksum in its metadata."""
     tensors = {f"{name}/{key}": t.contiguous() for name, state in space.experts.items() for key, t in state.items()}
     description = {"format": _FORMAT, "experts": list(space.experts), "network": space.network}
-    metadata = {"flare_mri": json.dumps({**description, "checksum": checksum(tensors)})}
+    metadata = {"flare_mri": json.dumps({**description, "checksum": checksum(tensors, description)})}
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(safetensors.torch.save(tensors, metadata))
     os.replace(temporary, path)
@@ -54,42 +56,65 @@ def load_routing_space(path: Path) -> RoutingSpace:
     """Read a routing space.
 
     Raises:
-        InputError: no such file, no safetensors, another format, an expert without tensors, a tensor of no expert, or a
-            checksum that does not match; the message names the file.
+        InputError: no such file, no safetensors, another format, a checksum that does not match, an expert without
+            tensors, a tensor of no expert, or values that are not finite; the message names the file.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"routing space {path}: no such file; give the file that the job iopfl left on the server")
     if path.stat().st_size > _LIMIT:
-        raise InputError(f"routing space {path}: {path.stat().st_size} bytes, expected at most {_LIMIT}")
+        raise InputError(
+            f"routing space {path}: expected at most {_LIMIT} bytes, got {path.stat().st_size}; use smaller networks"
+        )
     try:
-        with safetensors.safe_open(path, "pt") as file:
+        with safetensors.safe_open(path, "pt") as file:  # its header is checked against the file's size
             description = json.loads((file.metadata() or {}).get("flare_mri", "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, json.JSONDecodeError, OSError) as e:
-        raise InputError(f"routing space {path}: cannot be read ({' '.join(str(e).split())}); copy it anew") from e
+    # safetensors raises its own error, and KeyError, TypeError or RuntimeError for types that torch does not know.
+    except Exception as e:
+        reason = " ".join(str(e).split())[:200] or type(e).__name__
+        raise InputError(f"routing space {path}: cannot be read ({reason}); copy it anew") from e
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
-        raise InputError(f"routing space {path}: expected format {_FORMAT!r}; give a file that the job iopfl wrote")
-    if description.get("checksum") != checksum(tensors):
+        raise InputError(
+            f"routing space {path}: expected format {_FORMAT!r}, got another; give a file that the job iopfl wrote"
+        )
+    if description.pop("checksum", None) != checksum(tensors, description):
         raise InputError(
             f"routing space {path}: checksum does not match, the file was changed or damaged; copy it anew"
         )
-    experts: dict[str, dict[str, Tensor]] = {name: {} for name in description["experts"]}
+    try:
+        return RoutingSpace(_network(description), _experts(description, tensors))
+    except InputError as e:
+        raise InputError(f"routing space {path}: {e}") from e
+
+
+def _network(description: dict[str, Any]) -> dict[str, Any]:
+    network = description.get("network")
+    if not isinstance(network, dict):
+        raise InputError("network: expected its settings, got none; run the job iopfl again")
+    return network
+
+
+def _experts(description: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    names = description.get("experts")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError("experts: expected different names, got none; run the job iopfl again")
+    experts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for key, tensor in tensors.items():
         name, _, entry = key.partition("/")
         if name not in experts:
-            raise InputError(f"routing space {path}: tensor {key!r} belongs to no expert; copy it anew")
+            raise InputError(f"tensor {key!r} belongs to no expert; copy it anew")
+        if tensor.dtype not in _TYPES or (tensor.dtype in _FLOATS and not torch.isfinite(tensor).all()):
+            raise InputError(f"tensor {key!r}: expected finite numbers, got others; run the job iopfl again")
         experts[name][entry] = tensor
     missing = [name for name, state in experts.items() if not state]
     if missing:
-        raise InputError(
-            f"routing space {path}: no model of {', '.join(missing)}; run the job iopfl again with all sites"
-        )
-    return RoutingSpace(description["network"], experts)
+        raise InputError(f"no model of {', '.join(missing)}; run the job iopfl again with all sites")
+    return experts
 
 
-def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of all tensors, in order of names."""
-    digest = hashlib.sha256()
+def checksum(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> str:
+    """SHA-256 over the description and over names, types, shapes and bytes of all tensors, in order of names."""
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for key in sorted(tensors):
         tensor = tensors[key].detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)} ".encode())

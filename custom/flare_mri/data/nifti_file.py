@@ -1,0 +1,107 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""NIfTI files by their header first, so that a header cannot ask for more than the file holds."""
+
+import gzip
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+
+from flare_mri.errors import InputError
+from flare_mri.files import check_volume, reading
+
+_HEADERS = {348: Nifti1Header, 540: Nifti2Header}  # by their first number, the header's size in bytes
+_SINGLE = (b"n+1", b"n+2")
+_LAST_START = 2**24  # where voxels begin at the latest: extensions may precede them, but not megabytes of them
+_NAMES = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """A checked header and the file it came from.
+
+    Attributes:
+        path: the file.
+        header: shape, type, scaling and place of the voxels.
+    """
+
+    path: Path
+    header: Nifti1Header
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As stored."""
+        return tuple(int(size) for size in self.header.get_data_shape())
+
+    @property
+    def zooms(self) -> list[float]:
+        """mm between voxels along each axis."""
+        return [float(zoom) for zoom in self.header.get_zooms()]
+
+    def read(self) -> np.ndarray:
+        """Reads the voxels, the header's slope and intercept applied.
+
+        Raises:
+            InputError: cut short, or a gzip file whose checksum does not match.
+        """
+        with reading(self.path):
+            if not _is_packed(self.path):
+                return np.asanyarray(ArrayProxy(self.path, self.header))
+            with gzip.open(self.path) as file:
+                volume = np.asanyarray(ArrayProxy(file, self.header))
+                file.read(1)  # at the end gzip compares the checksum, which nibabel never reaches
+                return volume
+
+
+def open_nifti(path: Path, axes: tuple[int, ...]) -> NiftiFile:
+    """Reads and checks the header. Extensions are skipped: they are of no use here and have sizes of their own.
+
+    Args:
+        path: `.nii` or `.nii.gz`, NIfTI-1 or -2 in one file.
+        axes: how many axes are allowed.
+
+    Raises:
+        InputError: another format, an axis too many or too few, not real numbers, or voxels that the file cannot hold.
+    """
+    if not path.name.lower().endswith(_NAMES):
+        raise InputError(f"{path}: expected a NIfTI file named *.nii or *.nii.gz, got another name; convert it")
+    with reading(path):
+        size = path.stat().st_size
+        with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+            header = _parsed(path, file.read(max(_HEADERS)))
+        image = NiftiFile(path, header)
+        kind, start = header.get_data_dtype(), header.get_data_offset()
+        if len(image.shape) not in axes or kind.kind not in "iuf":
+            what = " or ".join(f"a {count}D volume" for count in axes)
+            raise InputError(
+                f"{path}: expected {what} of real numbers, got shape {list(image.shape)} of {kind}; "
+                "store one volume a file"
+            )
+        if not header.single_vox_offset <= start <= _LAST_START:
+            raise InputError(
+                f"{path}: expected voxels to begin at byte {header.single_vox_offset} to {_LAST_START}, got {start}; "
+                "export the file again without extensions"
+            )
+        packed = _is_packed(path)
+        check_volume(path, image.shape, kind.itemsize, size if packed else size - start, packed)
+    return image
+
+
+def _parsed(path: Path, content: bytes) -> Nifti1Header:
+    sizes = {int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")} & set(_HEADERS)
+    if not sizes:
+        raise InputError(f"{path}: expected a NIfTI file, got another format; convert it or take it out")
+    size = sizes.pop()
+    header = _HEADERS[size].from_fileobj(BytesIO(content[:size]))
+    if header["magic"].item() not in _SINGLE:
+        raise InputError(f"{path}: expected a NIfTI file with header and voxels in one, got a header; convert it")
+    return header
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
