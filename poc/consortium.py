@@ -12,6 +12,7 @@ loopback port. Leaving the block, by an exception, Ctrl-C or SIGTERM too, ends e
 """
 
 import contextlib
+import io
 import shutil
 import subprocess
 import tempfile
@@ -75,7 +76,7 @@ class Consortium:
         return self.kits / name
 
     def run_folder(self, name: str, job: str) -> Path:
-        """Where the server or a hospital keeps a job's run."""
+        """Where the server or a hospital keeps a job's run. The server clears it when the job has ended: download."""
         return self.kit(name) / job
 
     def _settle(self, name: str) -> None:
@@ -145,7 +146,8 @@ class Consortium:
 
     def session(self, user: str = LEAD) -> Session:
         """A session of FLARE's API for one of the people; the caller closes it."""
-        return new_secure_session(user, str(self.kit(user)), timeout=20.0)
+        with contextlib.redirect_stdout(io.StringIO()):  # FLARE prints that it connects, at every attempt
+            return new_secure_session(user, str(self.kit(user)), timeout=20.0)
 
     def ask(self, command: Callable[[Session], T]) -> T:
         """Ask the server something as the lead, in one session that is kept and, where it was lost, opened again."""

@@ -37,19 +37,19 @@ def run_and_follow(job: Path, name: str, arguments: Sequence[str], workspace: Pa
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
-                shown = _show_progress(results, name, shown)
+                shown = show_progress(results, name, shown)
                 time.sleep(0.3)
         finally:
             if process.poll() is None:
                 process.terminate()
-    _show_progress(results, name, shown)
+    show_progress(results, name, shown)
     if process.returncode or not results.exists():
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
         raise SystemExit(f"{name} failed with status {process.returncode}; the end of {log}:\n{tail}")
     return results
 
 
-def _show_progress(path: Path, name: str, shown: int) -> int:
+def show_progress(path: Path, name: str, shown: int) -> int:
     """Print the rounds that results.json has and the screen has not."""
     if not path.exists():
         return shown
