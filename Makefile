@@ -6,7 +6,7 @@ VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(sh
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-iopfl test test-fast lint format jobs install clean
+.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy lint format jobs install clean
 
 demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
 	$(BIN)/python jobs/demo.py fedmri --output demo
@@ -14,11 +14,20 @@ demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo
 demo-iopfl: $(READY)  ## IOP-FL inside and outside on the phantom: a table and demo-iopfl/report.html
 	$(BIN)/python jobs/demo.py iopfl --output demo-iopfl
 
-test: lint  ## everything CI runs
-	$(BIN)/python -m pytest
+poc: $(READY)  ## five hospitals as processes of FLARE's POC: FedMRI, IOP-FL, one from outside; demo-poc/*.html
+	$(BIN)/python poc/run_poc.py --output demo-poc
+
+provisioned: $(READY)  ## four hospitals with kits of their own: what runs there without code, and what is refused
+	$(BIN)/python poc/run_provisioned.py --output demo-provisioned
+
+test: lint  ## the tests without those of a whole deployment
+	$(BIN)/python -m pytest -m "not deploy"
 
 test-fast: $(READY)  ## the tests that start no FLARE job
 	$(BIN)/python -m pytest -m "not slow"
+
+test-deploy: $(READY)  ## consortia of processes: POC, provisioned, dashboard
+	$(BIN)/python -m pytest -m deploy
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -41,4 +50,4 @@ $(READY): requirements.txt pyproject.toml
 	touch "$(READY)"
 
 clean:
-	rm -rf demo demo-iopfl results
+	rm -rf demo demo-iopfl demo-poc demo-provisioned results

@@ -21,11 +21,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from nvflare.fuel.flare_api.api_spec import JobNotFound, NoConnection
+from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+
 import kits
 import policies
 import processes
-from nvflare.fuel.flare_api.api_spec import JobNotFound, NoConnection
-from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 SERVER = "server"
 LEAD, MEMBER = "lead@coordination.example", "member@coordination.example"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from consortium import SERVER, Consortium
-
 from flare_mri.recipes.follow import show_progress
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table

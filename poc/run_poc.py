@@ -12,7 +12,6 @@ from pathlib import Path
 
 from consortium import SITES, Consortium
 from demonstration import SITE_YAML, SMALL, export, main, only_at, report, run
-
 from flare_mri.workflows.iopfl import SPACE_FILE
 
 OUTSIDE = "hospital-5"

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from nvflare.fuel.flare_api.api_spec import AuthorizationError
+
 import kits
 from consortium import LEAD, MEMBER, SITES, Consortium
 from demonstration import COMPLETED, SITE_YAML, SMALL, complaints, export, main, report, run
-from nvflare.fuel.flare_api.api_spec import AuthorizationError
 
 
 def with_foreign_class(job: Path) -> Path:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import federation`
+sys.path.insert(0, str(Path(__file__).parents[1] / "poc"))  # for `import consortium`
 
 TINY = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 4, "num_pools": 2}}
 SITE_YAML = """
