@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 from consortium import SITES, Consortium
-from demonstration import SITE_YAML, SMALL, export, main, only_at, report, run
+from demonstration import SITE_YAML, export, main, only_at, report, run
 from flare_mri.workflows.iopfl import SPACE_FILE
 
 OUTSIDE = "hospital-5"
+TRAINING = ["--num_rounds", "8", "--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0"]
+TRAINING += ["--channels", "8", "--num_pools", "2", "--clients", ",".join(SITES)]
 
 
 def demonstrate(folder: Path, output: Path) -> None:
@@ -26,10 +28,9 @@ def demonstrate(folder: Path, output: Path) -> None:
     )
     with consortium:
         print("connected: the server and 4 hospitals", flush=True)
-        inside = [*SMALL, "--clients", ",".join(SITES)]
-        fedmri = run(consortium, export("fedmri", folder, *inside), output)
+        fedmri = run(consortium, export("fedmri", folder, *TRAINING), output)
         report(consortium, {"fedmri": fedmri}, output / "fedmri")
-        iopfl = run(consortium, export("iopfl", folder, *inside), output)
+        iopfl = run(consortium, export("iopfl", folder, *TRAINING), output)
 
         print(f"\nnvflare poc add-site: {OUTSIDE}, which did not train", flush=True)
         consortium.add_site(OUTSIDE)

@@ -1,0 +1,127 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A provisioned consortium without the right to bring code: `make provisioned`, and the README's commands."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kits
+import policies
+import processes
+from consortium import LEAD, SERVER, Consortium
+from demonstration import SITE_YAML, SMALL, export
+
+REPO = Path(__file__).parents[2]
+SITES = ["hospital-1", "hospital-2"]
+pytestmark = [pytest.mark.slow, pytest.mark.deploy]
+
+
+def test_make_provisioned(tmp_path: Path) -> None:
+    command = [sys.executable, "poc/run_provisioned.py", "--output", tmp_path / "out", "--workspace", tmp_path / "w"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=595)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "fedmri FINISHED:COMPLETED" in done.stdout and "FedMRI" in (tmp_path / "out" / "fedmri.html").read_text()
+    assert re.search("a job with code in it: FINISHED:FAILED_TO_RUN\n.*BYOC not permitted", done.stdout)
+    assert re.search("a job with a class that the hospitals do not list: .*\n.*subprocess.Popen", done.stdout)
+    assert "a job submitted by a member: user not authorized" in done.stdout
+    assert processes.find(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]:
+    """Two hospitals that forbid code under a server that does not."""
+    root = tmp_path_factory.mktemp("provisioned")
+    made = Consortium(root / "c", SITES, provisioned=True, site_yaml=SITE_YAML, environment={"OMP_NUM_THREADS": "1"})
+    (made.kit(SERVER) / "local" / "authorization.json").unlink()
+    with made:
+        yield made
+    assert processes.find(root) == []
+
+
+def nvflare(consortium: Consortium, *arguments: str | Path) -> str:
+    """The command as a lead types it, with the lead's startup kit."""
+    return kits.nvflare(consortium.environment, *arguments, "--startup-kit", consortium.kit(LEAD))
+
+
+def job_id(printed: str) -> str:
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", printed)
+    assert found, printed
+    return found[0]
+
+
+def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consortium, tmp_path: Path) -> None:
+    job = export("fedmri", tmp_path, *SMALL, "--clients", ",".join(SITES))
+    number = job_id(nvflare(consortium, "job", "submit", "-j", job))
+    assert consortium.wait_for_end(number, 60) != "FINISHED:COMPLETED"
+    detail = consortium.ask(lambda session: session.get_job_meta(number))["job_deploy_detail"]
+    assert "server: OK" in detail and "BYOC not permitted" in " ".join(detail)
+    for site in SITES:
+        assert f"{site}: OK" not in detail
+        assert not list(consortium.run_folder(site, number).rglob("*.py"))
+        assert not (consortium.kit(site) / "site_store").exists()
+
+
+def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_path: Path) -> None:
+    """ProdEnv through job.py, then the commands of the README."""
+    job_py = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--clients", ",".join(SITES), "--no_code"]
+    submit = [*job_py, "--env", "prod", "--startup_kit", str(consortium.kit(LEAD))]
+    done = subprocess.run(submit, cwd=REPO, env=consortium.environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    number = job_id(done.stdout)
+    assert number in nvflare(consortium, "job", "list")
+    assert consortium.wait_for_end(number, 200) == "FINISHED:COMPLETED"
+    nvflare(consortium, "job", "download", number, "-o", tmp_path / "result")
+    assert next((tmp_path / "result").rglob("results.json")) and next((tmp_path / "result").rglob("FL_global_model.pt"))
+
+    long = export("fedmri", tmp_path, *SMALL, "--num_rounds", "500", "--clients", ",".join(SITES), "--no_code")
+    number = job_id(nvflare(consortium, "job", "submit", "-j", long))
+    consortium.job_pid("hospital-1", number)
+    nvflare(consortium, "job", "abort", number, "--force")
+    assert "ABORT" in consortium.wait_for_end(number, 60)
+
+
+def test_two_consortia_do_not_meet(consortium: Consortium, tmp_path: Path) -> None:
+    """Also under FLARE's default port in project.yml: every consortium has its own."""
+    with Consortium(tmp_path / "other", ["hospital-1"], provisioned=True) as other:
+        other.wait_until_connected(["hospital-1"])
+        assert other.jobs() == {}
+        assert consortium.kit(SERVER) != other.kit(SERVER)
+    consortium.wait_until_connected(SITES)
+
+
+def test_hospital_it_starts_and_leaves_as_the_readme_says(consortium: Consortium) -> None:
+    """`start.sh`, and `stop_fl.sh`, which asks and is answered y."""
+    name = "hospital-3"
+    consortium.add_site(name)
+    kit = consortium.kit(name)
+    assert "flare_mri." in (kit / "local" / "resources.json").read_text()
+    environment = {**consortium.environment, processes.MARK: str(kit)}
+    with (kit / "console.txt").open("w") as console:
+        subprocess.run(
+            [kit / "startup" / "start.sh"], env=environment, stdout=console, stderr=console, check=True, timeout=30
+        )
+
+    def connected() -> bool | None:
+        clients = consortium.ask(lambda session: session.get_connected_client_list())
+        return any(client.name == name for client in clients) or None
+
+    consortium.wait_for(connected, 60, f"connection of {name}")
+    subprocess.run([kit / "startup" / "stop_fl.sh"], input="y", text=True, env=environment, check=True, timeout=30)
+    consortium.wait_for(lambda: None if processes.find(kit) else True, 60, f"end of {name}")
+
+
+def test_policies_are_written_once_and_keep_what_a_hospital_wrote(tmp_path: Path) -> None:
+    made = Consortium(tmp_path / "c", ["a"], provisioned=True)
+    local = made.kit("a") / "local"
+    before = {name: (local / name).read_text() for name in ("resources.json", "authorization.json")}
+    assert policies.main([str(made.kit("a"))]) == 0
+    assert {name: (local / name).read_text() for name in before} == before
+    with pytest.raises(SystemExit, match="give the folder of a site's startup kit"):
+        policies.main([str(tmp_path)])
