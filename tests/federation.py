@@ -24,7 +24,6 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.component_builder import ComponentBuilder
 
-from flare_mri.filters import SharedPartOnly
 from flare_mri.networks import SharedPart
 from flare_mri.recipes.job import FlareMRIRecipe
 
@@ -41,6 +40,7 @@ class Federation:
         root: folder for the sites' FLARE folders and the server's run folder.
         fresh: every task gets a new executor, as in the simulator with fewer threads than sites.
         tamper: changes what a site answered before the server sees it.
+        connected: the connected sites at the time the server asks, if not always all.
         sent: (site, task, Shareable as the server decoded it) of every answer.
     """
 
@@ -49,6 +49,7 @@ class Federation:
     root: Path
     fresh: bool = False
     tamper: Tamper | None = None
+    connected: Callable[[], list[str]] | None = None
     sent: list[tuple[str, str, Shareable]] = field(default_factory=list)
     panics: list[str] = field(default_factory=list)
     saved: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +71,10 @@ class Federation:
         controller.fl_ctx = context("server", "job", self.root)
         controller.abort_signal = Signal()
         controller.engine = SimpleNamespace(
-            get_clients=lambda: [SimpleNamespace(name=site) for site in self.sites], get_component=components.get
+            get_clients=lambda: [
+                SimpleNamespace(name=site) for site in (self.connected() if self.connected else self.sites)
+            ],
+            get_component=components.get,
         )
         controller.load_model = lambda: FLModel(params=initial.state_dict())
         controller.save_model = self._save
@@ -110,9 +114,7 @@ class Federation:
         for chain in self._client["task_result_filters"]:
             if task_name in chain["tasks"]:
                 for config in chain["filters"]:
-                    gate = build(config)
-                    assert isinstance(gate, SharedPartOnly)
-                    reply = gate.process(reply, fl_ctx)
+                    reply = build(config).process(reply, fl_ctx)
         return fobs.loads(fobs.dumps(reply))
 
 

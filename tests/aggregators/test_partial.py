@@ -91,3 +91,53 @@ def test_stale_round_second_answer_and_empty_round() -> None:
     assert not aggregator.accept_model(update("site-2", 1))
     aggregator.begin_round(REFERENCE, 3)
     assert not aggregator.accepted and not aggregator.rejected
+
+
+def sized(site: str, size: float) -> FLModel:
+    return update(site, seed=1, **{"encoder.weight": torch.full((2, 3), float(size))})
+
+
+def gathered(sizes: list[float], **options: float) -> PartialAggregator:
+    aggregator = PartialAggregator(**options)  # type: ignore[arg-type]
+    aggregator.begin_round(REFERENCE, 2)
+    for i, size in enumerate(sizes):
+        assert aggregator.accept_model(sized(f"site-{i}", size))
+    aggregator.compare_norms()
+    return aggregator
+
+
+@pytest.mark.parametrize("sizes, left", [([1, 1.2, 1000], [2]), ([1, 1000], [1]), ([1000, 1, 2, 3000], [0, 3])])
+def test_an_update_a_thousand_times_too_large_is_left_out(sizes: list[float], left: list[int]) -> None:
+    aggregator = gathered(sizes)
+    assert sorted(aggregator.rejected) == [f"site-{i}" for i in left]
+    problem = aggregator.rejected[f"site-{left[0]}"]
+    assert "expected at most 100 times the round's median" in problem and "largest in encoder.weight" in problem
+    assert float(aggregator.aggregate_model().params["encoder.weight"].max()) < 10
+
+
+def test_the_size_of_an_update_is_that_of_its_change() -> None:
+    """Large weights are no large update."""
+    aggregator = PartialAggregator()
+    aggregator.begin_round({**REFERENCE, "encoder.weight": torch.full((2, 3), 1000.0)}, 2)
+    for site, size in (("a", 1001.0), ("b", 999.0), ("c", 1002.0)):
+        aggregator.accept_model(sized(site, size))
+    aggregator.compare_norms()
+    assert not aggregator.rejected
+
+
+def test_clipping_is_off_unless_asked_for() -> None:
+    assert gathered([1, 1, 50]).aggregate_model().params["encoder.weight"][0, 0] == pytest.approx(52 / 3)
+
+
+def test_norm_clipping_against_the_median() -> None:
+    aggregator = gathered([1, -1, 50], clip_norm=2)
+    assert aggregator.clipped == {"site-2": pytest.approx(2 / 50)} and not aggregator.rejected
+    expected = np.mean([1, -1, 2])  # 50 scaled to twice the median norm
+    np.testing.assert_allclose(aggregator.aggregate_model().params["encoder.weight"].numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("option", ["max_norm", "clip_norm"])
+@pytest.mark.parametrize("value", [-1, 0.5, float("nan"), float("inf")])
+def test_norm_options_out_of_range(option: str, value: float) -> None:
+    with pytest.raises(InputError, match=option):
+        PartialAggregator(**{option: value})

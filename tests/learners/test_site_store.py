@@ -83,8 +83,21 @@ def test_model_file_describes_itself(tmp_path: Path) -> None:
         assert torch.equal(file.get_tensor("w"), torch.eye(3))
 
 
-def test_clear_forgets_everything(tmp_path: Path) -> None:
+def test_the_last_two_rounds_are_kept(tmp_path: Path) -> None:
     store = SiteStore(tmp_path, "job", "site-1")
-    store.save("a.pt", {})
-    store.clear()
-    assert store.load("a.pt") is None
+    for number in (0, 1, 2, 5):
+        store.save_round(number, {"run": "a", "x": number})
+    assert sorted(p.name for p in store.folder.iterdir()) == ["round-2.pt", "round-5.pt"]
+    assert store.last_round("a", before=5) == (2, {"run": "a", "x": 2})
+    assert store.last_round("a", before=9) == (5, {"run": "a", "x": 5})
+    assert store.last_round("a", before=2) is None and store.last_round("b", before=9) is None
+    store.save_round(3, {"run": "a", "x": 3})  # resumed after round 2: what was begun later is void
+    assert sorted(p.name for p in store.folder.iterdir()) == ["round-2.pt", "round-3.pt"]
+
+
+def test_a_new_run_forgets_states_and_keeps_the_personal_model(tmp_path: Path) -> None:
+    store = SiteStore(tmp_path, "job", "site-1")
+    store.save_round(0, {"run": "a"})
+    store.save_model("personal.safetensors", {"w": torch.zeros(1)}, {})
+    store.forget_rounds()
+    assert [p.name for p in store.folder.iterdir()] == ["personal.safetensors"]

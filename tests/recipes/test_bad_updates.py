@@ -9,6 +9,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 
 from conftest import TINY
 from federation import Federation
+from flare_mri.learners import SiteStore
 from flare_mri.recipes import FedMRIRecipe
 
 
@@ -31,7 +32,8 @@ def test_a_bad_update_is_left_out_and_the_round_goes_on(tmp_path: Path, sites: l
     assert not run.panics
     assert sorted(results["methods"]["FedMRI"]["rounds"][1]["sites"]) == ["site-1", "site-3"]
     assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
-    assert sorted(run.saved[-1]["meta"]["flare_mri_negatives"]) == ["site-1", "site-3"]
+    checkpoint = SiteStore(tmp_path / "run_store", "fedmri", "server").load("checkpoint.pt")
+    assert checkpoint is not None and sorted(checkpoint["negatives"]) == ["site-1", "site-3"]
 
 
 def test_below_min_sites_the_job_ends_loudly_and_keeps_the_old_model(tmp_path: Path, sites: list[str]) -> None:
@@ -48,7 +50,7 @@ def test_a_site_that_does_not_answer_is_named(tmp_path: Path, sites: list[str]) 
         tmp_path, sites, 3, lambda site, task, model: None if (site, task) == ("site-3", "train") else model
     )
     run.run()
-    assert "train in round 0: 2 of 3 sites answered" in run.panics[0] and "site-3" in run.panics[0]
+    assert "train in round 0: 2 sites answered, expected at least 3" in run.panics[0] and "site-3" in run.panics[0]
 
 
 def test_a_site_that_is_not_ready_stops_the_job_before_any_round(tmp_path: Path, sites: list[str]) -> None:

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from flare_mri.errors import InputError
 from flare_mri.executors.site import open_site
+from flare_mri.filters.update_privacy import note_received
 from flare_mri.learners import SPLITS, AbortedError, Learner, SiteStore, Split, Task, TrainingSettings, build_task
 from flare_mri.networks import build_network, shared_keys
 from flare_mri.wire import MetaKey, TaskName, payload_bytes, prefixed
 
-_STATE = "round-{}.pt"
 _EXAMPLES = "examples.npz"
 
 
@@ -36,7 +36,7 @@ class PersonalizedExecutor(Executor):
     On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the negatives;
     the answer is the site's shared part and named metrics (:mod:`flare_mri.wire`), nothing else. What is private is
     read from the site store at the start of every round and written back at its end, so a process may die between any
-    two rounds and the numbers stay the same.
+    two rounds and the numbers stay the same. The store is locked for the time of the job.
 
     Args:
         job: name of the job; names the folder in the site store.
@@ -122,8 +122,8 @@ class PersonalizedExecutor(Executor):
             metrics |= self._evaluate(learner, shared, round_number - 1, splits)
         negatives = learner.own_negatives() if self.negatives == "own" else _decode_negatives(model, shared)
         report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
-        store.save(_STATE.format(round_number), {"run": run, **learner.private_state()})
-        store.remove(_STATE.format(round_number - 2))
+        store.save_round(round_number, {"run": run, **learner.private_state()})
+        note_received(fl_ctx, shared)
         update = learner.shared_state()
         metrics |= {
             "train/loss": report.loss,
@@ -186,16 +186,20 @@ class PersonalizedExecutor(Executor):
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
 
     def _restore(self, learner: Learner, store: SiteStore, run: str, round_number: int, fl_ctx: FLContext) -> None:
-        """Take up the private state of the round before, of this very run."""
+        """Take up the private state of the last round that this site trained in this very run."""
         if round_number == 0:
-            store.clear()
+            store.forget_rounds()
             return
-        state = store.load(_STATE.format(round_number - 1))
-        if state is None or state["run"] != run:
+        found = store.last_round(run, round_number)
+        if found is None:
             self.log_warning(
-                fl_ctx, f"site {store.site}: no private state of round {round_number - 1}; starting it anew"
+                fl_ctx, f"site {store.site}: no private state of this run; joining it at round {round_number}"
             )
+            store.forget_rounds()
             return
+        number, state = found
+        if number < round_number - 1:
+            self.log_info(fl_ctx, f"site {store.site}: away since round {number}; going on from its private state")
         learner.restore(state)
 
     def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
@@ -207,6 +211,7 @@ class PersonalizedExecutor(Executor):
             uses_kspace = getattr(build_network(self.network, self._settings.seed), "uses_kspace", False)
             self._task = build_task(self.task, site.config, self._settings.seed, uses_kspace)
             self._store = SiteStore(site.store_root, self.job, site.config.site)
+            self._store.lock()
         return self._task, self._store
 
 

@@ -60,6 +60,7 @@ class RoutingExecutor(Executor):
         super().__init__()
         self.job, self.epochs, self.lr, self.batch_size, self.seed = job, epochs, lr, batch_size, seed
         self.require_site_config = require_site_config
+        self._store: SiteStore | None = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Make tensors known to FLARE's serialisation."""
@@ -129,7 +130,10 @@ class RoutingExecutor(Executor):
         if site.notice:
             self.log_warning(fl_ctx, site.notice)
         task: Any = build_task(SEGMENTATION, site.config, self.seed)
-        return task, SiteStore(site.store_root, self.job, site.config.site)
+        if self._store is None:
+            self._store = SiteStore(site.store_root, self.job, site.config.site)
+            self._store.lock()
+        return task, self._store
 
 
 def _with(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:

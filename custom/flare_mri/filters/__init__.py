@@ -3,5 +3,6 @@
 """Filters of FLARE messages."""
 
 from flare_mri.filters.shared_part_only import SharedPartOnly
+from flare_mri.filters.update_privacy import UpdatePrivacy
 
-__all__ = ["SharedPartOnly"]
+__all__ = ["SharedPartOnly", "UpdatePrivacy"]

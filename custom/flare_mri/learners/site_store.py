@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The private state of one hospital, on its own disk, outside FLARE's run folders."""
 
+import fcntl
 import json
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import safetensors.torch
@@ -16,6 +18,9 @@ import torch
 from flare_mri.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_STATE = re.compile(r"round-([0-9]+)\.pt\Z")
+_LOCK = "lock"
+_LOCK_PATIENCE = 5.0  # seconds: where FLARE gives every task a process, the one before may still be ending
 
 
 class SiteStore:
@@ -36,8 +41,10 @@ class SiteStore:
         for kind, name in (("job", job), ("site", site)):
             if not _NAME.match(name):
                 raise InputError(f"{kind} name {name!r}: expected letters, digits, '.', '_' and '-' only; rename it")
+        self.job = job
         self.site = site
         self.folder = Path(root) / job / site
+        self._lock: IO[str] | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -81,15 +88,78 @@ class SiteStore:
         content = safetensors.torch.save(tensors, {"flare_mri": json.dumps(description)})
         self._write(name, lambda file: file.write(content))
 
-    def remove(self, name: str) -> None:
-        """Remove a file that is no longer needed; one that is not there is no error."""
-        self.path(name).unlink(missing_ok=True)
+    def lock(self) -> None:
+        """Hold this store until :meth:`unlock` or the end of the process; a second call changes nothing.
 
-    def clear(self) -> None:
-        """Remove every file: a run that starts at round 0 owes nothing to an older one."""
-        for path in self.folder.iterdir():
-            if path.is_file():
-                path.unlink()
+        Raises:
+            InputError: another process holds it: a job of the same name runs here; or the store cannot be written.
+        """
+        if self._lock is not None:
+            return
+        path = self.path(_LOCK)
+        try:
+            file = path.open("a+")
+        except OSError as e:
+            raise InputError(
+                f"site {self.site}: site store {self.folder} cannot be written ({e.strerror}); free or move it"
+            ) from e
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as e:
+                if time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                file.close()
+                raise InputError(
+                    f"site {self.site}: a job named {self.job!r} runs here already (process {holder}); wait for its "
+                    "end or give this one another name"
+                ) from e
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._lock = file
+
+    def unlock(self) -> None:
+        """Let the store go."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def save_round(self, number: int, state: dict[str, Any]) -> None:
+        """Write the state after round `number`; of all others only the newest before it is kept."""
+        self.save(f"round-{number}.pt", state)
+        others = [other for other in self._rounds() if other != number]
+        for other in others:
+            if other != max((o for o in others if o < number), default=None):
+                self.path(f"round-{other}.pt").unlink()
+
+    def last_round(self, run: str, before: int) -> tuple[int, dict[str, Any]] | None:
+        """The newest state that `run` left here before round `before`, with its round; None where there is none.
+
+        A site that missed a round (it was away, or too late) goes on from its own last one.
+
+        Raises:
+            InputError: the newest state cannot be read.
+        """
+        for number in reversed(self._rounds()):
+            state = self.load(f"round-{number}.pt") if number < before else None
+            if state is not None and state["run"] == run:
+                return number, state
+        return None
+
+    def forget_rounds(self) -> None:
+        """Remove the states of all rounds: a run that starts at round 0 owes nothing to an older one."""
+        for number in self._rounds():
+            self.path(f"round-{number}.pt").unlink()
+
+    def _rounds(self) -> list[int]:
+        """Numbers of the rounds whose state is kept, ascending."""
+        return sorted(int(found[1]) for path in self.folder.iterdir() if (found := _STATE.match(path.name)))
 
     def _write(self, name: str, write: Any) -> None:
         path = self.path(name)

@@ -12,7 +12,7 @@ from nvflare.job_config.defs import FilterType
 from flare_mri.aggregators import PartialAggregator
 from flare_mri.errors import InputError
 from flare_mri.executors import PersonalizedExecutor
-from flare_mri.filters import SharedPartOnly
+from flare_mri.filters import SharedPartOnly, UpdatePrivacy
 from flare_mri.learners import TrainingSettings
 from flare_mri.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
 from flare_mri.wire import TaskName
@@ -46,7 +46,13 @@ class TrainingRecipe(FlareMRIRecipe):
         weighting: ``equal`` or ``slices``; by default the paper's.
         site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``;
             sites may have different private parts, the shared part must be the same.
+        max_norm: an update larger than this many times the round's median is left out; 0 admits any size.
+        clip_norm: an update larger than this many times the round's median is scaled down to it; 0 clips nothing.
+        privacy: settings of :class:`~flare_mri.filters.UpdatePrivacy` for what leaves a site in a round, such as
+            ``{"mechanism": "svt", "arguments": {...}}``; not for IOP-FL, whose personal models leave whole.
+        resume: go on after the last finished round of the job of this name.
         round_timeout: seconds a round may last; 0 is for ever.
+        grace: seconds to wait for further sites once `min_clients` have answered.
         require_site_config: refuse sites without a ``site.yaml`` instead of training on the phantom.
         include_code: put the package's code into the job.
 
@@ -76,7 +82,12 @@ class TrainingRecipe(FlareMRIRecipe):
         negatives_dtype: str = "float32",
         weighting: str | None = None,
         site_networks: dict[str, dict[str, Any]] | None = None,
+        max_norm: float = 100.0,
+        clip_norm: float = 0.0,
+        privacy: dict[str, Any] | None = None,
+        resume: bool = False,
         round_timeout: int = 0,
+        grace: int = 600,
         require_site_config: bool = False,
         include_code: bool = True,
     ):
@@ -99,7 +110,7 @@ class TrainingRecipe(FlareMRIRecipe):
         job = FedJob(name=name, min_clients=min_clients)
         model = {"path": "flare_mri.networks.build.SharedPart", "args": {**shared, "seed": settings["seed"]}}
         job.to_server(PTFileModelPersistor(model=model, allow_numpy_conversion=False), id="persistor")
-        job.to_server(PartialAggregator(weighting=weighting), id="aggregator")
+        job.to_server(PartialAggregator(weighting=weighting, max_norm=max_norm, clip_norm=clip_norm), id="aggregator")
         controller = made_of.controller(
             method=method,
             num_rounds=num_rounds,
@@ -107,7 +118,16 @@ class TrainingRecipe(FlareMRIRecipe):
             negatives=negatives,
             negatives_dtype=negatives_dtype,
             round_timeout=round_timeout,
-            settings={**described, "negatives": negatives, "weighting": weighting},
+            grace=grace,
+            resume=resume,
+            settings={
+                **described,
+                "negatives": negatives,
+                "weighting": weighting,
+                "max_norm": max_norm,
+                "clip_norm": clip_norm,
+                "privacy": privacy,
+            },
         )
         job.to_server(controller, id="controller")
         executor = PersonalizedExecutor(
@@ -122,6 +142,10 @@ class TrainingRecipe(FlareMRIRecipe):
         tasks = [TaskName.CHECK, TaskName.TRAIN, TaskName.VALIDATE, *made_of.tasks]
         job.to_clients(executor, id="executor", tasks=tasks)
         check_site_networks(shared["network"], shared["partition"], site_networks or {})
+        if privacy:
+            if made_of.tasks:
+                raise InputError(f"privacy: {method} sends personal models whole; choose a method without them")
+            job.to_clients(UpdatePrivacy(**privacy), filter_type=FilterType.TASK_RESULT, tasks=tasks)
         gate = SharedPartOnly(shared_prefixes(shared["network"], shared["partition"]))
         job.to_clients(gate, filter_type=FilterType.TASK_RESULT, tasks=tasks)
         super().__init__(job, self.site_task, settings["seed"], include_code, require_site_config)

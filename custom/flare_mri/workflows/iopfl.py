@@ -10,7 +10,7 @@ from torch import Tensor
 from flare_mri.aggregators import PartialAggregator
 from flare_mri.errors import InputError
 from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
-from flare_mri.wire import MetaKey, TaskName
+from flare_mri.wire import TaskName
 from flare_mri.workflows.personalized_fedavg import PersonalizedFedAvg
 
 SPACE_FILE = "routing_space.safetensors"
@@ -29,7 +29,7 @@ class TrajectoryFedAvg(PersonalizedFedAvg):
 
     def _finish(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
         aggregator.begin_round(shared, self.num_rounds)
-        for answer in self._ask(TaskName.SUBMIT, {}, self.num_rounds, {MetaKey.RUN: meta[MetaKey.RUN]}):
+        for answer in self._ask(TaskName.SUBMIT, self._connected(), {}, self.num_rounds, meta):
             aggregator.accept_model(answer)
         for site, problem in sorted(aggregator.rejected.items()):
             self.warning(f"personal model of {site} left out of the routing space: {problem}")

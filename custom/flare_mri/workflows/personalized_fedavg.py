@@ -4,10 +4,12 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.workflows.model_controller import ModelController
@@ -18,6 +20,7 @@ from torch import Tensor
 from flare_mri.aggregators import PartialAggregator
 from flare_mri.errors import InputError
 from flare_mri.wire import MetaKey, TaskName
+from flare_mri.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.workflows.run_record import RunRecord
 
 NEGATIVES = ("all", "own", "none")
@@ -28,7 +31,9 @@ class PersonalizedFedAvg(ModelController):
 
     FLARE's own FedAvg is not used since a round here has a deadline, a minimum of good answers and checked updates,
     carries the sites' former encoders (the negatives of FedMRI's contrastive term) to every site, and ends with a
-    validation of the last aggregate. Before the first round every site is asked to check its own data and settings.
+    validation of the last aggregate. Before its first round every site is asked to check its own data and settings.
+    FLARE 2.9 resumes no job, so every finished round is kept in a store of the job's name
+    (:class:`~flare_mri.workflows.checkpoint.RunStore`), from which a new job of that name can go on.
 
     Args:
         method: name under which results are listed, e.g. ``FedMRI``.
@@ -40,7 +45,8 @@ class PersonalizedFedAvg(ModelController):
             global model.
         round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
         grace: seconds to wait for further sites once `min_sites` have answered.
-        settings: what results.json tells of the job; not used otherwise.
+        resume: go on after the last finished round of the job of this name, with the sites' private states of it.
+        settings: what results.json tells of the job; ``job`` names the store, the rest is compared when resuming.
         aggregator_id: component id of a :class:`~flare_mri.aggregators.PartialAggregator`.
         persistor_id: component id of the persistor of the global shared part.
         task_check_period: seconds between looks at the answers.
@@ -55,6 +61,7 @@ class PersonalizedFedAvg(ModelController):
         negatives_dtype: str = "float32",
         round_timeout: int = 0,
         grace: int = 600,
+        resume: bool = False,
         settings: dict[str, Any] | None = None,
         aggregator_id: str = "aggregator",
         persistor_id: str = "persistor",
@@ -79,10 +86,13 @@ class PersonalizedFedAvg(ModelController):
         self.negatives_dtype = negatives_dtype
         self.round_timeout = round_timeout
         self.grace = grace
+        self.resume = resume
         self.settings = settings or {}
         self.aggregator_id = aggregator_id
         self.persistor_id = persistor_id
         self.task_check_period = task_check_period
+        self._asked: set[str] = set()
+        self._ready: set[str] = set()
 
     def run(self) -> None:
         """Check, train `num_rounds` rounds, validate; a message that names the site ends the job where one fails."""
@@ -94,42 +104,85 @@ class PersonalizedFedAvg(ModelController):
             )
             return
         try:
-            self._run(aggregator)
+            root = self.fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT)  # type: ignore[union-attr]
+            store = RunStore(Path(root), self.settings.get("job", self.method))
+            store.lock()
+            try:
+                self._run(aggregator, store)
+            finally:
+                store.unlock()
         except InputError as e:
             self.panic(str(e))
 
-    def _run(self, aggregator: PartialAggregator) -> None:
-        model = self.load_model()
-        shared: dict[str, Tensor] = {k: torch.as_tensor(v) for k, v in model.params.items()}
-        meta: dict[str, Any] = {MetaKey.RUN: uuid.uuid4().hex}
+    def _run(self, aggregator: PartialAggregator, store: RunStore) -> None:
         record = RunRecord(self.get_run_dir(), self.method, self.settings)
-        record.checked(self._ask(TaskName.CHECK, {}, 0, meta))
-        for round_number in range(self.num_rounds):
+        first, shared, meta = self._start(store, record)
+        for round_number in range(first, self.num_rounds):
             started = time.monotonic()
             self.event(AppEventType.ROUND_STARTED)
+            sites = self._ready_sites(record)
             aggregator.begin_round(shared, round_number)
-            answers = self._ask(TaskName.TRAIN, shared, round_number, meta)
+            for answer in self._ask(TaskName.TRAIN, sites, shared, round_number, meta):
+                aggregator.accept_model(answer)
             if self._aborted():
                 return
-            for answer in answers:
-                aggregator.accept_model(answer)
             self._check_round(aggregator, round_number)
             shared = aggregator.aggregate_model().params or {}
             meta[MetaKey.NEGATIVES] = self._encode_negatives(aggregator.accepted, shared)
-            self._save(shared, round_number, meta)
             record.trained(round_number, aggregator.accepted, time.monotonic() - started)
+            store.save(Checkpoint(meta[MetaKey.RUN], round_number, shared, meta[MetaKey.NEGATIVES], record.entry))
+            self._save(shared, round_number)
             self.info(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
-        record.validated(self._ask(TaskName.VALIDATE, shared, self.num_rounds, {MetaKey.RUN: meta[MetaKey.RUN]}))
-        self._finish(aggregator, shared, meta)
+        run = {MetaKey.RUN: meta[MetaKey.RUN]}
+        record.validated(self._ask(TaskName.VALIDATE, self._ready_sites(record), shared, self.num_rounds, run))
+        self._finish(aggregator, shared, run)
         self.info(f"results of {self.method}: {record.path}")
+
+    def _start(self, store: RunStore, record: RunRecord) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
+        """The first round to train, the shared part before it, and the metadata that goes with it."""
+        if self.resume:
+            last = store.load(self.method, self.settings, self.num_rounds)
+            record.resume(last.record)
+            self.info(f"resuming run {last.run} after round {last.finished + 1} of {self.num_rounds}")
+            self._check_sites(self._connected(), record, last.run)
+            return last.finished + 1, last.shared, {MetaKey.RUN: last.run, MetaKey.NEGATIVES: last.negatives}
+        run = uuid.uuid4().hex
+        self._check_sites(self._connected(), record, run)
+        return 0, {k: torch.as_tensor(v) for k, v in self.load_model().params.items()}, {MetaKey.RUN: run}
 
     def _finish(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """For subclasses: what is left to do after the last validation."""
 
-    def _ask(self, task: str, shared: Mapping[str, Tensor], round_number: int, meta: dict[str, Any]) -> list[FLModel]:
-        sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
-        if len(sites) < self.min_sites:
+    def _connected(self) -> list[str]:
+        return sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
+
+    def _check_sites(self, sites: Sequence[str], record: RunRecord, run: str) -> None:
+        """Ask every site to look at its own data and settings; before the first round all must be ready."""
+        self._asked |= set(sites)
+        self._ready |= record.checked(self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites)))
+
+    def _ready_sites(self, record: RunRecord) -> list[str]:
+        """The connected sites that are ready; one that has come since the job's start is checked first, once."""
+        sites = self._connected()
+        late = [site for site in sites if site not in self._asked]
+        if late:
+            self._asked |= set(late)
+            self._ready |= record.checked(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
+        return [site for site in sites if site in self._ready]
+
+    def _ask(
+        self,
+        task: str,
+        sites: Sequence[str],
+        shared: Mapping[str, Tensor],
+        round_number: int,
+        meta: dict[str, Any],
+        at_least: int | None = None,
+    ) -> list[FLModel]:
+        """The usable answers of `sites`; where fewer than `at_least` (`min_sites`) come, the job ends."""
+        at_least = self.min_sites if at_least is None else at_least
+        if len(sites) < at_least or not sites:
             raise InputError(f"{len(sites)} sites are connected ({', '.join(sites)}), the job needs {self.min_sites}")
         data = FLModel(
             params_type=ParamsType.FULL,
@@ -141,30 +194,38 @@ class PersonalizedFedAvg(ModelController):
         answers = self.broadcast_model(
             data,
             task_name=task,
-            targets=sites,
-            min_responses=len(sites) if task == TaskName.CHECK else self.min_sites,
-            timeout=self.round_timeout,
+            targets=list(sites),
+            min_responses=at_least,
+            timeout=self.round_timeout or (0 if at_least else self.grace),  # nobody waits for ever for nobody
             wait_time_after_min_received=self.grace,
         )
         answered = {answer.meta["client_name"] for answer in answers}
-        missing = [site for site in sites if site not in answered]
-        if missing and task == TaskName.CHECK and not self._aborted():
-            raise InputError(
-                f"not ready: {', '.join(missing)}; each such site's log names what to mend, no round was run"
-            )
-        if len(answered) < self.min_sites and not self._aborted():
-            raise InputError(
-                f"{task} in round {round_number}: {len(answered)} of {len(sites)} sites answered, expected at least "
-                f"{self.min_sites}; no usable answer from {', '.join(missing)}, see their logs"
-            )
+        missing = ", ".join(site for site in sites if site not in answered)
+        if missing and not self._aborted():
+            self._report_missing(task, round_number, missing, len(answered), at_least)
         return answers
+
+    def _report_missing(self, task: str, round_number: int, missing: str, answered: int, at_least: int) -> None:
+        if task == TaskName.CHECK and answered < at_least:
+            raise InputError(f"not ready: {missing}; each such site's log names what to mend, no round was run")
+        if answered < at_least:
+            raise InputError(
+                f"{task} in round {round_number}: {answered} sites answered, expected at least {at_least}; no usable "
+                f"answer from {missing}, see their logs"
+            )
+        self.warning(
+            f"{task} in round {round_number}: going on without {missing}: too late, or an error that its log names"
+        )
 
     def _aborted(self) -> bool:
         return self.abort_signal is not None and bool(self.abort_signal.triggered)
 
     def _check_round(self, aggregator: PartialAggregator, round_number: int) -> None:
+        aggregator.compare_norms()
         for site, problem in sorted(aggregator.rejected.items()):
             self.warning(f"round {round_number}: update of {site} left out: {problem}")
+        for site, factor in sorted(aggregator.clipped.items()):
+            self.info(f"round {round_number}: update of {site} scaled down to {factor:.1%} of its norm")
         if len(aggregator.accepted) < self.min_sites:
             reasons = "; ".join(f"{site}: {problem}" for site, problem in sorted(aggregator.rejected.items()))
             raise InputError(
@@ -184,6 +245,6 @@ class PersonalizedFedAvg(ModelController):
             for site in sorted(updates)
         }
 
-    def _save(self, shared: dict[str, Tensor], round_number: int, meta: dict[str, Any]) -> None:
+    def _save(self, shared: dict[str, Tensor], round_number: int) -> None:
         if shared:
-            self.save_model(FLModel(params=shared, meta={**meta, "round": round_number}))
+            self.save_model(FLModel(params=shared, meta={"round": round_number}))

@@ -47,13 +47,27 @@ class RunRecord:
         splits = ["validation", "test"] if settings.get("training", {}).get("test_each_round") else ["validation"]
         self._curves = [f"{model}{split}" for model in ("", "personal/") for split in splits]
 
-    def checked(self, answers: Iterable[FLModel]) -> None:
-        """File what the sites said of their data: numbers of slices, metrics of the zero-filled input."""
-        for site, metrics in _by_site(answers):
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What results.json says of the run, and the method."""
+        return {**self._run, "method": self._method}
+
+    def resume(self, entry: Mapping[str, Any]) -> None:
+        """Go on from what an earlier job filed; TensorBoard's curves start anew, with the present round."""
+        self._rounds.extend(entry["rounds"])
+        self._sites.update(entry["sites"])
+        self._run["created"] = entry["created"]
+        self._started -= entry["seconds"]
+
+    def checked(self, answers: Iterable[FLModel]) -> set[str]:
+        """File what the sites said of their data: numbers of slices, metrics of the zero-filled input; who they are."""
+        found = _by_site(answers)
+        for site, metrics in found:
             self._sites[site] = {"data": {k: int(v) for k, v in under("slices", metrics).items()}}
             if zero_filled := under("zero_filled/test", metrics):
                 self._sites[site]["zero_filled"] = zero_filled
         self._write()
+        return {site for site, _ in found}
 
     def trained(self, round_number: int, answers: Mapping[str, FLModel], seconds: float) -> None:
         """File a round: losses, seconds and bytes of this one, validation of the aggregate before."""
