@@ -86,8 +86,9 @@ def complaints(consortium: Consortium, job: str) -> list[str]:
     said = [detail for detail in meta.get("job_deploy_detail", []) if not detail.endswith(": OK")]
     for name in consortium.sites:
         log = consortium.run_folder(name, job) / "error_log.txt"
-        lines = [line for line in log.read_text().splitlines() if " - ERROR - " in line] if log.exists() else []
-        said += [f"{name}: {line}" for line in lines[-1:]]
+        lines = log.read_text().splitlines() if log.exists() else []
+        errors = [line for line in lines if " - ERROR - " in line and not line.endswith("(most recent call last):")]
+        said += [f"{name}: {line.split(' - ERROR - ')[1]}" for line in errors[-1:]]
     return said
 
 

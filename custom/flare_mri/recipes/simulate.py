@@ -16,6 +16,7 @@ from nvflare.recipe.poc_env import PocEnv
 from nvflare.recipe.prod_env import ProdEnv
 from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import ExecEnv, Recipe
+from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_user_and_dir_from_startup_kit
 
 from flare_mri.errors import InputError
 from flare_mri.executors.site import CONFIG_VARIABLE
@@ -93,7 +94,11 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
             raise InputError(
                 f"--startup_kit {args.startup_kit}: no such folder; give the submitting user's startup kit"
             )
-        return ProdEnv(startup_kit_location=args.startup_kit)
+        try:
+            user, kit = resolve_admin_user_and_dir_from_startup_kit(args.startup_kit)
+        except StartupKitConfigError as e:
+            raise InputError(f"--startup_kit {args.startup_kit}: expected a person's startup kit: {e}") from e
+        return ProdEnv(startup_kit_location=kit, username=user)
     if args.env == "poc":
         return PocEnv(clients=names)
     if getattr(args, "method", None) == CENTRALISED:
