@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_mri.recipes.follow import run_and_follow
-from flare_mri.recipes.simulate import default_workspace
+from flare_mri.recipes.simulate import default_workspace, stores_path
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
 from flare_mri.workflows.iopfl import SPACE_FILE
@@ -42,8 +42,7 @@ class Demonstration:
         arguments = [*arguments, "--clients", ",".join(sites), "--seed", str(self.args.seed)]
         path = run_and_follow(JOBS / job / "job.py", name, arguments, self.args.workspace, log)
         self.parts.append(load_results(path))
-        root = self.args.workspace / name
-        store = {site: root / site / "site_store" / name / site / "examples.npz" for site in sites}
+        store = {site: stores_path(self.args.workspace) / name / site / "examples.npz" for site in sites}
         self.stores[pictures_of or label] = store
         return path
 

@@ -74,7 +74,7 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
     run_dir = root / "fedmri" / "server" / "simulate_job"
     assert (run_dir / "app_server" / "FL_global_model.pt").exists() and list((run_dir / "tb_events").iterdir())
     for site in SITES:
-        store = root / "fedmri" / site / "site_store" / "fedmri" / site
+        store = root / "stores" / "fedmri" / site
         assert {"personal.safetensors", "examples.npz", "round-1.pt"} <= {p.name for p in store.iterdir()}
     return sites_of(run_dir / "results.json")
 

@@ -3,9 +3,12 @@
 """The command-line arguments that both training jobs share."""
 
 import argparse
+import json
 from dataclasses import replace
 from typing import Any
 
+from flare_mri.errors import InputError
+from flare_mri.filters.update_privacy import MECHANISMS
 from flare_mri.recipes.simulate import CENTRALISED, client_names
 from flare_mri.recipes.training import TrainingRecipe
 
@@ -28,7 +31,41 @@ def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[Trainin
     group.add_argument("--seed", type=int, default=default.seed)
     group.add_argument("--min_sites", type=int, help="good updates a round needs (default: all sites)")
     group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
+    _add_server_arguments(parser)
     return group
+
+
+class _Resume(argparse.Action):
+    """``--resume JOB`` is ``--name JOB`` and the wish to go on with it."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        namespace.name, namespace.resume = values, True
+
+
+def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("faults, bad updates and privacy")
+    group.add_argument("--resume", metavar="JOB", action=_Resume, default=False, help="go on after JOB's last round")
+    group.add_argument("--round_timeout", type=int, default=0, help="seconds a round may last (default: for ever)")
+    group.add_argument("--grace", type=int, default=600, help="seconds for further sites after --min_sites answered")
+    group.add_argument("--max_norm", type=float, default=100.0, help="leave out updates of so many medians; 0: none")
+    group.add_argument("--clip_norm", type=float, default=0.0, help="scale down updates of so many medians; 0: none")
+    group.add_argument(
+        "--privacy", choices=MECHANISMS, help="FLARE's filter on what a round changes"
+    )
+    group.add_argument("--privacy_arguments", type=json.loads, metavar="JSON", help="of that filter, a JSON object")
+
+
+def _server_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    if args.privacy_arguments and not args.privacy:
+        raise InputError("--privacy_arguments: of which filter? give --privacy too")
+    return {
+        "resume": args.resume,
+        "round_timeout": args.round_timeout,
+        "grace": args.grace,
+        "max_norm": args.max_norm,
+        "clip_norm": args.clip_norm,
+        "privacy": {"mechanism": args.privacy, "arguments": args.privacy_arguments or {}} if args.privacy else None,
+    }
 
 
 def recipe_arguments(args: argparse.Namespace, recipe: type[TrainingRecipe]) -> dict[str, Any]:
@@ -47,4 +84,5 @@ def recipe_arguments(args: argparse.Namespace, recipe: type[TrainingRecipe]) -> 
         "fedprox_mu": args.fedprox_mu,
         "require_site_config": args.require_site_config,
         "include_code": not args.no_code,
+        **_server_arguments(args),
     }

@@ -19,7 +19,7 @@ from nvflare.recipe.spec import ExecEnv, Recipe
 from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_user_and_dir_from_startup_kit
 
 from flare_mri.errors import InputError
-from flare_mri.executors.site import CONFIG_VARIABLE
+from flare_mri.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
 from flare_mri.report.results import load_results, summary_table
 from flare_mri.workflows.run_record import RESULTS_FILE
 
@@ -105,6 +105,8 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
         names = [write_pool(names, args)]
     elif args.sites:
         os.environ[CONFIG_VARIABLE] = str(args.sites.absolute() / "{SITE_NAME}" / "site.yaml")
+    # the simulator empties its folders at every start; what is to be resumed must lie outside them
+    os.environ.setdefault(STORE_VARIABLE, str(stores_path(args.workspace)))
     threads = min(args.threads or len(names), len(names))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // threads)))
     return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
@@ -122,6 +124,11 @@ def write_pool(names: list[str], args: argparse.Namespace) -> str:
 def results_path(workspace: Path, job: str) -> Path:
     """Where a simulated job left its results."""
     return workspace / job / "server" / "simulate_job" / RESULTS_FILE
+
+
+def stores_path(workspace: Path) -> Path:
+    """Where simulated sites, and the server, keep what outlives a job: ``<job>/<site>`` in it."""
+    return workspace.absolute() / "stores"
 
 
 def execute(build_recipe: Callable[[argparse.Namespace], Recipe], args: argparse.Namespace, *metrics: str) -> int:
