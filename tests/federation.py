@@ -42,6 +42,7 @@ class Federation:
         tamper: changes what a site answered before the server sees it.
         connected: the connected sites at the time the server asks, if not always all.
         sent: (site, task, Shareable as the server decoded it) of every answer.
+        wire: (site, task, bytes given to the site, bytes that it sent) of every task.
     """
 
     recipe: FlareMRIRecipe
@@ -51,6 +52,7 @@ class Federation:
     tamper: Tamper | None = None
     connected: Callable[[], list[str]] | None = None
     sent: list[tuple[str, str, Shareable]] = field(default_factory=list)
+    wire: list[tuple[str, str, bytes, bytes]] = field(default_factory=list)
     panics: list[str] = field(default_factory=list)
     saved: list[dict[str, Any]] = field(default_factory=list)
 
@@ -86,14 +88,23 @@ class Federation:
         path = run_dir / "results.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
+    def wire_of(self, site: str) -> bytes:
+        """All bytes that a site has sent."""
+        return b"".join(answer for who, _, _, answer in self.wire if who == site)
+
+    def recipe_network(self) -> dict[str, Any]:
+        """The network's settings as the sites get them."""
+        return self._client["executors"][0]["executor"]["args"]["network"]
+
     def _save(self, model: FLModel) -> None:
         self.saved.append({"params": dict(model.params), "meta": dict(model.meta)})
 
     def _broadcast(self, data: FLModel, task_name: str, targets: list[str], **kwargs: Any) -> list[FLModel]:
         answers = []
         for site in targets:
-            task = fobs.loads(fobs.dumps(FLModelUtils.to_shareable(data)))
-            reply = self._execute(site, task_name, task)
+            given = fobs.dumps(FLModelUtils.to_shareable(data))
+            reply = self._execute(site, task_name, fobs.loads(given))
+            self.wire.append((site, task_name, given, fobs.dumps(reply)))
             self.sent.append((site, task_name, reply))
             if reply.get_return_code() != ReturnCode.OK:
                 continue
