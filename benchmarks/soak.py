@@ -129,9 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     plot(memory, args.output / "soak.png")
     summary = {"status": status, "answers": answers, "grown_mb": grown, "peak_mb": peaks, "round_seconds": seconds}
     (args.output / "soak.json").write_text(json.dumps({**summary, "memory": memory}))
-    print(
-        f"{status}; {answers} of {args.sites * args.num_rounds} answers arrived; median round {np.median(seconds):.1f} s"
-    )
+    asked = args.sites * args.num_rounds
+    print(f"{status}; {answers} of {asked} answers arrived; median round {np.median(seconds):.1f} s")
     for name, mb in sorted(grown.items()):
         print(f"{name:12s} peak {peaks[name]:6.0f} MB, grown {mb:+6.1f} MB from the second to the last quarter")
     return int(status != "FINISHED:COMPLETED" or answers != asked)
