@@ -29,7 +29,7 @@ import policies
 import processes
 
 SERVER = "server"
-LEAD, MEMBER = "lead@coordination.example", "member@coordination.example"
+ADMIN, LEAD, MEMBER = (f"{who}@coordination.example" for who in ("admin", "lead", "member"))
 SITES = tuple(f"hospital-{number}" for number in range(1, 5))
 T = TypeVar("T")
 

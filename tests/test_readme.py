@@ -31,6 +31,15 @@ RUN_ELSEWHERE = {
     "nvflare poc stop": "tests/jobs/test_fedmri_job.py",
     "python jobs/fedmri/job.py --no_code --export": "tests/jobs/test_fedmri_job.py",
     "python -m flare_mri.report": "tests/report/test_html.py",
+    "python poc/policies.py": "tests/deploy/test_provisioned.py",
+    "kit/startup/": "tests/deploy/test_provisioned.py",
+    "nvflare system disable-client": "tests/deploy/test_provisioned.py",
+    "nvflare provision": "tests/deploy/test_provisioned.py",
+    "export KIT=": "tests/deploy/test_provisioned.py",
+    "python jobs/fedmri/job.py --no_code --env prod": "tests/deploy/test_provisioned.py",
+    "nvflare job": "tests/deploy/test_provisioned.py",
+    "export NVFL_WEB_ROOT=": "tests/deploy/test_dashboard.py",
+    "python -m nvflare.dashboard.wsgi": "tests/deploy/test_dashboard.py",
 }
 NEEDS_DATA = ("examples/brain", "brain_reconstruction")
 

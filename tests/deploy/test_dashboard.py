@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nvflare.dashboard
 import pytest
 
 import kits
@@ -64,7 +63,7 @@ def dashboard(tmp_path: Path) -> Iterator[Dashboard]:
         "NVFL_WEB_PORT": str(port),
         "NVFL_CREDENTIAL": f"{ADMIN}:secret:coordination",
     }
-    command = [sys.executable, Path(nvflare.dashboard.__file__).with_name("wsgi.py")]
+    command = [sys.executable, "-m", "nvflare.dashboard.wsgi"]
     with (tmp_path / "dashboard.out").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:

