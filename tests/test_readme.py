@@ -31,6 +31,7 @@ RUN_ELSEWHERE = {
     "nvflare poc stop": "tests/jobs/test_fedmri_job.py",
     "python jobs/fedmri/job.py --no_code --export": "tests/jobs/test_fedmri_job.py",
     "python -m flare_mri.report": "tests/report/test_html.py",
+    "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/policies.py": "tests/deploy/test_provisioned.py",
     "kit/startup/": "tests/deploy/test_provisioned.py",
     "nvflare system disable-client": "tests/deploy/test_provisioned.py",

@@ -66,11 +66,13 @@ def test_job_folders_are_what_their_recipes_say() -> None:
 
 @pytest.fixture(scope="module")
 def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Any]:
-    """The reference: `python jobs/fedmri/job.py`, every site a process of its own."""
+    """The reference: `python jobs/fedmri/job.py`, a process a site, stopped after a round and resumed."""
     root = tmp_path_factory.mktemp("jobpy")
     prepare(root / "fedmri", cache)
-    output = run(sys.executable, "jobs/fedmri/job.py", *SMALL, "--n_clients", "2", "--workspace", root)
+    job_py = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--n_clients", "2", "--workspace", root]
+    output = run(*job_py, "--num_rounds", "1")
     assert "Zero-filled" in output and "FedMRI" in output
+    run(*job_py, "--resume", "fedmri")
     run_dir = root / "fedmri" / "server" / "simulate_job"
     assert (run_dir / "app_server" / "FL_global_model.pt").exists() and list((run_dir / "tb_events").iterdir())
     for site in SITES:
