@@ -63,7 +63,7 @@ def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consorti
     detail = consortium.ask(lambda session: session.get_job_meta(number))["job_deploy_detail"]
     assert "server: OK" in detail
     for site in SITES:
-        assert f"{site}: BYOC not permitted" in detail
+        assert f"{site}: NVFLARE_ERROR: BYOC not permitted" in detail
         assert not list(consortium.run_folder(site, number).rglob("*.py"))
         assert not (consortium.kit(site) / "site_store").exists()
 
