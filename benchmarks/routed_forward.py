@@ -35,6 +35,7 @@ class PublishedLoop(nn.Module):
     def __init__(self, layer: RoutedLayer):
         super().__init__()
         self.layer = layer
+        self.weights = layer.weights.contiguous()  # as the published code holds them, whatever order ours are in
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self._sample(sample[None]) for sample in x])
@@ -42,7 +43,7 @@ class PublishedLoop(nn.Module):
     def _sample(self, x: Tensor) -> Tensor:
         layer = self.layer
         routing = layer.router(F.adaptive_avg_pool2d(x, 1).flatten(1))[0]
-        kernel = (routing[:, None, None, None, None] * layer.weights).sum(0)
+        kernel = (routing[:, None, None, None, None] * self.weights).sum(0)
         bias = None if layer.biases is None else (routing[:, None] * layer.biases).sum(0)
         if isinstance(layer, RoutedConv2d):
             return F.conv2d(x, kernel, bias, layer.stride, layer.padding, layer.dilation, layer.groups)

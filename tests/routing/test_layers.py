@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routed layers against a loop over samples that mixes the experts one by one and calls PyTorch's own layer."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -100,6 +102,18 @@ def test_experts_are_buffers_and_the_router_learns():
         "router.fc2.weight",
         "router.fc2.bias",
     }
+
+
+def test_upsampling_keeps_its_memory_order_and_takes_weights_by_their_usual_shape():
+    routed = _routed(nn.ConvTranspose2d(4, 6, 2, stride=2))
+    moved = copy.deepcopy(routed).double()
+    assert routed.weights.shape == (EXPERTS, 4, 6, 2, 2)
+    for layer in (routed, moved):
+        assert layer.weights.permute(0, 2, 3, 4, 1).is_contiguous()
+    other = _routed(nn.ConvTranspose2d(4, 6, 2, stride=2))
+    other.load_state_dict(routed.state_dict())
+    x = torch.randn(2, 4, 3, 3)
+    assert torch.equal(other(x), routed(x))
 
 
 def test_router_has_the_published_form():

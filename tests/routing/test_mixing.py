@@ -20,6 +20,7 @@ def _problem(dtype=torch.float64):
 @pytest.mark.parametrize("product", [mixing.kernel_product, mixing.output_product])
 def test_products_and_their_gradients_equal_the_plain_sum(product, piece, monkeypatch):
     monkeypatch.setattr(mixing, "PIECE", piece)
+    monkeypatch.setattr(mixing, "PIECE_SAMPLES", 2 if piece < 10**6 else 8)
     routing, experts, columns = _problem()
     plain = torch.einsum("be,eok,bkl->bol", routing, experts, columns)
     weight = torch.randn_like(plain)
@@ -57,3 +58,10 @@ def test_choice_follows_the_size_of_the_output():
     assert mixing.choose(6, 16, as_patches=True) == "patches"
     assert mixing.choose(6, 64 * 64, as_patches=True) == "grouped"
     assert mixing.choose(6, 1, as_patches=False) == "grouped"
+
+
+def test_choice_counts_the_gradients_where_they_follow():
+    assert mixing.choose(6, 16, as_patches=True, learning=True) == "outputs"
+    assert mixing.choose(6, 64, as_patches=True, learning=True) == "patches"
+    assert mixing.choose(6, 256, as_patches=True, learning=True) == "grouped"
+    assert mixing.choose(6, 16, as_patches=False, learning=True) == "grouped"

@@ -98,7 +98,8 @@ class RoutedConv2d(RoutedLayer):
         if self.pad_first:
             x = F.pad(x, self.pad_first, mode=self.pad_mode)
         height, width = self._output_size(x)
-        way = choose(len(self.weights), height * width, as_patches=self.groups == 1)
+        learning = torch.is_grad_enabled() and (x.requires_grad or routing.requires_grad)
+        way = choose(len(self.weights), height * width, self.groups == 1, learning)
         if way == "grouped":
             y = F.conv2d(
                 x.reshape(1, -1, *x.shape[2:]),
@@ -148,16 +149,17 @@ class RoutedConvTranspose2d(RoutedLayer):
         geometry = (self.stride, self.dilation, self.padding, self.output_padding, self.groups)
         tile = weights.shape[-1]
         self.tiles = weights.shape[-2] == tile and geometry == ((tile, tile), (1, 1), (0, 0), (0, 0), 1)
+        if self.tiles:  # in the memory order of the product over tiles; the shape stays that of the layer's weight
+            self.weights = self.weights.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H', W']."""
         routing = self.router(_pool(x))
-        kernels = mix(routing, self.weights)
         biases = self._mixed_biases(routing)
         if not self.tiles:
             y = F.conv_transpose2d(
                 x.reshape(1, -1, *x.shape[2:]),
-                kernels.flatten(0, 1),
+                mix(routing, self.weights).flatten(0, 1),
                 None if biases is None else biases.flatten(),
                 self.stride,
                 self.padding,
@@ -166,8 +168,9 @@ class RoutedConvTranspose2d(RoutedLayer):
                 self.dilation,
             )
             return y.view(len(x), -1, *y.shape[2:])
-        tiles = torch.bmm(x.flatten(2).transpose(1, 2), kernels.flatten(2)).transpose(1, 2)
-        y = F.pixel_shuffle(tiles.reshape(len(x), -1, *x.shape[2:]), self.stride[0])
+        rows = self.weights.permute(0, 2, 3, 4, 1).flatten(1, 3)
+        tiles = kernel_product(routing, rows, x.flatten(2))
+        y = F.pixel_shuffle(tiles.view(len(x), -1, *x.shape[2:]), self.stride[0])
         return y if biases is None else y + biases[:, :, None, None]
 
 
@@ -183,7 +186,8 @@ class RoutedLinear(RoutedLayer):
         """[B, ..., C] -> [B, ..., O]."""
         tokens = x.reshape(len(x), -1, x.shape[-1])
         routing = self.router(tokens.mean(1))
-        way = choose(len(self.weights), tokens.shape[1], as_patches=True)
+        learning = torch.is_grad_enabled() and (x.requires_grad or routing.requires_grad)
+        way = choose(len(self.weights), tokens.shape[1], True, learning)
         product = output_product if way == "outputs" else kernel_product
         y = product(routing, self.weights, tokens.transpose(1, 2)).transpose(1, 2)
         biases = self._mixed_biases(routing)

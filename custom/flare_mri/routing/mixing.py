@@ -9,9 +9,11 @@ Sample b wants :math:`y_b = (\sum_e r_{b,e} W_e) * x_b`. The sum may be taken be
 - **output mixing**: every expert is applied to every sample in one product, then the E outputs are mixed by r.
 
 Kernel mixing multiplies once for each sample, output mixing E times, but the former must write and read B sets of
-kernels. Which is cheaper depends on the number L of output pixels only; ``choose`` compares them.
+kernels. Which is cheaper depends on the number L of output pixels and on whether gradients follow; ``choose`` compares
+them.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -25,28 +27,38 @@ Pair = tuple[int, int]
 WRITE_KERNELS = 30.0  # mix one weight from the experts, write it and read it back
 REORDER_KERNELS = 50.0  # a grouped convolution first brings its kernels into its own layout
 PATCH_PRODUCT = 1.5  # a batched product over copied patches, against a convolution on the image
+# The gradient takes two more products, and besides:
+KERNEL_GRADIENTS = 100.0  # mix the weight anew, write its gradient and bring that to the experts
+REORDER_GRADIENTS = 150.0  # into the grouped convolution's layout and back
 
-# Mixed kernels are made and used in pieces of this many floats (8 MB), each in the memory of the one before. All
-# kernels of a deep layer (75 MB for a batch of 8) would leave the cache, and mapping as much new memory at each call
-# costs more than the product itself.
-PIECE = 2 * 1024 * 1024
+# Mixed kernels are made and used in pieces of at most so many samples and floats (19 MB), each in the memory of the one
+# before: all kernels of a deep layer (75 MB for a batch of 8) would leave the cache, and mapping as much new memory at
+# each call costs more than the product itself. Smaller pieces have too few rows for a fast product.
+PIECE = 4_800_000
+PIECE_SAMPLES = 8
 
 
-def choose(num_experts: int, num_pixels: int, as_patches: bool) -> str:
+def choose(num_experts: int, num_pixels: int, as_patches: bool, learning: bool = False) -> str:
     """The cheapest way to apply a mix of ``num_experts`` experts that yields ``num_pixels`` output pixels a sample.
 
     Args:
         num_experts: E.
         num_pixels: L, output positions of a sample (pixels of a convolution, tokens of a linear layer).
         as_patches: the layer can be written as a product over patches (a grouped or transposed one cannot).
+        learning: gradients of the routing weights and of the input will be asked for. Output mixing gets the former
+            from its outputs, kernel mixing by a product as large as the layer's own.
 
     Returns:
         "grouped" (kernel mixing, grouped convolution), "patches" (kernel mixing, batched product) or "outputs".
     """
-    costs = {"grouped": WRITE_KERNELS + REORDER_KERNELS + num_pixels}
+    products = 3 if learning else 1
+    costs = {"grouped": WRITE_KERNELS + REORDER_KERNELS + products * num_pixels}
     if as_patches:
-        costs["patches"] = WRITE_KERNELS + PATCH_PRODUCT * num_pixels
-        costs["outputs"] = num_experts * num_pixels
+        costs["patches"] = WRITE_KERNELS + PATCH_PRODUCT * products * num_pixels
+        costs["outputs"] = (2 if learning else 1) * num_experts * num_pixels
+    if learning:
+        costs["grouped"] += KERNEL_GRADIENTS + REORDER_GRADIENTS
+        costs["patches"] = costs.get("patches", math.inf) + KERNEL_GRADIENTS
     return min(costs, key=lambda way: costs[way])
 
 
@@ -92,34 +104,41 @@ class _KernelProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
         ctx.save_for_backward(routing, experts, columns)
-        products = [torch.bmm(kernels, columns) for kernels, _ in _mixed_pieces(routing, experts)]
-        return products[0] if len(products) == 1 else torch.cat(products, dim=1)
+        product = columns.new_empty(len(columns), experts.shape[1], columns.shape[2])
+        for samples, rows, kernels in _mixed_pieces(routing, experts):
+            product[samples, rows].baddbmm_(kernels, columns[samples], beta=0)
+        return product
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         routing, experts, columns = ctx.saved_tensors
         grad_routing = torch.zeros_like(routing) if ctx.needs_input_grad[0] else None
-        grad_columns = torch.zeros_like(columns) if ctx.needs_input_grad[2] else None
-        start = 0
-        for kernels, rows in _mixed_pieces(routing, experts):
-            part = grad[:, start : start + rows.shape[1]]
-            start += rows.shape[1]
+        grad_columns = torch.empty_like(columns) if ctx.needs_input_grad[2] else None
+        for samples, rows, kernels in _mixed_pieces(routing, experts):
+            part = grad[samples, rows]
             if grad_columns is not None:
-                grad_columns.baddbmm_(kernels.transpose(1, 2), part)
+                beta = 0 if rows.start == 0 else 1  # the first rows overwrite what the memory held
+                grad_columns[samples].baddbmm_(kernels.transpose(1, 2), part, beta=beta)
             if grad_routing is not None:
-                torch.bmm(part, columns.transpose(1, 2), out=kernels)
+                torch.bmm(part, columns[samples].transpose(1, 2), out=kernels)
                 # Row by row and then summed: BLAS is slow at one product with [E, B] results and a very long sum.
-                grad_routing += torch.bmm(rows.transpose(0, 1), kernels.permute(1, 2, 0)).sum(0).t()
+                by_row = torch.bmm(experts[:, rows].transpose(0, 1), kernels.permute(1, 2, 0))
+                grad_routing[samples] += by_row.sum(0).t()
         return grad_routing, None, grad_columns
 
 
-def _mixed_pieces(routing: Tensor, experts: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Mixed kernels [B, o, K], in memory that the next piece overwrites, and the rows [E, o, K] they come from."""
-    batch, (_, _, width) = len(routing), experts.shape
-    rows_at_once = max(1, PIECE // (batch * width))
-    scratch = routing.new_empty(batch * min(rows_at_once, experts.shape[1]) * width)
-    for rows in experts.split(rows_at_once, dim=1):
-        kernels = scratch[: batch * rows.shape[1] * width].view(batch, -1)
-        torch.mm(routing, rows.flatten(1), out=kernels)
-        yield kernels.view(batch, -1, width), rows
+def _mixed_pieces(routing: Tensor, experts: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Samples, rows and their mixed kernels [b, o, K], in memory that the next piece overwrites."""
+    batch, (_, height, width) = len(routing), experts.shape
+    samples = min(batch, PIECE_SAMPLES)
+    rows = min(height, max(1, PIECE // (samples * width)))
+    scratch = routing.new_empty(samples * rows * width)
+    for top in range(0, height, rows):
+        chosen = experts[:, top : top + rows].flatten(1)
+        for first in range(0, batch, samples):
+            weights = routing[first : first + samples]
+            kernels = scratch[: len(weights) * chosen.shape[1]].view(len(weights), -1)
+            torch.mm(weights, chosen, out=kernels)
+            piece = kernels.view(len(weights), -1, width)
+            yield slice(first, first + len(weights)), slice(top, top + piece.shape[1]), piece
