@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ MOST_SLICE_VALUES = 2**26
 DEFLATE_RATIO = 1032
 """What deflate (gzip, zip, HDF5's filter) makes of one byte at most; a file that claims more cannot hold it."""
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, half of a character in JSON
 _KINDS = {"b", "i", "u", "f", "U"}
 
 
@@ -104,17 +106,21 @@ def read_json(path: Path, limit: int, fix: str) -> Any:
     """Reads JSON; NaN and infinities, which are no JSON, become None.
 
     Raises:
-        InputError: as :func:`read_bytes`; no JSON, or nested too deeply.
+        InputError: as :func:`read_bytes`; no JSON, nested too deeply, or text that cannot be written again.
     """
     content = read_bytes(path, limit, fix)
     try:
-        return json.loads(content.decode("utf-8"), parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
+        text = content.decode("utf-8")
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
+        if _HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails for half a pair, as writing it would later
+        return value
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected JSON text, got a binary file; {fix}") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: line {error.lineno}: not valid JSON ({error.msg}); {fix}") from error
     except (RecursionError, ValueError) as error:
-        raise InputError(f"{path}: expected JSON, got {error}; {fix}") from error
+        raise InputError(f"{path}: expected JSON, got an error: {error}; {fix}") from error
 
 
 def _finite(digits: str) -> float | None:
@@ -155,6 +161,10 @@ def read_npy(file: IO[bytes], limit: int, accept: Callable[[tuple[int, ...]], No
     content = file.read(size)
     if len(content) < size:
         raise ValueError(f"cut short: {len(content)} of {size} bytes")
+    if dtype.kind == "U":
+        codes = np.frombuffer(content, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if (codes > 0x10FFFF).any() or (codes >> 11 == 0xD800 >> 11).any():
+            raise ValueError("text that is no Unicode")
     order: Any = "F" if described["fortran_order"] else "C"
     return np.frombuffer(content, dtype).reshape(shape, order=order)
 

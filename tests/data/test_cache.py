@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flare_mri.data.cache import VolumeCache, cache_key
+from flare_mri.data.cache import VolumeCache, cache_key, site_folder
 
 MEGABYTE = np.ones((4, 256, 256), np.float32)
 
@@ -102,3 +102,9 @@ def test_the_key_follows_file_and_settings(tmp_path, refused):
     keys.append(cache_key((path,), {"matrix": 1}))
     assert keys[0] == keys[1] and len(set(keys)) == 4
     refused(lambda: cache_key((tmp_path / "gone",), None), "gone", "mount the data")
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "/x", "a/b"])
+def test_a_site_name_does_not_lead_out_of_the_cache(tmp_path, name, refused):
+    assert site_folder(tmp_path, "site-1") == tmp_path / "site-1"
+    refused(lambda: site_folder(tmp_path, name), f"site {name!r}", "rename")

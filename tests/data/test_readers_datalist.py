@@ -138,3 +138,8 @@ def test_coloured_and_broken_pictures(settings, pictures, refused, tmp_path):
 )
 def test_wrong_lists(settings, volumes, refused, content, words):
     refused(lambda: find_decathlon(settings(content)), *words)
+
+
+@pytest.mark.parametrize("name", ["../x/a.nii.gz", "/x/a.nii.gz", "imagesTr/../../a.nii.gz", "."])
+def test_a_list_names_files_of_the_data_root_only(settings, volumes, refused, name):
+    refused(lambda: find_decathlon(settings({"test": [name]})), "test[0]", "a file in", name, "data.root")

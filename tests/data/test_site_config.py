@@ -126,3 +126,11 @@ def test_a_wrong_file_is_named_with_key_and_fix(load, refused, tmp_path, text, w
 
 def test_a_missing_file(refused):
     refused(lambda: load_site_config(Path("nowhere/site.yaml"), "site-3"), "site 'site-3'", "nowhere/site.yaml", "give")
+
+
+def test_a_pool_names_no_pools(load, refused):
+    refused(lambda: load("pool: [site.yaml]"), "pool", "name its members instead")
+
+
+def test_references_are_refused(load, refused):
+    refused(lambda: load("data: &a {format: phantom}\nmask: *a"), "line 2", "write the value itself")

@@ -17,6 +17,7 @@ from flare_mri.files import read_bytes
 
 REQUIRED: Any = object()
 _MOST_BYTES = 2**16
+_DEEPEST = 16  # lists and mappings within each other
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
 
 
@@ -170,13 +171,20 @@ class Section:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML without anchors: a few lines of references to references stand for gigabytes."""
+    """Plain YAML, flat and without references: a few lines of references to references stand for gigabytes."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
             raise yaml.composer.ComposerError(None, None, f"*{event.anchor}: write the value itself", event.start_mark)
-        return super().compose_node(parent, index)
+        if self.depth > _DEEPEST:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read_settings(path: Path, origin: str) -> Section:
