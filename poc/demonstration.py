@@ -88,7 +88,7 @@ def complaints(consortium: Consortium, job: str) -> list[str]:
         log = consortium.run_folder(name, job) / "error_log.txt"
         lines = log.read_text().splitlines() if log.exists() else []
         errors = [line for line in lines if " - ERROR - " in line and not line.endswith("(most recent call last):")]
-        said += [f"{name}: {line.split(' - ERROR - ')[1]}" for line in errors[-1:]]
+        said += [f"{name}: {line.split(' - ERROR - ')[1].rsplit('exception: ')[-1]}" for line in errors[-1:]]
     return said
 
 

@@ -40,7 +40,7 @@ def refused(consortium: Consortium, job: Path, what: str) -> None:
     status = consortium.wait_for_end(number, seconds=200)
     if status == COMPLETED:
         raise RuntimeError(f"{what}: expected it to be refused, it ended as {status}; look at the kits' local/")
-    print(f"\n{what}: {status}\n  " + "\n  ".join(line[:200] for line in complaints(consortium, number)), flush=True)
+    print(f"\n{what}: {status}\n  " + "\n  ".join(complaints(consortium, number)), flush=True)
 
 
 def forbidden(act: Callable[[], object], what: str) -> None:
