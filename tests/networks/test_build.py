@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flare_mri.errors import InputError
-from flare_mri.networks import SharedPart, build_network, shared_keys
+from flare_mri.networks import SharedPart, build_network, check_fits, shared_keys
 
 SPEC = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 2, "num_pools": 2}, "config_type": "dict"}
 BATCH = {"path": "flare_mri.networks.UNet", "args": {"channels": 2, "num_pools": 2, "norm": "batch"}}
@@ -90,3 +90,12 @@ def test_shared_part_is_exactly_the_shared_state(spec, partition):
 def test_shared_part_keeps_its_arguments_where_flare_looks_for_them():
     part = SharedPart(SPEC, "encoder", seed=5)
     assert (part._network, part._partition, part._seed) == (SPEC, "encoder", 5)
+
+
+def test_a_state_of_another_network_is_told_before_memory_is_taken():
+    state = build_network({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, seed=0).state_dict()
+    check_fits({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, state)
+    with pytest.raises(InputError, match=r"expected .* of shape \(.*\), got \(8, 16, 3, 3\); the model is another"):
+        check_fits({"path": SPEC["path"], "args": {"channels": 2**20, "num_pools": 2}}, state)  # would be 100 TB
+    with pytest.raises(InputError, match="got None"):
+        check_fits({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, {})

@@ -25,7 +25,7 @@ from flare_mri.executors.site import open_site
 from flare_mri.learners import SEGMENTATION, SegmentationTask, SiteStore, build_task
 from flare_mri.learners.segmentation import score
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
-from flare_mri.networks import build_network
+from flare_mri.networks import build_network, check_fits
 from flare_mri.routing import AdaptationReport, adapt, build_routed_network, predict
 from flare_mri.routing.space import GLOBAL, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
@@ -87,6 +87,7 @@ class RoutingExecutor(Executor):
     def _route(
         self, task: SegmentationTask, store: SiteStore, space: RoutingSpace, fl_ctx: FLContext
     ) -> dict[str, float]:
+        check_fits(space.network, space.experts[GLOBAL])
         plain = build_network(space.network, self.seed).to(task.device)
         names, states = list(space.experts), list(space.experts.values())
         routed = build_routed_network(plain, states, names=names).to(task.device)

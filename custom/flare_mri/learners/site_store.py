@@ -72,7 +72,10 @@ class SiteStore:
         if not path.exists():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(f"a {type(state).__name__}, expected a dict")
+            return state
         except Exception as e:  # torch raises many kinds for a damaged file; all mean the same to the reader
             raise InputError(
                 f"site {self.site}: {path} cannot be read ({type(e).__name__}); move it away to start this site anew"

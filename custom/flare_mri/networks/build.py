@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flare_mri.errors import InputError
 from flare_mri.networks.partition import shared_keys
@@ -45,6 +45,27 @@ def build_network(spec: Mapping[str, Any], seed: int) -> nn.Module:
             f"network {spec['path']}: cannot be built with args {dict(args)}: {' '.join(str(error).split())}; "
             f"it takes {', '.join(inspect.signature(network_class).parameters)}"
         ) from error
+
+
+def check_fits(spec: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """See that a state dict is one of the network that ``spec`` describes, before memory is taken for that network.
+
+    Args:
+        spec: as in :func:`build_network`.
+        state: tensors by name.
+
+    Raises:
+        InputError: a key or a shape differs; or as :func:`build_network`.
+    """
+    with torch.device("meta"):
+        expected = {key: tuple(value.shape) for key, value in build_network(spec, seed=0).state_dict().items()}
+    for key in sorted(expected.keys() | state.keys()):
+        got = tuple(state[key].shape) if key in state else None
+        if expected.get(key) != got:
+            raise InputError(
+                f"network {spec['path']}: expected {key} of shape {expected.get(key)}, got {got}; the model is another "
+                "network's"
+            )
 
 
 def _network_class(spec: Mapping[str, Any]) -> type[nn.Module]:
