@@ -49,9 +49,7 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--grace", type=int, default=600, help="seconds for further sites after --min_sites answered")
     group.add_argument("--max_norm", type=float, default=100.0, help="leave out updates of so many medians; 0: none")
     group.add_argument("--clip_norm", type=float, default=0.0, help="scale down updates of so many medians; 0: none")
-    group.add_argument(
-        "--privacy", choices=MECHANISMS, help="FLARE's filter on what a round changes"
-    )
+    group.add_argument("--privacy", choices=MECHANISMS, help="FLARE's filter on what a round changes")
     group.add_argument("--privacy_arguments", type=json.loads, metavar="JSON", help="of that filter, a JSON object")
 
 
@@ -66,6 +64,26 @@ def _server_arguments(args: argparse.Namespace) -> dict[str, Any]:
         "clip_norm": args.clip_norm,
         "privacy": {"mechanism": args.privacy, "arguments": args.privacy_arguments or {}} if args.privacy else None,
     }
+
+
+def add_network_arguments(group: argparse._ArgumentGroup) -> None:
+    """For jobs that share the whole network, which may then be any of them."""
+    group.add_argument("--network", help="instead of the U-Net, a class of monai.networks.nets or flare_mri.networks")
+    group.add_argument("--network_args", type=json.loads, metavar="JSON", help="its arguments, or more for the U-Net")
+
+
+def chosen_network(args: argparse.Namespace, default: dict[str, Any]) -> dict[str, Any]:
+    """The network of :func:`add_network_arguments`; else ``default`` with what ``--network_args`` adds to it.
+
+    Raises:
+        InputError: ``--network_args`` is no JSON object.
+    """
+    own = {} if args.network_args is None else args.network_args
+    if not isinstance(own, dict):
+        raise InputError(f'--network_args: expected a JSON object such as {{"dropout": 0.1}}, got {own!r}')
+    if args.network:
+        return {"path": args.network, "args": own}
+    return {"path": default["path"], "args": {**default["args"], **own}}
 
 
 def recipe_arguments(args: argparse.Namespace, recipe: type[TrainingRecipe]) -> dict[str, Any]:
