@@ -33,7 +33,7 @@ def test_make_poc(tmp_path: Path, environment: dict[str, str]) -> None:
         assert line in done.stdout
     assert processes.find(tmp_path) == []
     assert not list((tmp_path / "home").rglob("*nvflare*")) and not list((tmp_path / "home").rglob("flare-mri*"))
-    kits = next((tmp_path / "w").rglob("hospital-1")).parent
+    kits = next((tmp_path / "w").rglob("hospital-1/startup")).parents[1]
     for number in range(1, 5):
         store = kits / f"hospital-{number}" / "site_store"
         for job in ("fedmri", "iopfl"):
