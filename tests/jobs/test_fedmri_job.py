@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """jobs/fedmri through FLARE itself: job.py, the simulator, POC, and the form without code."""
 
-import importlib.util
 import json
 import os
 import re
@@ -16,41 +15,10 @@ from typing import Any
 import pytest
 
 from conftest import write_site
+from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, prepare, run, small_checkout
 
-REPO = Path(__file__).parents[2]
-NVFLARE = str(Path(sys.executable).parent / "nvflare")
 SITES = ["site-1", "site-2"]
 SMALL = ["--num_rounds", "2", "--channels", "4", "--num_pools", "2"]
-ALLOWED = ["flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor"]
-
-
-def export_module() -> Any:
-    spec = importlib.util.spec_from_file_location("export_jobs", REPO / "jobs" / "export.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(*command: str | Path, cwd: Path = REPO, check: bool = True, **env: str) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
-    )
-    output = done.stdout + done.stderr
-    assert not check or done.returncode == 0, output[-3000:]
-    return output
-
-
-def prepare(workspace: Path, cache: Path, allowed: list[str] | None = None) -> Path:
-    """A simulator workspace whose sites have small data; with `allowed` also a site's class_allow_list."""
-    for site in SITES:
-        write_site(workspace / "local" / site, cache)
-        shutil.move(workspace / "local" / site / "local" / "site.yaml", workspace / "local" / site / "site.yaml")
-    if allowed is not None:
-        policy = {"format_version": 2, "class_allow_list": allowed}
-        (workspace / "local" / "resources.json").write_text(json.dumps(policy))
-    return workspace
 
 
 def sites_of(results: Path) -> dict[str, Any]:
@@ -68,7 +36,7 @@ def test_job_folders_are_what_their_recipes_say() -> None:
 def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Any]:
     """The reference: `python jobs/fedmri/job.py`, a process a site, stopped after a round and resumed."""
     root = tmp_path_factory.mktemp("jobpy")
-    prepare(root / "fedmri", cache)
+    prepare(root / "fedmri", SITES, cache)
     job_py = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--n_clients", "2", "--workspace", root]
     output = run(*job_py, "--num_rounds", "1")
     assert "Zero-filled" in output and "FedMRI" in output
@@ -86,8 +54,8 @@ def test_simulator_runs_the_committed_folder_one_site_at_a_time(
     by_job_py: dict[str, Any], tmp_path: Path, cache: Path
 ) -> None:
     """Links and all, made small; -t 1 gives the numbers of a process for every site."""
-    job = small_checkout(tmp_path)
-    workspace = prepare(tmp_path / "w", cache)
+    job = small_checkout(tmp_path, "fedmri", [*SMALL, "--n_clients", "2"])
+    workspace = prepare(tmp_path / "w", SITES, cache)
     run(NVFLARE, "simulator", job, "-w", workspace, "-c", ",".join(SITES), "-t", "1", cwd=tmp_path)
     assert sites_of(workspace / "server" / "simulate_job" / "results.json") == by_job_py
 
@@ -101,10 +69,10 @@ def test_form_without_code_runs_where_the_site_lists_the_classes(
     job = tmp_path / "exported" / "fedmri"
     assert not list(job.rglob("custom")) and not list(job.rglob("*.py"))
     simulator = [NVFLARE, "simulator", job, "-c", ",".join(SITES), "-t", "2"]
-    listed = prepare(tmp_path / "listed", cache, ALLOWED)
+    listed = prepare(tmp_path / "listed", SITES, cache, ALLOWED)
     run(*simulator, "-w", listed, cwd=tmp_path)
     assert sites_of(listed / "server" / "simulate_job" / "results.json") == by_job_py
-    refused = prepare(tmp_path / "refused", cache, ALLOWED[1:])
+    refused = prepare(tmp_path / "refused", SITES, cache, ALLOWED[1:])
     output = run(*simulator, "-w", refused, cwd=tmp_path, check=False)
     assert "flare_mri" in output and "is not in allow_list" in output
     assert not (refused / "server" / "simulate_job" / "results.json").exists()
@@ -114,7 +82,7 @@ def test_form_without_code_runs_where_the_site_lists_the_classes(
 def test_poc_takes_the_folder_by_job_submit(by_job_py: dict[str, Any], tmp_path: Path, cache: Path) -> None:
     poc = tmp_path / "poc"
     env = {"NVFLARE_POC_WORKSPACE": str(poc), "HOME": str(tmp_path)}  # FLARE writes to ~/.nvflare
-    job = small_checkout(tmp_path)
+    job = small_checkout(tmp_path, "fedmri", [*SMALL, "--n_clients", "2"])
     run(NVFLARE, "poc", "prepare", "-c", *SITES, **env)
     kits = poc / "example_project" / "prod_00"
     for site in SITES:
@@ -169,21 +137,6 @@ def wait_for(look: Any, seconds: float) -> Any:
     raise AssertionError(f"nothing after {seconds:.0f} s")
 
 
-def small_checkout(root: Path) -> Path:
-    """The committed job folder, links included, in a second checkout, with fewer rounds and a smaller network."""
-    checkout = root / "checkout"
-    (checkout / "jobs").mkdir(parents=True)
-    (checkout / "custom").symlink_to(REPO / "custom")
-    job = checkout / "jobs" / "fedmri"
-    shutil.copytree(REPO / "jobs" / "fedmri", job, symlinks=True)
-    assert any(path.is_symlink() for path in job.rglob("*.py"))
-    module = export_module()
-    small = module.exported("fedmri", [*SMALL, "--n_clients", "2"])
-    for path, text in small.items():
-        (job / path).write_text(text)
-    return job
-
-
 MISTAKES = {
     "two sites of one name": (["--clients", "a,b,a"], "site name 'a' comes twice"),
     "unknown method": (["--method", "FedMagic"], "invalid choice: 'FedMagic'"),
@@ -199,11 +152,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("arguments, message", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_costs_one_line(arguments: list[str], message: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "jobs/fedmri/job.py", *arguments], cwd=REPO, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 2
-    assert message in done.stderr and "Traceback" not in done.stderr
+    assert message in fails(sys.executable, "jobs/fedmri/job.py", *arguments)
 
 
 def test_bad_data_costs_one_line_before_flare_starts(tmp_path: Path) -> None:

@@ -115,6 +115,17 @@ def test_baselines_run_and_send_no_more_than_they_share(tmp_path: Path, cache: P
     assert any("running_mean" in key for key in keys) == (method == "FedAvg")
 
 
+def test_global_model_is_that_of_fedavg(trained: Federation, tmp_path: Path, cache: Path) -> None:
+    """The trajectory only watches: whoever has run IOP-FL has run FedAvg."""
+    settle(tmp_path, ["site-1", "site-2"], cache)
+    plain = inside(tmp_path, ["site-1", "site-2"], "FedAvg")
+    assert len(plain.saved) == len(trained.saved)
+    for ours, theirs in zip(trained.saved, plain.saved, strict=True):
+        assert all(torch.equal(value, theirs["params"][key]) for key, value in ours["params"].items())
+    for site, entry in plain.results["methods"]["FedAvg"]["sites"].items():
+        assert entry["test"] == trained.results["methods"]["IOP-FL"]["sites"][site]["test"]
+
+
 def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, cache: Path) -> None:
     settle(tmp_path, ["outside-1"], cache)
     routed = outside(tmp_path, trained.root / "server" / "routing_space.safetensors")

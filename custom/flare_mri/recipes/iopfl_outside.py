@@ -2,15 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outside of IOP-FL as a FLARE recipe."""
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
+from flare_mri.errors import InputError
 from flare_mri.executors import RoutingExecutor
 from flare_mri.filters import SharedPartOnly
 from flare_mri.learners import SEGMENTATION
+from flare_mri.networks import build_network
 from flare_mri.recipes.job import FlareMRIRecipe
+from flare_mri.routing import check_experts
+from flare_mri.routing.space import load_routing_space
 from flare_mri.wire import TaskName
 from flare_mri.workflows import RouteOutside
+from flare_mri.workflows.outside import SPACE_VARIABLE
 
 
 class IOPFLOutsideRecipe(FlareMRIRecipe):
@@ -51,3 +60,17 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         job.to_clients(executor, id="executor", tasks=tasks)
         job.to_clients(SharedPartOnly([]), filter_type=FilterType.TASK_RESULT, tasks=tasks)
         super().__init__(job, SEGMENTATION, seed, include_code, require_site_config)
+        self.routing_space = routing_space
+
+    def check_sites(self, names: Sequence[str], workspace: Path) -> None:
+        """Also read the routing space, as the simulated server will, and see that its experts fit its network.
+
+        Raises:
+            InputError: the first thing that is wrong, naming the file or the site.
+        """
+        path = self.routing_space or os.environ.get(SPACE_VARIABLE, "")
+        if not path:
+            raise InputError(f"routing space: no path; give it with --routing_space or set ${SPACE_VARIABLE}")
+        space = load_routing_space(Path(path))
+        check_experts(build_network(space.network, seed=0), space.experts)
+        super().check_sites(names, workspace)

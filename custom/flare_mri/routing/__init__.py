@@ -7,6 +7,7 @@ from flare_mri.routing.losses import TestTimeLoss, consistency, entropy, shape_t
 from flare_mri.routing.network import (
     adaptable_parameters,
     build_routed_network,
+    check_experts,
     fix_routing,
     record_routing,
     routed_layers,
@@ -19,6 +20,7 @@ __all__ = [
     "adapt",
     "adaptable_parameters",
     "build_routed_network",
+    "check_experts",
     "consistency",
     "entropy",
     "examine",

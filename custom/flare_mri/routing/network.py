@@ -57,10 +57,7 @@ def build_routed_network(
             f"routing space: expected at least one expert and a name for each, got {len(experts)} experts and "
             f"{len(labels)} names; give the personal models and the global model"
         )
-    expected = network.state_dict()
-    for label, expert in zip(labels, experts, strict=True):
-        _check_expert(label, expert, expected)
-
+    check_experts(network, dict(zip(labels, experts, strict=True)))
     routed = copy.deepcopy(network)
     routed.load_state_dict(experts[-1])
     routed = _replace_layers(routed, "", experts, (dropout, hidden_ratio), {})
@@ -74,6 +71,13 @@ def build_routed_network(
     for parameter in adaptable_parameters(routed):
         parameter.requires_grad_(True)
     return routed
+
+
+def check_experts(network: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Raises InputError unless every state dict, by name, has the keys and shapes of ``network`` and finite values."""
+    expected = network.state_dict()
+    for name, expert in experts.items():
+        _check_expert(name, expert, expected)
 
 
 def routed_layers(routed: nn.Module) -> dict[str, RoutedLayer]:
