@@ -21,7 +21,7 @@ provisioned: $(READY)  ## four hospitals with kits of their own: what runs there
 	$(BIN)/python poc/run_provisioned.py --output demo-provisioned
 
 test: lint  ## the tests without those of a whole deployment
-	$(BIN)/python -m pytest -m "not deploy"
+	$(BIN)/python -m pytest -m "not deploy" -n 2 --dist loadfile
 
 test-fast: $(READY)  ## the tests that start no FLARE job
 	$(BIN)/python -m pytest -m "not slow"
