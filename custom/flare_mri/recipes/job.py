@@ -37,6 +37,7 @@ class FlareMRIRecipe(Recipe):
         seed: the job's seed.
         include_code: put the package into the job (BYOC in FLARE's words); False exports the form that sites with the
             package installed admit by ``class_allow_list``.
+        require_site_config: refuse sites without a ``site.yaml`` instead of using the phantom.
     """
 
     def __init__(self, job: FedJob, task: str, seed: int, include_code: bool, require_site_config: bool = False):

@@ -98,6 +98,7 @@ class TrainingRecipe(FlareMRIRecipe):
         made_of = self.methods[method]
         mu: dict[str, Any] = {"fedprox_mu": fedprox_mu} if method == "FedProx" else {}
         settings = replace(training or self.default_training, **made_of.training, **mu).to_dict()
+        seed = settings["seed"]
         weighting = weighting or self.default_weighting
         negatives = negatives if settings["contrastive_weight"] else "none"
         network = network or self.default_network
@@ -105,31 +106,22 @@ class TrainingRecipe(FlareMRIRecipe):
             "network": network_config(network["path"], network["args"]),
             "partition": made_of.partition if partition is None else partition,
         }
-        described = {"job": name, "num_rounds": num_rounds, **shared, "training": settings}
-
+        server: dict[str, Any] = {"negatives": negatives, "negatives_dtype": negatives_dtype}
         job = FedJob(name=name, min_clients=min_clients)
-        model = {"path": "flare_mri.networks.build.SharedPart", "args": {**shared, "seed": settings["seed"]}}
-        job.to_server(PTFileModelPersistor(model=model, allow_numpy_conversion=False), id="persistor")
-        job.to_server(PartialAggregator(weighting=weighting, max_norm=max_norm, clip_norm=clip_norm), id="aggregator")
         controller = made_of.controller(
             method=method,
             num_rounds=num_rounds,
             min_sites=min_clients,
-            negatives=negatives,
-            negatives_dtype=negatives_dtype,
+            **server,
             round_timeout=round_timeout,
             grace=grace,
             resume=resume,
             settings={
-                **described,
-                "negatives": negatives,
-                "weighting": weighting,
-                "max_norm": max_norm,
-                "clip_norm": clip_norm,
-                "privacy": privacy,
+                **{"job": name, "num_rounds": num_rounds, **shared, "training": settings, **server},
+                **{"weighting": weighting, "max_norm": max_norm, "clip_norm": clip_norm, "privacy": privacy},
             },
         )
-        job.to_server(controller, id="controller")
+        _add_server(job, controller, PartialAggregator(weighting, max_norm, clip_norm), {**shared, "seed": seed})
         executor = PersonalizedExecutor(
             job=name,
             task=self.site_task,
@@ -139,13 +131,29 @@ class TrainingRecipe(FlareMRIRecipe):
             site_networks=site_networks,
             require_site_config=require_site_config,
         )
-        tasks = [TaskName.CHECK, TaskName.TRAIN, TaskName.VALIDATE, *made_of.tasks]
-        job.to_clients(executor, id="executor", tasks=tasks)
-        check_site_networks(shared["network"], shared["partition"], site_networks or {})
-        if privacy:
-            if made_of.tasks:
-                raise InputError(f"privacy: {method} sends personal models whole; choose a method without them")
-            job.to_clients(UpdatePrivacy(**privacy), filter_type=FilterType.TASK_RESULT, tasks=tasks)
-        gate = SharedPartOnly(shared_prefixes(shared["network"], shared["partition"]))
-        job.to_clients(gate, filter_type=FilterType.TASK_RESULT, tasks=tasks)
-        super().__init__(job, self.site_task, settings["seed"], include_code, require_site_config)
+        if privacy and made_of.tasks:
+            raise InputError(f"privacy: {method} sends personal models whole; choose a method without them")
+        check_site_networks(**shared, site_networks=site_networks or {})
+        _add_sites(job, executor, made_of.tasks, privacy)
+        super().__init__(job, self.site_task, seed, include_code, require_site_config)
+
+
+def _add_server(
+    job: FedJob, controller: PersonalizedFedAvg, aggregator: PartialAggregator, model: dict[str, Any]
+) -> None:
+    initial = {"path": "flare_mri.networks.build.SharedPart", "args": model}
+    job.to_server(PTFileModelPersistor(model=initial, allow_numpy_conversion=False), id="persistor")
+    job.to_server(aggregator, id="aggregator")
+    job.to_server(controller, id="controller")
+
+
+def _add_sites(
+    job: FedJob, executor: PersonalizedExecutor, tasks: tuple[str, ...], privacy: dict[str, Any] | None
+) -> None:
+    """The executor, and between it and the wire FLARE's privacy filter, where asked for, and the gate."""
+    names = [TaskName.CHECK, TaskName.TRAIN, TaskName.VALIDATE, *tasks]
+    job.to_clients(executor, id="executor", tasks=names)
+    if privacy:
+        job.to_clients(UpdatePrivacy(**privacy), filter_type=FilterType.TASK_RESULT, tasks=names)
+    gate = SharedPartOnly(shared_prefixes(executor.network, executor.partition))
+    job.to_clients(gate, filter_type=FilterType.TASK_RESULT, tasks=names)
