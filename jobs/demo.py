@@ -13,6 +13,7 @@ from typing import Any
 
 from flare_mri.recipes.follow import run_and_follow
 from flare_mri.recipes.simulate import default_workspace, stores_path
+from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
 from flare_mri.workflows.iopfl import SPACE_FILE
@@ -33,24 +34,23 @@ class Demonstration:
     def __init__(self, args: argparse.Namespace, prefix: str):
         self.args, self.prefix = args, prefix
         self.parts: list[dict[str, Any]] = []
-        self.stores: dict[str, dict[str, Path]] = {}
+        self.stores: list[Path] = []
 
-    def run(self, job: str, label: str, sites: list[str], arguments: list[str], pictures_of: str | None = None) -> Path:
-        """Run a job; `label` names it, `pictures_of` the method whose pictures its sites keep. Returns results.json."""
+    def run(self, job: str, label: str, sites: list[str], arguments: list[str]) -> Path:
+        """Run a job that `label` names; returns its results.json."""
         name = f"{self.prefix}-{label.lower()}"
         log = self.args.output / f"{label}.log"
         arguments = [*arguments, "--clients", ",".join(sites), "--seed", str(self.args.seed)]
         path = run_and_follow(JOBS / job / "job.py", name, arguments, self.args.workspace, log)
         self.parts.append(load_results(path))
-        store = {site: stores_path(self.args.workspace) / name / site / "examples.npz" for site in sites}
-        self.stores[pictures_of or label] = store
+        self.stores.append(stores_path(self.args.workspace) / name)
         return path
 
     def finish(self, *metrics: str) -> None:
         """Write results.json and report.html, print the table."""
         results = merge_results(self.parts)
         save_results(results, self.args.output / "results.json")
-        write_report(results, self.stores, self.args.output / "report.html")
+        write_report(results, find_examples(results, self.stores), self.args.output / "report.html")
         print("\n" + summary_table(results, *metrics))
 
 

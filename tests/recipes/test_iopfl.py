@@ -142,7 +142,10 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     routing = methods["IOP-FL routing"]["sites"]["outside-1"]
     assert "note" in routing or np.shape(routing["routing"]["weights"])[1] == 3
     store = tmp_path / "outside-1" / "site_store" / "iopfl_outside" / "outside-1"
-    assert {"predictions.npz", "adapted.pt", "examples.npz"} <= {path.name for path in store.iterdir()}
+    kept = {"predictions.npz", "adapted.pt", "examples.npz", "examples-global.npz"}
+    assert kept <= {path.name for path in store.iterdir()}
+    named = [str(np.load(store / f"examples{which}.npz")["method"]) for which in ("", "-global")]
+    assert named == ["IOP-FL routing", "global model"]
 
 
 def test_a_space_of_another_network_is_one_line(trained: Federation, tmp_path: Path, cache: Path) -> None:

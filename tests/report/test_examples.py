@@ -62,3 +62,13 @@ def test_stores_that_cannot_be_right_are_refused(results, stores, tmp_path, exam
     examples(stores / "old" / "fedmri" / "site-1" / "examples.npz")
     with pytest.raises(InputError, match="site site-1: expected one store of job fedmri, also found"):
         find_examples(results, [stores])
+
+
+def test_a_file_that_names_its_method_is_of_that_method_alone(segmentation, tmp_path, examples):
+    for method in segmentation["methods"].values():
+        method["job"] = "one-job"
+    store = tmp_path / "one-job" / "outside"
+    routed = examples(store / "examples.npz", labels=True, method=np.array("Routing"))
+    assert find_examples(segmentation, [tmp_path]) == {"Routing": {"outside": routed}}
+    both = examples(store / "examples-global.npz", labels=True, method=np.array("Global"))
+    assert find_examples(segmentation, [tmp_path]) == {"Global": {"outside": both}, "Routing": {"outside": routed}}

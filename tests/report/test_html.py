@@ -12,6 +12,7 @@ from flare_mri.errors import InputError
 from flare_mri.report.__main__ import main
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
+from flare_mri.report.panels import frame
 from flare_mri.report.results import save_results
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "image", "rect"}
@@ -159,6 +160,40 @@ def test_segmentation_report(segmentation, tmp_path, examples):
     for words in ("Routing: nothing collapsed", "entropy 0.500 before", "dashed blue", "Which hospitals' models"):
         assert words in page.text
     assert "PSNR" not in page.text and "zero-filled" not in page.text.lower()
+
+
+def test_inside_and_outside_are_two_tables(segmentation, tmp_path):
+    trained = {**segmentation["methods"]["Global"], "job": "train", "seconds": 10.0}
+    trained["sites"] = {"site-1": {"test": {"dice": 0.7}, "personal": {"test": {"dice": 0.8}}}}
+    segmentation["methods"]["Routing"]["sites"]["outside"]["movement"] = 0.0625
+    for method in segmentation["methods"].values():
+        method["job"] = "route"
+    segmentation["methods"] = {"IOP-FL": trained, **segmentation["methods"]}
+    _, page = make(segmentation, None, tmp_path)
+    assert ["Method", "site-1"] in page.rows and ["Method", "outside"] in page.rows
+    assert ["IOP-FL (personal)", "★ best0.800"] in page.rows and ["Routing", "★ best0.888"] in page.rows
+    for words in ("At site-1, IOP-FL (personal) gave", "At outside, Routing gave", "moved a routing weight by 0.062"):
+        assert words in page.text
+    assert "Computing time in all1 min 11 s" in page.text, "the job of two rows counts once"
+
+
+def test_images_bear_the_name_of_the_model_that_made_them(segmentation, tmp_path, examples):
+    examples(tmp_path / "store" / "global" / "outside" / "examples.npz", labels=True)
+    segmentation["methods"]["Global"]["sites"]["outside"]["personal"] = {"test": {"dice": 0.9}}
+    _, page = make(segmentation, tmp_path / "store", tmp_path)
+    assert any("of Global (personal): volume" in attrs["alt"] for attrs in page.attributes("img"))
+
+
+def test_the_enlarged_part_holds_whatever_was_outlined():
+    truth, stray = np.zeros((60, 80)), np.zeros((60, 80))
+    truth[20:30, 30:40] = 1
+    rows, columns = frame(truth, [truth])
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (20, 20)
+    assert rows.start <= 20 and rows.stop >= 30 and columns.start <= 30 and columns.stop >= 40
+    stray[2, 78] = 1
+    rows, columns = frame(truth, [truth, stray])
+    assert rows.start <= 2 and rows.stop >= 30 and columns.start <= 30 and columns.stop > 78
+    assert frame(0 * truth, [0 * truth]) == (slice(None), slice(None))
 
 
 def test_personal_models_have_rows_and_curves(segmentation, tmp_path):

@@ -132,3 +132,20 @@ def test_differences_have_sign_and_unit():
     assert PSNR.difference(28.0, 24.0) == "+4.00 dB" and PSNR.difference(20.0, 24.0) == "−4.00 dB"
     assert PSNR.difference(24.001, 24.0) == PSNR.difference(23.999, 24.0) == "0.00 dB"
     assert PSNR.difference(None, 24.0) == "–" and KNOWN["hd95"].quantity(2.0) == "2.0 mm"
+
+
+def test_sites_inside_and_outside_are_groups_of_their_own(results):
+    scores = collect(results, metrics_of(results)[0])
+    assert [group.values for group in scores.groups()] == [scores.values]
+    outside = {"outside-1": {"test": {"psnr": 20.0}}}
+    results["methods"]["routing"] = {**results["methods"]["FedMRI"], "sites": outside, "rounds": []}
+    inside, other = collect(results, metrics_of(results)[0]).groups()
+    assert inside == scores and other.sites == ["outside-1"] and list(other.values) == ["routing"]
+    results["methods"]["FedMRI"]["sites"]["outside-1"] = outside["outside-1"]
+    assert len(collect(results, metrics_of(results)[0]).groups()) == 1, "one method at all sites joins them"
+
+
+def test_summary_names_few_sites_of_many(segmentation):
+    scores = collect(segmentation, metrics_of(segmentation)[0])
+    assert summary_sentences(scores)[0].startswith("At one hospital, Routing gave")
+    assert summary_sentences(scores, name_sites=True)[0].startswith("At outside, Routing gave")

@@ -29,6 +29,7 @@ from flare_mri.networks import build_network, check_fits
 from flare_mri.routing import AdaptationReport, adapt, build_routed_network, predict
 from flare_mri.routing.space import GLOBAL, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
+from flare_mri.workflows.outside import NAMES
 
 
 class RoutingExecutor(Executor):
@@ -99,14 +100,14 @@ class RoutingExecutor(Executor):
             self.log_warning(fl_ctx, f"site {task.site}: the global model is used, not routing: {report.fallback}")
         probabilities = [predict(expert, slices, self.batch_size) for expert in experts]
         final = predict(experts[-1] if report.fallback else routed, slices, self.batch_size)
-        labels = final.argmax(1).to(torch.uint8).numpy()
-        self._keep(store, task, labels, routed, report)
+        self._keep(store, task, final, routed, report)
+        self._keep_pictures(store, task, {GLOBAL: probabilities[-1], "routing": final})
         metrics = _routing_numbers(report)
         if outside.labelled:
             predicted = {f"expert-{i}": p for i, p in enumerate(probabilities[:-1])}
             predicted |= {GLOBAL: probabilities[-1], "mean": torch.stack(probabilities).mean(0), "routing": final}
             for name, probability in predicted.items():
-                scores = score(outside, probability.argmax(1).to(torch.uint8).numpy(), OUTSIDE_BATCH)
+                scores = score(outside, _labels(probability), OUTSIDE_BATCH)
                 metrics |= prefixed(f"{name}/test", scores)
         return metrics
 
@@ -114,16 +115,23 @@ class RoutingExecutor(Executor):
         self,
         store: SiteStore,
         task: SegmentationTask,
-        labels: np.ndarray,
+        final: torch.Tensor,
         routed: torch.nn.Module,
         report: AdaptationReport,
     ) -> None:
-        """What stays with the site: predictions, the adapted network, the whole report, pictures."""
+        """What stays with the site: predictions, the adapted network, the whole report."""
+        labels = _labels(final)
         items = [task.data.outside[place] for place in range(len(labels))]
         where = {key: np.array([item[key] for item in items]) for key in ("volume", "slice")}
         store.save_arrays("predictions.npz", {"labels": labels, **where})
         store.save("adapted.pt", {"network": routed.state_dict(), "report": report.as_dict()})
-        store.save_arrays("examples.npz", task.examples_of(labels))
+
+    def _keep_pictures(self, store: SiteStore, task: SegmentationTask, predicted: dict[str, torch.Tensor]) -> None:
+        """Examples for the site's own report, a file for each of the rows of results.json that are shown."""
+        for key, probabilities in predicted.items():
+            pictures = task.examples_of(_labels(probabilities))
+            name = "examples.npz" if key == "routing" else f"examples-{key}.npz"
+            store.save_arrays(name, {**pictures, "method": np.array(NAMES[key])})
 
     def _site(self, fl_ctx: FLContext) -> tuple[SegmentationTask, SiteStore]:
         root = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT))
@@ -135,6 +143,11 @@ class RoutingExecutor(Executor):
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
         return task, self._store
+
+
+def _labels(probabilities: torch.Tensor) -> np.ndarray:
+    """[N, classes, H, W] -> uint8 [N, H, W]."""
+    return probabilities.argmax(1).to(torch.uint8).numpy()
 
 
 def _with(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:

@@ -16,7 +16,7 @@ import numpy as np
 from flare_mri.errors import InputError
 from flare_mri.files import DEFLATE_RATIO, read_member
 
-FILE_NAME = "examples.npz"
+FILES = "examples*.npz"
 _NAMES = ("input", "output", "target", "volume", "slice", "features")
 _MOST_BYTES = 2**28  # of one array; a few slices are kept, not volumes
 _REMEDY = "run the job again, or leave this store out"
@@ -83,6 +83,15 @@ def load_examples(path: str | Path) -> Examples:
     return Examples(**images, keys=keys, features=None if features is None else _finite(path, "features", features))
 
 
+def _made_by(path: Path) -> str | None:
+    """The method whose images these are, where the file says so; a job of several methods leaves a file for each."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(file["method"]) if "method" in file.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None  # the file is wanted all the same, and `load_examples` says what is wrong with it
+
+
 def _finite(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise InputError(f"{path}: {name}: expected real numbers, got {array.dtype}; {_REMEDY}")
@@ -92,9 +101,10 @@ def _finite(path: Path, name: str, array: np.ndarray) -> np.ndarray:
 
 
 def find_examples(results: dict[str, Any], stores: Sequence[str | Path]) -> dict[str, dict[str, Path]]:
-    """Looks for ``<job>/<site>/examples.npz`` in and anywhere under the given folders.
+    """Looks for ``<job>/<site>/examples*.npz`` in and anywhere under the given folders.
 
-    A hospital holds its own store only, so sites without a file are left out.
+    A hospital holds its own store only, so sites without a file are left out. A file with an array ``method`` is of
+    the method of that name alone.
 
     Args:
         results: Checked results, whose methods name their jobs.
@@ -106,17 +116,18 @@ def find_examples(results: dict[str, Any], stores: Sequence[str | Path]) -> dict
     Raises:
         InputError: A folder does not exist, one file stands in two places, or nothing at all was found.
     """
-    found: dict[str, list[Path]] = {}
+    found: dict[tuple[str, str | None], list[Path]] = {}
     for store in map(Path, stores):
         if not store.is_dir():
             raise InputError(f"{store}: expected the folder of a site store, found none; check --stores")
-        for path in store.resolve().rglob(FILE_NAME):
-            known = found.setdefault("/".join(path.parts[-3:-1]), [])
+        for path in store.resolve().rglob(FILES):
+            known = found.setdefault(("/".join(path.parts[-3:-1]), _made_by(path)), [])
             known += [path] if path not in known else []
     chosen: dict[str, dict[str, Path]] = {}
     for name, method in results["methods"].items():
         for site in method["sites"]:
-            paths = found.get(f"{method['job']}/{site}", [])
+            place = f"{method['job']}/{site}"
+            paths = found.get((place, name)) or found.get((place, None), [])
             if len(paths) > 1:
                 raise InputError(
                     f"{paths[0]}: site {site}: expected one store of job {method['job']}, also found {paths[1]}; "
@@ -127,5 +138,5 @@ def find_examples(results: dict[str, Any], stores: Sequence[str | Path]) -> dict
     if stores and not chosen:
         jobs = ", ".join(sorted({method["job"] for method in results["methods"].values()}))
         places = ", ".join(map(str, stores))
-        raise InputError(f"{places}: expected <job>/<site>/{FILE_NAME} for job {jobs}, found none; check --stores")
+        raise InputError(f"{places}: expected <job>/<site>/{FILES} for job {jobs}, found none; check --stores")
     return chosen

@@ -18,7 +18,7 @@ from flare_mri.report.metric_table import Metric, metrics_in
 from flare_mri.report.panels import common_error_limit, site_panels
 from flare_mri.report.results import write_atomically
 from flare_mri.report.runs import runs, site_data
-from flare_mri.report.schema import validate_results
+from flare_mri.report.schema import PERSONAL, validate_results
 from flare_mri.report.scores import BASELINE, collect, metrics_of, rows_of
 from flare_mri.report.theme import page
 
@@ -71,7 +71,9 @@ def write_report(
     links = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name, body in parts if body)
     title = f"{_TITLES[metrics[0].task]} at {len(scores.sites)} site{'s'[: len(scores.sites) > 1]}"
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    subtitle = f"flare-mri report of {', '.join(map(escape, results['methods']))}; made {made}"
+    named = list(results["methods"])
+    named = named if len(named) < 7 else [*named[:5], f"{len(named) - 5} more"]
+    subtitle = f"flare-mri report of {', '.join(map(escape, named))}; made {made}"
     content, out = "\n".join(body for _, _, body in parts if body), Path(out)
     write_atomically(out, page(title, subtitle, links, content, _privacy(bool(stores))))
     return out
@@ -115,11 +117,17 @@ def _sites(results: dict[str, Any], metrics: list[Metric], stores: dict[str, dic
         body = sections.site_table(results, metrics, site) + sections.site_notes(results, site)
         body += site_data(results, site)
         if site in by_site:
-            body += site_panels(site, by_site[site], count, limit)
+            body += site_panels(site, _row_names(results, site, by_site[site]), count, limit)
         else:
             body += paragraph("No images here: they lie in this site's own store, which was not given.", "small muted")
         parts.append(section(f"site-{index}", site, body))
     return "\n".join(parts)
+
+
+def _row_names(results: dict[str, Any], site: str, found: dict[str, Examples]) -> dict[str, Examples]:
+    """Examples under the name of the model that made them: a site that has a personal model keeps images of that."""
+    sites = {method: results["methods"][method]["sites"][site] for method in found}
+    return {m + PERSONAL if (sites[m].get("personal") or {}).get("test") else m: e for m, e in found.items()}
 
 
 def _keeps_best(results: dict[str, Any]) -> bool:
@@ -129,7 +137,8 @@ def _keeps_best(results: dict[str, Any]) -> bool:
 def _key(limit: float | None, images: bool, keeps_best: bool) -> str:
     if not images:
         return paragraph("Tables for every site. No site store was given, so this page shows no images.")
-    source = "Images are of the model that a site keeps, the best one on validation. " if keeps_best else ""
+    source = "Images are of the model that a site keeps: its personal one or else the best one on validation. "
+    source = source if keeps_best else ""
     if limit is None:
         keys = "".join(
             f'<li><span class="swatch" style="color:{colour};border-top-style:{dash}"></span>{name}</li>'
@@ -138,9 +147,8 @@ def _key(limit: float | None, images: bool, keeps_best: bool) -> str:
                 (PREDICTION_COLOUR, "dashed", "network (dashed blue)"),
             )
         )
-        return paragraph(f"{source}Outlines over a test slice. Where both lie on each other, they agree.") + (
-            f'<ul class="legend">{keys}</ul>'
-        )
+        words = "Outlines over the framed part of a test slice. Where both lie on each other, they agree."
+        return paragraph(source + words) + (f'<ul class="legend">{keys}</ul>')
     words = source + (
         "Test slices from the undersampled input (zero-filled) to the fully sampled target. Under each image lies its "
         "error map, the absolute difference to the target. Dark is good. All error maps on this page share one scale:"

@@ -22,6 +22,16 @@ def image_panel(image: np.ndarray, brightest: float) -> bytes:
     return _png(Image.fromarray((scaled * 255 + 0.5).astype(np.uint8)))
 
 
+def framed(image: np.ndarray, window: tuple[slice, slice], brightest: float) -> np.ndarray:
+    """A copy of ``image`` [H, W] with a bright frame, one pixel wide, around ``window`` unless that is all of it."""
+    (top, bottom, _), (left, right, _) = (s.indices(n) for s, n in zip(window, image.shape, strict=True))
+    copy = image.copy()
+    if (bottom - top, right - left) != image.shape:
+        copy[[top, bottom - 1], left:right] = brightest
+        copy[top:bottom, [left, right - 1]] = brightest
+    return copy
+
+
 def error_panel(error: np.ndarray, limit: float) -> bytes:
     """A PNG of absolute errors [H, W] in %, on the scale that ``figures.colour_bar`` shows for the same ``limit``."""
     picture = Image.fromarray((np.clip(np.abs(error) / limit, 0, 1) * 255 + 0.5).astype(np.uint8), mode="P")

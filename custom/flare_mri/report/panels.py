@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -92,15 +93,37 @@ def _segmentation(site: str, name: str, found: dict[str, tuple[Examples, int]], 
     first, at = next(iter(found.values()))
     image, truth = first.input[at], first.target[at]
     brightest = float(np.percentile(image, 99.8) - image.min())
-    panels = [picture(images.image_panel(image - image.min(), brightest), f"Image: {name} of {site}", "Image", "")]
+    window = frame(truth, [data.output[index] for data, index in found.values()])
+    whole = images.framed(image - image.min(), window, brightest)
+    panels = [
+        picture(images.image_panel(whole, brightest), f"Image: {name} of {site}", "Image", "frame: enlarged part")
+    ]
     for method, (data, index) in found.items():
         overlap = slice_dice(data.output[index], data.target[index])
         shown = "no label on this slice" if overlap is None else f"Dice on this slice {overlap:.3f}"
-        png = images.overlay_panel(data.input[index], data.target[index], data.output[index])
+        png = images.overlay_panel(data.input[index][window], data.target[index][window], data.output[index][window])
         alt = f"Outlines of the expert and of {method}: {name} of {site}, {shown}"
         panels.append(picture(png, alt, method, shown))
     alt = f"Outline of the expert: {name} of {site}"
-    return [*panels, picture(images.overlay_panel(image, truth, None), alt, "Expert", "")]
+    return [*panels, picture(images.overlay_panel(image[window], truth[window], None), alt, "Expert", "")]
+
+
+def frame(truth: np.ndarray, predictions: Sequence[np.ndarray]) -> tuple[slice, slice]:
+    """The square part of a slice that is shown enlarged: whatever anybody outlined, with a margin of a third.
+
+    Nothing that a network marks is ever left out, however far it lies from the organ.
+    """
+    marked = np.argwhere(np.any([truth > 0, *(prediction > 0 for prediction in predictions)], axis=0))
+    if not len(marked):
+        return slice(None), slice(None)
+    low, high = marked.min(0), marked.max(0) + 1
+    side = int(np.ceil(max((high - low).max() * 5 / 3, max(truth.shape) / 4)))
+    starts = [
+        int(np.clip((first + last - side) // 2, 0, max(length - side, 0)))
+        for first, last, length in zip(low, high, truth.shape, strict=True)
+    ]
+    rows, columns = (slice(start, min(start + side, length)) for start, length in zip(starts, truth.shape, strict=True))
+    return rows, columns
 
 
 def slice_dice(prediction: np.ndarray, truth: np.ndarray) -> float | None:

@@ -85,6 +85,22 @@ class Scores:
         top = max(known.values()) if self.metric.higher_is_better else min(known.values())
         return {method for method, value in known.items() if value == top}
 
+    def groups(self) -> list[Scores]:
+        """The methods that have a site in common, directly or through others, with their sites alone: sites that
+        trained and sites outside the federation make two tables, not one that is half empty."""
+        found: list[tuple[set[str], list[str]]] = []
+        for method, by_site in self.values.items():
+            met = [group for group in found if group[0] & by_site.keys() or not by_site]
+            rest = [group for group in found if not any(group is other for other in met)]
+            sites = set(by_site).union(*(group[0] for group in met))
+            found = [*rest, (sites, [*(name for group in met for name in group[1]), method])]
+        order = list(self.values)
+        groups = [(sites, sorted(methods, key=order.index)) for sites, methods in found]
+        return [
+            Scores(self.metric, [s for s in self.sites if s in sites], {m: self.values[m] for m in methods})
+            for sites, methods in sorted(groups, key=lambda group: order.index(group[1][0]))
+        ]
+
     def ranking(self) -> list[str]:
         """Trained methods with comparable means, the best first."""
         methods = [method for method in self.comparable() if method != BASELINE]

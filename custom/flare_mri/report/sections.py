@@ -19,34 +19,38 @@ from flare_mri.report.summary import summary_sentences
 
 def summary(results: dict[str, Any], scores: Scores) -> str:
     """What came out, in words and in a few large numbers."""
-    first, *others = summary_sentences(scores)
-    tiles = []
-    if ranking := scores.ranking():
-        mean = scores.mean(ranking[0])
-        tiles.append((f"Best mean {scores.metric.name}: {ranking[0]}", scores.metric.quantity(mean)))
-        if BASELINE in scores.comparable():
-            tiles.append(("Against zero-filled", scores.metric.difference(mean, scores.mean(BASELINE))))
+    groups, tiles, leads, others = scores.groups(), [], [], []
+    for group in groups:
+        where = "" if len(groups) == 1 else f" at {', '.join(group.sites)}"
+        first, *more = summary_sentences(group, len(groups) > 1)
+        leads.append(first)
+        others += [sentence for sentence in more if sentence not in others]
+        if ranking := group.ranking():
+            mean = group.mean(ranking[0])
+            tiles.append((f"Best mean {group.metric.name}{where}: {ranking[0]}", group.metric.quantity(mean)))
+            if BASELINE in group.comparable():
+                tiles.append(("Against zero-filled", group.metric.difference(mean, group.mean(BASELINE))))
     tiles.append(("Sites", str(len(scores.sites))))
-    tiles.append(("Methods compared", str(len(scores.methods))))
-    tiles.append(
-        ("Computing time, all methods", format_seconds(sum(m["seconds"] for m in results["methods"].values())))
-    )
+    tiles.append(("Methods compared", " and ".join(str(len(group.methods)) for group in groups)))
+    jobs = {(method["job"], method["seconds"]) for method in results["methods"].values()}  # one job may hold several
+    tiles.append(("Computing time in all", format_seconds(sum(seconds for _, seconds in jobs))))
     tiles_html = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
     notes = "".join(paragraph(note, "note") for note in comparison_notes(results))
     caution = "Scores are of test slices, which took no part in training. "
     if len(results["methods"]) > 1:
         caution += "Each method was run once: small differences between methods may be chance. "
     caution += "Research software, not for diagnosis."
-    return section(
-        "summary",
-        "In short",
-        paragraph(first, "lead") + paragraph(" ".join(others)) + f'<dl class="tiles">{tiles_html}</dl>' + notes
-        + paragraph(caution, "small muted"),
-    )  # fmt: skip
+    words = "".join(paragraph(lead, "lead") for lead in leads) + paragraph(" ".join(others))
+    tiles_html = f'<dl class="tiles">{tiles_html}</dl>'
+    return section("summary", "In short", words + tiles_html + notes + paragraph(caution, "small muted"))
 
 
 def overview(scores: Scores) -> str:
-    """Methods by sites for the main metric."""
+    """Methods by sites for the main metric, a table for each group of methods that have sites in common."""
+    return section("scores", "All sites", "".join(_overview(group) for group in scores.groups()))
+
+
+def _overview(scores: Scores) -> str:
     metric, with_input = scores.metric, BASELINE in scores.values
     columns = [*scores.sites, None] if len(scores.sites) > 1 else scores.sites
     rows = []
@@ -63,11 +67,9 @@ def overview(scores: Scores) -> str:
                 below = f"{below}, {number} of {len(scores.sites)} sites".lstrip(", ")
             cells.append(Cell(metric.number(value), below.replace(MISSING, ""), method in scores.best(site)))
         rows.append((method, cells))
-    caption = f"{metric.heading} on the test slices, {metric.direction}"
+    caption = f"{metric.heading} on the test slices at {', '.join(scores.sites)}, {metric.direction}"
     caption += "; small print: difference to zero-filled" if with_input else ""
-    return section(
-        "scores", "All sites", table(caption, ("Method", *(site or "Mean of sites" for site in columns)), rows)
-    )
+    return table(caption, ("Method", *(site or "Mean of sites" for site in columns)), rows)
 
 
 def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> str:
@@ -113,10 +115,12 @@ def site_notes(results: dict[str, Any], site: str) -> str:
         if entry.get("note"):
             lines.append(paragraph(f"{method}: {entry['note']}", "note"))
         if entropy := entry.get("entropy"):
+            moved = entry.get("movement")
+            words = "" if moved is None else f"; the adaptation moved a routing weight by {moved:.3f} on average"
             lines.append(
                 paragraph(
                     f"{method}: mean prediction entropy {entropy['before']:.3f} before adaptation, "
-                    f"{entropy['after']:.3f} after (0 is certain, 1 is undecided)."
+                    f"{entropy['after']:.3f} after (0 is certain, 1 is undecided){words}."
                 )
             )
     return "".join(lines)

@@ -15,11 +15,12 @@ def count(number: int, noun: str) -> str:
     return f"{word} {noun}" + ("" if number == 1 else "s")
 
 
-def summary_sentences(scores: Scores) -> list[str]:
+def summary_sentences(scores: Scores, name_sites: bool = False) -> list[str]:
     """What came out, in a few sentences for a clinician.
 
     Args:
         scores: The main metric.
+        name_sites: Name the sites where there are few of them, as these are not all.
 
     Returns:
         Sentences, the most important one first.
@@ -33,11 +34,12 @@ def summary_sentences(scores: Scores) -> list[str]:
     assert best is not None  # ranking() holds methods with values only
     sites = list(scores.values[winner])
     images = metric.task == "reconstruction"
+    places = ", ".join(sites) if name_sites and len(sites) < 3 else count(len(sites), "hospital")
     if len(ranking) == 1:
-        lead = f"At {count(len(sites), 'hospital')}, {winner} gave {'images' if images else 'outlines'} with"
+        lead = f"At {places}, {winner} gave {'images' if images else 'outlines'} with"
     else:
         claim = "the images closest to the fully sampled scans" if images else "the outlines closest to the experts'"
-        lead = f"{'Over' if len(sites) > 1 else 'At'} {count(len(sites), 'hospital')}, {winner} gave {claim}:"
+        lead = f"{'Over' if len(sites) > 1 else 'At'} {places}, {winner} gave {claim}:"
     value = f"a mean {metric.name} of {metric.quantity(best)}"
     text = f"{lead} {value}{_against_input(scores, winner, best)}{_against_next(scores, ranking)}."
     return [text, *_by_site(scores, winner, sites), f"What {metric.name} means: {metric.meaning}"]
