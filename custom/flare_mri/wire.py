@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 
@@ -49,6 +50,30 @@ def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
 def under(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics whose names start with `prefix/`, without it."""
     return {k.removeprefix(f"{prefix}/"): v for k, v in metrics.items() if k.startswith(f"{prefix}/")}
+
+
+def encode_negatives(
+    updates: Mapping[str, Mapping[str, Tensor]], shared: Mapping[str, Tensor], dtype: str
+) -> dict[str, dict[str, Tensor]]:
+    """The sites' former shared parts as differences from the new global one: small numbers, which bfloat16 can hold.
+
+    Args:
+        updates: site -> what it sent; integer buffers take no part.
+        shared: the new global shared part.
+        dtype: ``float32`` or ``bfloat16``.
+    """
+    number = getattr(torch, dtype)
+    return {
+        site: {k: (v - shared[k]).to(number) for k, v in updates[site].items() if v.is_floating_point()}
+        for site in sorted(updates)
+    }
+
+
+def decode_negatives(
+    encoded: Mapping[str, Mapping[str, Tensor]], shared: Mapping[str, Tensor]
+) -> list[dict[str, Tensor]]:
+    """Back to shared parameters, in order of site names."""
+    return [{k: shared[k] + d.to(shared[k].dtype) for k, d in encoded[site].items()} for site in sorted(encoded)]
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

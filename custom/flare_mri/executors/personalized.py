@@ -18,6 +18,7 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.app_opt.pt.fedproxloss import PTFedProxLoss
 from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor
 
 from flare_mri.errors import InputError
@@ -25,7 +26,7 @@ from flare_mri.executors.site import open_site
 from flare_mri.filters.update_privacy import note_received
 from flare_mri.learners import SPLITS, AbortedError, Learner, SiteStore, Split, Task, TrainingSettings, build_task
 from flare_mri.networks import build_network, shared_keys
-from flare_mri.wire import MetaKey, TaskName, payload_bytes, prefixed
+from flare_mri.wire import MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
 
 _EXAMPLES = "examples.npz"
 
@@ -120,11 +121,16 @@ class PersonalizedExecutor(Executor):
         if round_number and round_number % self._settings.evaluate_every == 0:
             splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
             metrics |= self._evaluate(learner, shared, round_number - 1, splits)
-        negatives = learner.own_negatives() if self.negatives == "own" else _decode_negatives(model, shared)
+        negatives = (
+            learner.own_negatives()
+            if self.negatives == "own"
+            else decode_negatives(model.meta.get(MetaKey.NEGATIVES) or {}, shared)
+        )
         report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
         store.save_round(round_number, {"run": run, **learner.private_state()})
         note_received(fl_ctx, shared)
         update = learner.shared_state()
+        cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
         metrics |= {
             "train/loss": report.loss,
             "train/seconds": report.seconds,
@@ -213,9 +219,3 @@ class PersonalizedExecutor(Executor):
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
         return self._task, self._store
-
-
-def _decode_negatives(model: FLModel, shared: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Differences from the global model -> shared parameters, in order of site names."""
-    encoded = model.meta.get(MetaKey.NEGATIVES) or {}
-    return [{k: shared[k] + d.to(shared[k].dtype) for k, d in encoded[site].items()} for site in sorted(encoded)]

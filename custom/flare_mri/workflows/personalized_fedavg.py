@@ -15,14 +15,16 @@ from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor
 
 from flare_mri.aggregators import PartialAggregator
 from flare_mri.errors import InputError
-from flare_mri.wire import MetaKey, TaskName
+from flare_mri.wire import MetaKey, TaskName, encode_negatives
 from flare_mri.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.workflows.run_record import RunRecord
 
+_CLEAN_UP_EVERY = 5  # rounds; FLARE's advice for servers, whose allocator else keeps what messages took
 NEGATIVES = ("all", "own", "none")
 
 
@@ -128,10 +130,15 @@ class PersonalizedFedAvg(ModelController):
                 return
             self._check_round(aggregator, round_number)
             shared = aggregator.aggregate_model().params or {}
-            meta[MetaKey.NEGATIVES] = self._encode_negatives(aggregator.accepted, shared)
+            updates = {site: model.params for site, model in aggregator.accepted.items()}
+            meta[MetaKey.NEGATIVES] = (
+                encode_negatives(updates, shared, self.negatives_dtype) if self.negatives == "all" else {}
+            )
             record.trained(round_number, aggregator.accepted, time.monotonic() - started)
             store.save(Checkpoint(meta[MetaKey.RUN], round_number, shared, meta[MetaKey.NEGATIVES], record.entry))
             self._save(shared, round_number)
+            if round_number % _CLEAN_UP_EVERY == 0:
+                cleanup_memory()
             self.info(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
         run = {MetaKey.RUN: meta[MetaKey.RUN]}
@@ -232,18 +239,6 @@ class PersonalizedFedAvg(ModelController):
                 f"round {round_number}: {len(aggregator.accepted)} good updates, expected at least {self.min_sites} "
                 f"({reasons}); the global model stays as it was"
             )
-
-    def _encode_negatives(
-        self, updates: Mapping[str, FLModel], shared: Mapping[str, Tensor]
-    ) -> dict[str, dict[str, Tensor]]:
-        """The sites' former shared parameters as differences from the new global model."""
-        if self.negatives != "all":
-            return {}
-        dtype = getattr(torch, self.negatives_dtype)
-        return {
-            site: {k: (v - shared[k]).to(dtype) for k, v in updates[site].params.items() if v.is_floating_point()}
-            for site in sorted(updates)
-        }
 
     def _save(self, shared: dict[str, Tensor], round_number: int) -> None:
         if shared:
