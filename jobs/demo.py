@@ -26,6 +26,12 @@ data: {format: phantom, subjects: 4, matrix: [64, 64]}
 split: {train: 0.25, validation: 0.25, test: 0.5, by: volume}
 batch_size: 2
 """
+FEW_SUBJECTS = """\
+# Three subjects to train on, one to validate, two to test. Small images keep the demonstration short.
+data: {format: phantom, subjects: 6, matrix: [64, 64]}
+split: {train: 0.5, validation: 0.16, test: 0.34, by: volume}
+batch_size: 2
+"""
 
 
 class Demonstration:
@@ -36,11 +42,19 @@ class Demonstration:
         self.parts: list[dict[str, Any]] = []
         self.stores: list[Path] = []
 
-    def run(self, job: str, label: str, sites: list[str], arguments: list[str]) -> Path:
+    def sites(self, names: list[str], site_yaml: str) -> list[str]:
+        """Give the sites their `site.yaml`; returns the arguments of a job that name the sites."""
+        folder = self.args.output / "sites"
+        for name in names:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name / "site.yaml").write_text(site_yaml)
+        return ["--sites", str(folder), "--clients", ",".join(names)]
+
+    def run(self, job: str, label: str, arguments: list[str]) -> Path:
         """Run a job that `label` names; returns its results.json."""
         name = f"{self.prefix}-{label.lower()}"
         log = self.args.output / f"{label}.log"
-        arguments = [*arguments, "--clients", ",".join(sites), "--seed", str(self.args.seed)]
+        arguments = [*arguments, "--seed", str(self.args.seed)]
         path = run_and_follow(JOBS / job / "job.py", name, arguments, self.args.workspace, log)
         self.parts.append(load_results(path))
         self.stores.append(stores_path(self.args.workspace) / name)
@@ -57,31 +71,30 @@ class Demonstration:
 def fedmri(args: argparse.Namespace) -> None:
     """Zero-filled, local training, FedAvg and FedMRI at four sites."""
     demonstration = Demonstration(args, "demo")
-    sites = [f"site-{i + 1}" for i in range(4)]
-    folder = args.output / "sites"
-    for site in sites:
-        (folder / site).mkdir(parents=True, exist_ok=True)
-        (folder / site / "site.yaml").write_text(SCARCE_SITE)
-    arguments = ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
-    arguments += ["--sites", str(folder), "--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0"]
+    arguments = demonstration.sites([f"site-{i + 1}" for i in range(4)], SCARCE_SITE)
+    arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
+    arguments += ["--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0"]
     for method in ("local-only", "FedAvg", "FedMRI"):
-        demonstration.run("fedmri", method, sites, [*arguments, "--method", method])
+        demonstration.run("fedmri", method, [*arguments, "--method", method])
     demonstration.finish()
 
 
 def iopfl(args: argparse.Namespace) -> None:
-    """Local training, FedAvg and IOP-FL at five sites, then routing at a sixth that did not train."""
+    """Local training and IOP-FL at five sites, then routing at a sixth that did not train.
+
+    FedAvg needs no run of its own: the global model of IOP-FL is FedAvg's.
+    """
     demonstration = Demonstration(args, "demo-iopfl")
-    sites = [f"site-{i + 1}" for i in range(5)]
-    arguments = ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
-    for method in ("local-only", "FedAvg", "IOP-FL"):
-        path = demonstration.run("iopfl", method, sites, [*arguments, "--method", method])
+    arguments = demonstration.sites([f"site-{i + 1}" for i in range(5)], FEW_SUBJECTS)
+    arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
+    for method in ("local-only", "IOP-FL"):
+        path = demonstration.run("iopfl", method, [*arguments, "--method", method])
     space = ["--routing_space", str(path.parent / SPACE_FILE)]
-    demonstration.run("iopfl_outside", "outside", [OUTSIDE], space, "IOP-FL routing")
+    demonstration.run("iopfl_outside", "outside", [*demonstration.sites([OUTSIDE], FEW_SUBJECTS), *space])
     demonstration.finish("slice_dice", "dice", "hd95")
 
 
-DEMONSTRATIONS = {"fedmri": (fedmri, 30), "iopfl": (iopfl, 10)}
+DEMONSTRATIONS = {"fedmri": (fedmri, 30), "iopfl": (iopfl, 12)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("system", nargs="?", choices=DEMONSTRATIONS, default="fedmri")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="where results.json and report.html go")
     parser.add_argument("--workspace", type=Path, default=default_workspace(), help="FLARE's workspace (%(default)s)")
-    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 30 fedmri, 10 iopfl)")
+    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 30 fedmri, 12 iopfl)")
     parser.add_argument("--channels", type=int, default=16, help="channels of the U-Net's first level")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)

@@ -22,6 +22,10 @@ RUN_HERE = {
     "python benchmarks/brain_reconstruction.py": "python benchmarks/brain_reconstruction.py --methods local-only "
     "--num_rounds 1 --channels 4",
     "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 --matrix 32",
+    "make demo-iopfl": "python jobs/demo.py iopfl --num_rounds 1 --channels 4",
+    "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
+    f"--methods IOP-FL {SMALL}",
+    "python benchmarks/routed_forward.py": "python benchmarks/routed_forward.py --batch 2 --size 32 --repeats 1",
 }
 RUN_ELSEWHERE = {
     "nvflare simulator": "tests/jobs/test_fedmri_job.py",
@@ -31,6 +35,8 @@ RUN_ELSEWHERE = {
     "nvflare poc stop": "tests/jobs/test_fedmri_job.py",
     "python jobs/fedmri/job.py --no_code --export": "tests/jobs/test_fedmri_job.py",
     "python -m flare_mri.report": "tests/report/test_html.py",
+    "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
+    "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/policies.py": "tests/deploy/test_provisioned.py",
     "kit/startup/": "tests/deploy/test_provisioned.py",
@@ -42,7 +48,7 @@ RUN_ELSEWHERE = {
     "export NVFL_WEB_ROOT=": "tests/deploy/test_dashboard.py",
     "python -m nvflare.dashboard.wsgi": "tests/deploy/test_dashboard.py",
 }
-NEEDS_DATA = ("examples/brain", "brain_reconstruction")
+NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus")
 
 
 def commands() -> list[str]:
@@ -72,7 +78,7 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
     if any(word in small for word in NEEDS_DATA) and not (DATA / "brain").is_dir():
         pytest.skip(f"no real data at {DATA}")
     words = [sys.executable, *shlex.split(small)[1:]]
-    if "contrastive" not in small:
+    if "contrastive" not in small and "routed" not in small:
         words += ["--workspace", str(tmp_path / "w")]
     if "demo" in small or "brain_reconstruction" in small:
         words += ["--output", str(tmp_path / "out")]
@@ -83,3 +89,6 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
         page = (tmp_path / "out" / "report.html").read_text()
         assert all(word in page for word in ("Zero-filled", "local-only", "FedAvg", "FedMRI", "site-4"))
         assert "<img" in page and "http://" not in page.replace("http://www.w3.org", "")
+    if command == "make demo-iopfl":
+        page = (tmp_path / "out" / "report.html").read_text()
+        assert all(word in page for word in ("local-only", "IOP-FL (personal)", "IOP-FL routing", "outside-1", "<img"))

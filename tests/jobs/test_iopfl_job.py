@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from conftest import write_site
-from flare_mri.routing.space import RoutingSpace, load_routing_space, save_routing_space
-from simulation import NVFLARE, REPO, fails, prepare, run, small_checkout
+from flare_mri.networks import build_network
+from flare_mri.routing.space import RoutingSpace, save_routing_space
+from simulation import NVFLARE, REPO, export_module, prepare, run, small_checkout
 
 JOB = REPO / "jobs" / "iopfl" / "job.py"
-OUTSIDE_JOB = REPO / "jobs" / "iopfl_outside" / "job.py"
-SITES = ["site-1", "site-2", "site-3"]
-LEFT_OUT = ["site-2", "site-3"]
+SITES = ["site-1", "site-2"]
 ROWS = ["global model", "mean of all predictions", "IOP-FL routing"]
 
 
@@ -27,20 +26,20 @@ def methods_of(results: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def left_out(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, str]:
-    """`python jobs/iopfl/job.py --outside site-2,site-3`, four FLARE jobs: the workspace and what was printed."""
+    """`python jobs/iopfl/job.py --outside site-1,site-2`, four FLARE jobs: the workspace and what was printed."""
     root = tmp_path_factory.mktemp("leave-one-out")
     for site in SITES:
         write_site(root / "sites" / site, cache)
         (root / "sites" / site / "local" / "site.yaml").rename(root / "sites" / site / "site.yaml")
     arguments = ["--num_rounds", "1", "--channels", "4", "--num_pools", "2", "--epochs", "1"]
-    arguments += ["--sites", root / "sites", "--workspace", root, "--outside", ",".join(LEFT_OUT)]
+    arguments += ["--sites", root / "sites", "--workspace", root, "--outside", ",".join(SITES)]
     return root, run(sys.executable, JOB, *arguments)
 
 
 @pytest.mark.slow
 def test_every_site_left_out_trains_the_others_and_is_adapted_to(left_out: tuple[Path, str]) -> None:
     root, _ = left_out
-    for outside in LEFT_OUT:
+    for outside in SITES:
         inside = [site for site in SITES if site != outside]
         trained = methods_of(root / f"iopfl-without-{outside}" / "server" / "simulate_job" / "results.json")["IOP-FL"]
         assert list(trained["sites"]) == inside and len(trained["rounds"]) == 1
@@ -57,12 +56,11 @@ def test_one_table_over_all_sites_left_out(left_out: tuple[Path, str]) -> None:
     root, printed = left_out
     merged = methods_of(root / "iopfl-outside" / "results.json")
     for row in ROWS:
-        assert list(merged[row]["sites"]) == LEFT_OUT
-    assert list(merged["personal model of site-1"]["sites"]) == LEFT_OUT
-    assert list(merged["personal model of site-2"]["sites"]) == ["site-3"], "no model of the site itself"
+        assert list(merged[row]["sites"]) == SITES
+    assert list(merged["personal model of site-1"]["sites"]) == ["site-2"], "no model of the site itself"
     for heading in ("Slice Dice, test slices", "Dice, test slices", "HD95 (mm), test slices"):
         assert heading in printed
-    for outside in LEFT_OUT:
+    for outside in SITES:
         own = methods_of(root / f"iopfl-outside-{outside}" / "server" / "simulate_job" / "results.json")
         for row in ROWS:
             assert merged[row]["sites"][outside] == own[row]["sites"][outside]
@@ -73,58 +71,64 @@ def test_committed_folder_takes_the_space_from_the_server_s_environment(
     left_out: tuple[Path, str], tmp_path: Path, cache: Path
 ) -> None:
     root, _ = left_out
-    space = root / "iopfl-without-site-3" / "server" / "simulate_job" / "routing_space.safetensors"
-    job = small_checkout(tmp_path, "iopfl_outside", ["--clients", "site-3", "--epochs", "1"])
-    workspace = prepare(tmp_path / "w", ["site-3"], cache)
-    command = [NVFLARE, "simulator", job, "-w", workspace, "-c", "site-3", "-t", "1"]
+    space = root / "iopfl-without-site-2" / "server" / "simulate_job" / "routing_space.safetensors"
+    job = small_checkout(tmp_path, "iopfl_outside", ["--clients", "site-2", "--epochs", "1"])
+    workspace = prepare(tmp_path / "w", ["site-2"], cache)
+    command = [NVFLARE, "simulator", job, "-w", workspace, "-c", "site-2", "-t", "1"]
     run(*command, cwd=tmp_path, FLARE_MRI_ROUTING_SPACE=str(space))
     routed = methods_of(workspace / "server" / "simulate_job" / "results.json")
-    by_job_py = methods_of(root / "iopfl-outside-site-3" / "server" / "simulate_job" / "results.json")
+    by_job_py = methods_of(root / "iopfl-outside-site-2" / "server" / "simulate_job" / "results.json")
     for method, entry in by_job_py.items():
-        assert routed[method]["sites"]["site-3"]["test"] == entry["sites"]["site-3"]["test"]
+        assert routed[method]["sites"]["site-2"]["test"] == entry["sites"]["site-2"]["test"]
 
 
 @pytest.mark.slow
 def test_server_refuses_a_damaged_space_in_one_line(left_out: tuple[Path, str], tmp_path: Path, cache: Path) -> None:
     root, _ = left_out
-    damaged = tmp_path / "damaged.safetensors"
-    content = bytearray(
-        (root / "iopfl-without-site-3" / "server" / "simulate_job" / "routing_space.safetensors").read_bytes()
-    )
-    content[-2] ^= 0x10
-    damaged.write_bytes(content)
-    job = small_checkout(tmp_path, "iopfl_outside", ["--clients", "site-3", "--epochs", "1"])
-    workspace = prepare(tmp_path / "w", ["site-3"], cache)
-    command = [NVFLARE, "simulator", job, "-w", workspace, "-c", "site-3", "-t", "1"]
+    space = root / "iopfl-without-site-2" / "server" / "simulate_job" / "routing_space.safetensors"
+    damaged = changed(space, tmp_path / "damaged.safetensors")
+    job = small_checkout(tmp_path, "iopfl_outside", ["--clients", "site-2", "--epochs", "1"])
+    workspace = prepare(tmp_path / "w", ["site-2"], cache)
+    command = [NVFLARE, "simulator", job, "-w", workspace, "-c", "site-2", "-t", "1"]
     log = run(*command, cwd=tmp_path, check=False, FLARE_MRI_ROUTING_SPACE=str(damaged))
     assert any(f"{damaged}: checksum does not match" in line for line in log.splitlines())
     assert "Traceback" not in log
     assert not (workspace / "server" / "simulate_job" / "results.json").exists()
-    line = fails(sys.executable, OUTSIDE_JOB, "--clients", "site-3", "--routing_space", damaged)
-    assert line.startswith(f"error: routing space {damaged}: checksum does not match")
 
 
-def other_network(folder: Path) -> Path:
+def changed(space: Path, copy: Path) -> Path:
+    """A copy of a routing space with one bit of a weight turned."""
+    content = bytearray(space.read_bytes())
+    content[-2] ^= 0x10
+    copy.write_bytes(content)
+    return copy
+
+
+def of_other_network(folder: Path) -> Path:
     """A space whose experts belong to another network than the one it names."""
-    network = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 8, "num_pools": 2}}
+    network = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 4, "num_pools": 2}}
     experts = {name: {"encoder.weight": torch.zeros(4)} for name in ("site-1", "global")}
     save_routing_space(folder / "other.safetensors", RoutingSpace(network, experts))
-    assert load_routing_space(folder / "other.safetensors").network == network
     return folder / "other.safetensors"
 
 
 WRONG = {
     "missing": (lambda folder: folder / "nowhere.safetensors", "nowhere.safetensors: no such file"),
-    "other network": (other_network, "routing space, site-1: expected the 34 keys of the network, misses 34"),
-    "no path": (lambda folder: "", "routing space: no path"),
+    "damaged": (lambda folder: changed(of_other_network(folder), folder / "bad"), "bad: checksum does not match"),
+    "other network": (of_other_network, "routing space, site-1: expected the 14 keys of the network, misses 14"),
+    "no path": (lambda folder: "", "routing space: no path; give it with --routing_space"),
 }
 
 
 @pytest.mark.parametrize("make, message", WRONG.values(), ids=WRONG)
-def test_a_wrong_space_costs_one_line_before_flare_starts(make: Any, message: str, tmp_path: Path) -> None:
-    command = [sys.executable, OUTSIDE_JOB, "--workspace", tmp_path / "w", "--routing_space", str(make(tmp_path))]
-    line = fails(*command, FLARE_MRI_ROUTING_SPACE="")
-    assert line.startswith("error: ") and message in line
+def test_a_wrong_space_costs_one_line_before_flare_starts(
+    make: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FLARE_MRI_ROUTING_SPACE", raising=False)
+    arguments = ["--workspace", str(tmp_path / "w"), "--routing_space", str(make(tmp_path)), "--no_code"]
+    assert export_module().load_job("iopfl_outside").main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
     assert not list(tmp_path.rglob("results.json"))
 
 
@@ -135,6 +139,21 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("arguments, message", NETWORKS.values(), ids=NETWORKS)
-def test_a_wrong_network_costs_one_line(arguments: str, message: str) -> None:
+def test_a_wrong_network_costs_one_line(arguments: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     network = ["--network", "monai.networks.nets.BasicUNet", "--network_args", arguments]
-    assert message in fails(sys.executable, JOB, *network)
+    assert export_module().load_job("iopfl").main(network) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def test_network_is_a_setting() -> None:
+    job = export_module().load_job("iopfl")
+    basic = '{"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "norm": "batch"}'
+    described = {
+        "monai": (["--network", "monai.networks.nets.BasicUNet", "--network_args", basic], "conv_0.conv_0.conv.weight"),
+        "more for the U-Net": (["--network_args", '{"dropout": 0.1}'], "encoder.blocks.0.0.weight"),
+    }
+    for arguments, key in described.values():
+        recipe = job.build_recipe(job._parse_args(["--no_code", *arguments]))
+        model = recipe._job._deploy_map["server"].app_config.components["persistor"].model
+        assert key in build_network(model["args"]["network"], seed=0).state_dict()

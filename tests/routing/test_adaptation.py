@@ -27,7 +27,9 @@ def global_model() -> nn.Module:
 @pytest.fixture
 def routed(global_model) -> nn.Module:
     torch.manual_seed(0)
-    return build_routed_network(global_model, [_unet().state_dict(), _unet().state_dict(), global_model.state_dict()])
+    return build_routed_network(
+        global_model, [_unet().state_dict(), _unet().state_dict(), global_model.state_dict()], seed=1
+    )
 
 
 @pytest.fixture

@@ -93,13 +93,24 @@ def test_routing_of_equal_experts_only_scales_a_layer(images):
 
 def test_state_dict_round_trip(images):
     experts = _experts(_unet)
-    torch.manual_seed(1)
-    routed = build_routed_network(_unet(), experts).eval()
-    torch.manual_seed(2)
-    other = build_routed_network(_unet(), _experts(_unet)[::-1]).eval()
+    routed = build_routed_network(_unet(), experts, seed=1).eval()
+    other = build_routed_network(_unet(), _experts(_unet)[::-1], seed=2).eval()
     assert not torch.equal(routed(images), other(images))
     other.load_state_dict(routed.state_dict())
     assert torch.equal(routed(images), other(images))
+
+
+def test_routers_come_from_the_seed_alone():
+    experts, network, states = _experts(_unet), _unet(), []
+    for seed, caller in ((0, 1), (0, 2), (5, 2)):
+        torch.manual_seed(caller)
+        expected = torch.rand(3)
+        torch.manual_seed(caller)
+        states.append(build_routed_network(network, experts, seed=seed).state_dict())
+        assert torch.equal(torch.rand(3), expected), "the caller's random state stays as it was"
+    key = next(key for key in states[0] if key.endswith("router.fc1.weight"))
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert not torch.equal(states[0][key], states[2][key])
 
 
 def test_samples_are_routed_one_by_one(images):

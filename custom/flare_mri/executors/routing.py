@@ -3,6 +3,7 @@
 """FLARE at a hospital outside the federation: the executor that makes a model for it (IOP-FL, arXiv 2204.08467)."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from nvflare.fuel.utils import fobs
 from flare_mri.data.segmentation import SliceImages
 from flare_mri.errors import InputError
 from flare_mri.executors.site import open_site
-from flare_mri.learners import SEGMENTATION, SegmentationTask, SiteStore, build_task
+from flare_mri.learners import SEGMENTATION, AbortedError, SegmentationTask, SiteStore, build_task
 from flare_mri.learners.segmentation import score
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, check_fits
@@ -79,23 +80,35 @@ class RoutingExecutor(Executor):
             metrics = {"slices/test": float(len(task.data.outside))}
             if task_name == TaskName.ROUTE:
                 space = RoutingSpace(model.meta[MetaKey.NETWORK], model.params or {})
-                metrics |= self._route(task, store, space, fl_ctx)
+                metrics |= self._route(task, store, space, fl_ctx, abort_signal)
             return FLModelUtils.to_shareable(FLModel(metrics=metrics, current_round=model.current_round))
+        except AbortedError as e:
+            self.log_info(fl_ctx, str(e))
+            return make_reply(ReturnCode.TASK_ABORTED)
         except InputError as e:
             self.log_error(fl_ctx, str(e), fire_event=False)
             return make_reply(ReturnCode.EXECUTION_EXCEPTION)
 
     def _route(
-        self, task: SegmentationTask, store: SiteStore, space: RoutingSpace, fl_ctx: FLContext
+        self, task: SegmentationTask, store: SiteStore, space: RoutingSpace, fl_ctx: FLContext, abort_signal: Signal
     ) -> dict[str, float]:
+        def after_epoch(epoch: int, terms: Mapping[str, float]) -> None:
+            self.log_info(
+                fl_ctx, f"site {task.site}: epoch {epoch}/{self.epochs} of adaptation, loss {terms['loss']:.4f}"
+            )
+            if abort_signal.triggered:
+                raise AbortedError(f"site {task.site}: aborted after epoch {epoch} of adaptation")
+
         check_fits(space.network, space.experts[GLOBAL])
         plain = build_network(space.network, self.seed).to(task.device)
         names, states = list(space.experts), list(space.experts.values())
-        routed = build_routed_network(plain, states, names=names).to(task.device)
+        routed = build_routed_network(plain, states, names=names, seed=self.seed).to(task.device)
         experts = [_with(plain, state) for state in states]
         outside = task.data.outside
         slices = SliceImages(outside)
-        report = adapt(routed, experts[-1], slices, self.epochs, self.lr, self.batch_size, self.seed)
+        report = adapt(
+            routed, experts[-1], slices, self.epochs, self.lr, self.batch_size, self.seed, after_epoch=after_epoch
+        )
         if report.fallback:
             self.log_warning(fl_ctx, f"site {task.site}: the global model is used, not routing: {report.fallback}")
         probabilities = [predict(expert, slices, self.batch_size) for expert in experts]

@@ -33,6 +33,7 @@ def build_routed_network(
     dropout: float = 0.2,
     hidden_ratio: int = 2,
     names: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> nn.Module:
     """A copy of ``network`` in which every Conv2d, ConvTranspose2d and Linear layer mixes that layer of all experts.
 
@@ -46,6 +47,7 @@ def build_routed_network(
         dropout: of the routers, in [0, 1).
         hidden_ratio: hidden width of the routers over the number of input channels.
         names: what to call the experts in error messages, site names for instance.
+        seed: of the routers' initial weights; the caller's random state stays as it was.
 
     Raises:
         InputError: there is no expert, an expert misses a key, has one too many, a tensor of another shape or one that
@@ -60,7 +62,9 @@ def build_routed_network(
     check_experts(network, dict(zip(labels, experts, strict=True)))
     routed = copy.deepcopy(network)
     routed.load_state_dict(experts[-1])
-    routed = _replace_layers(routed, "", experts, (dropout, hidden_ratio), {})
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
+        routed = _replace_layers(routed, "", experts, (dropout, hidden_ratio), {})
     if not routed_layers(routed):
         raise InputError(
             f"routing: expected a network with Conv2d, ConvTranspose2d or Linear layers, got {type(network).__name__} "

@@ -1,0 +1,107 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A benchmark of hours must be continued, not begun again."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flare_mri.recipes.simulate import results_path
+from flare_mri.report.results import save_results
+from flare_mri.workflows.iopfl import SPACE_FILE
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "hippocampus_segmentation.py"
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("hippocampus_segmentation", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def scores(dice: float) -> dict[str, float]:
+    return {"slice_dice": dice, "dice": dice - 0.1, "hd95": 10 * dice}
+
+
+def leave(workspace: Path, job: str, methods: dict[str, dict[str, Any]], rounds: int, seconds: int) -> Path:
+    """A results.json as a finished job leaves it, `seconds` after the epoch."""
+    entry = {"job": job, "created": "2026-11-22", "seed": 0, "seconds": 1.0}
+    entry["settings"] = {"network": {"args": {"channels": 32}}}
+    entry["rounds"] = [{"round": r, "sites": {}} for r in range(rounds)]
+    results = {"format_version": 1, "versions": {}, "methods": {m: {**entry, "sites": s} for m, s in methods.items()}}
+    path = save_results(results, results_path(workspace, job))
+    os.utime(path, (seconds, seconds))
+    return path
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    inside = {site: {"test": scores(d), "personal": {"test": scores(d + 0.1)}} for site, d in (("a", 0.6), ("b", 0.8))}
+    path = leave(tmp_path, "hippocampus-0-without-outside-1", {"IOP-FL": inside}, 15, 1000)
+    (path.parent / SPACE_FILE).touch()
+    values = {"personal model of a": 0.5, "personal model of b": 0.7, "global model": 0.65, "IOP-FL routing": 0.75}
+    methods = {name: {"outside-1": {"test": scores(value)}} for name, value in values.items()}
+    leave(tmp_path, "hippocampus-0-outside-outside-1", methods, 0, 2000)
+    leave(tmp_path, "hippocampus-0-fedbn", {"FedBN": {site: {"test": scores(0.75)} for site in "ab"}}, 15, 1000)
+    return tmp_path
+
+
+def started(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the jobs that would run; the first one ends the benchmark."""
+    names: list[str] = []
+
+    def run(job: Path, name: str, arguments: list[str], workspace: Path, log: Path) -> Path:
+        names.append(name)
+        raise SystemExit(name)
+
+    monkeypatch.setattr(module, "run_and_follow", run)
+    return names
+
+
+def test_complete_runs_are_read_not_run(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load()
+    names = started(module, monkeypatch)
+    module.main(["--seeds", "0", "--methods", "IOP-FL", "FedBN", "--workspace", str(finished)])
+    assert names == []
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["FedAvg", "=", "IOP-FL,", "global", "model", "0.81", "0.700", "0.600", "7.00"] in rows
+    assert ["IOP-FL,", "personal", "models", "0.882", "0.800", "0.700", "8.00"] in rows
+    assert ["FedBN", "0.750", "0.650", "7.50"] in rows
+    assert ["a", "personal", "model", "(mean)", "0.600", "0.500", "6.00"] in rows
+    assert ["the", "best", "personal", "model", "0.700", "0.600", "7.00"] in rows
+    assert ["IOP-FL", "routing", "0.888", "0.750", "0.650", "7.50"] in rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (["--seeds", "0", "--num_rounds", "16"], "hippocampus-0-without-outside-1"),
+        (["--seeds", "0", "--channels", "16"], "hippocampus-0-without-outside-1"),
+        (["--seeds", "0"], "hippocampus-0-local-only"),
+        (["--seeds", "1"], "hippocampus-1-without-outside-1"),
+    ],
+)
+def test_what_is_missing_or_of_other_settings_is_run(
+    arguments: list[str], first: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load()
+    names = started(module, monkeypatch)
+    with pytest.raises(SystemExit):
+        module.main([*arguments, "--workspace", str(finished)])
+    assert names == [first]
+
+
+def test_routing_older_than_its_training_is_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load()
+    names = started(module, monkeypatch)
+    os.utime(results_path(finished, "hippocampus-0-without-outside-1"), (3000, 3000))
+    with pytest.raises(SystemExit):
+        module.main(["--seeds", "0", "--workspace", str(finished)])
+    assert names == ["hippocampus-0-outside-outside-1"]
