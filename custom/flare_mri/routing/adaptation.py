@@ -9,7 +9,7 @@ for the statistics of the batch are part of the network.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -81,6 +81,7 @@ def adapt(
     loss: TestTimeLoss | None = None,
     min_slices: int = MIN_SLICES,
     min_foreground: float = 0.1,
+    after_epoch: Callable[[int, Mapping[str, float]], None] = lambda epoch, terms: None,
 ) -> AdaptationReport:
     """Adapts ``routed`` in place to the slices of a site with Adam.
 
@@ -96,6 +97,8 @@ def adapt(
         min_slices: fewer are not adapted to.
         min_foreground: the adaptation has collapsed where it marks less than this share of the foreground that the
             global model marks, or none at all.
+        after_epoch: called with the number of finished epochs and the epoch's mean terms of the loss, to tell progress;
+            what it raises ends the adaptation.
 
     Returns:
         The report. Where its ``fallback`` says why, use the global model::
@@ -113,7 +116,7 @@ def adapt(
         return AdaptationReport(count, 0, 0.0, reason, global_view)
     before = examine(routed, slices, batch_size)
     start = time.perf_counter()
-    losses = _learn(routed, slices, batch_size, epochs, lr, seed, loss or TestTimeLoss())
+    losses = _learn(routed, slices, batch_size, epochs, lr, seed, loss or TestTimeLoss(), after_epoch)
     seconds = time.perf_counter() - start
     after = examine(routed, slices, batch_size)
     return AdaptationReport(
@@ -154,7 +157,14 @@ def examine(network: nn.Module, slices: Slices, batch_size: int = 16) -> SiteVie
 
 
 def _learn(
-    routed: nn.Module, slices: Slices, batch_size: int, epochs: int, lr: float, seed: int, loss: TestTimeLoss
+    routed: nn.Module,
+    slices: Slices,
+    batch_size: int,
+    epochs: int,
+    lr: float,
+    seed: int,
+    loss: TestTimeLoss,
+    after_epoch: Callable[[int, Mapping[str, float]], None],
 ) -> list[dict[str, float]]:
     """The epochs; stops at a loss that is not finite. Returns the mean terms of each epoch."""
     parameters = adaptable_parameters(routed)
@@ -175,6 +185,7 @@ def _learn(
                 value.backward()
                 optimizer.step()
             history.append({key: sum(step[key] for step in steps) / len(steps) for key in steps[0]})
+            after_epoch(len(history), history[-1])
     return history
 
 
