@@ -22,6 +22,7 @@ RUN_HERE = {
     "python benchmarks/brain_reconstruction.py": "python benchmarks/brain_reconstruction.py --methods local-only "
     "--num_rounds 1 --channels 4",
     "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 --matrix 32",
+    "python benchmarks/privacy_cost.py": "python benchmarks/privacy_cost.py --settings 4 --num_rounds 1 --channels 4",
     "make demo-iopfl": "python jobs/demo.py iopfl --num_rounds 1 --channels 4",
     "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
     f"--methods IOP-FL {SMALL}",
@@ -38,6 +39,7 @@ RUN_ELSEWHERE = {
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
+    "python benchmarks/soak.py": "tests/deploy/test_soak.py",
     "python poc/policies.py": "tests/deploy/test_provisioned.py",
     "kit/startup/": "tests/deploy/test_provisioned.py",
     "nvflare system disable-client": "tests/deploy/test_provisioned.py",
@@ -80,7 +82,7 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
     words = [sys.executable, *shlex.split(small)[1:]]
     if "contrastive" not in small and "routed" not in small:
         words += ["--workspace", str(tmp_path / "w")]
-    if "demo" in small or "brain_reconstruction" in small:
+    if "demo" in small or "brain_reconstruction" in small or "privacy" in small:
         words += ["--output", str(tmp_path / "out")]
     environment = {**os.environ, "FLARE_MRI_DATA": str(DATA.resolve()), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, env=environment, timeout=550)
