@@ -28,9 +28,8 @@ from flare_mri.learners.segmentation import score
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, check_fits
 from flare_mri.routing import AdaptationReport, adapt, build_routed_network, predict
-from flare_mri.routing.space import GLOBAL, RoutingSpace
+from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
-from flare_mri.workflows.outside import NAMES
 
 
 class RoutingExecutor(Executor):
@@ -144,7 +143,7 @@ class RoutingExecutor(Executor):
         for key, probabilities in predicted.items():
             pictures = task.examples_of(_labels(probabilities))
             name = "examples.npz" if key == "routing" else f"examples-{key}.npz"
-            store.save_arrays(name, {**pictures, "method": np.array(NAMES[key])})
+            store.save_arrays(name, {**pictures, "method": np.array(MODEL_NAMES[key])})
 
     def _site(self, fl_ctx: FLContext) -> tuple[SegmentationTask, SiteStore]:
         root = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT))

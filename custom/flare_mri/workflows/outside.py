@@ -13,12 +13,11 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 
 from flare_mri.errors import InputError
-from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space
+from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space
 from flare_mri.wire import MetaKey, TaskName, under
 from flare_mri.workflows.run_record import RESULTS_FILE, run_entry, write_results
 
 SPACE_VARIABLE = "FLARE_MRI_ROUTING_SPACE"
-NAMES = {GLOBAL: "global model", "mean": "mean of all predictions", "routing": "IOP-FL routing"}
 
 
 class RouteOutside(ModelController):
@@ -83,9 +82,9 @@ class RouteOutside(ModelController):
 
     def _methods(self, space: RoutingSpace, answers: list[FLModel], seconds: float) -> dict[str, Any]:
         """One entry a row of the comparison: global, each personal model, mean of all predictions, routing."""
-        names = {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(list(space.experts)[:-1])} | NAMES
+        personal = {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(list(space.experts)[:-1])}
         methods: dict[str, Any] = {}
-        for key, method in names.items():
+        for key, method in (personal | MODEL_NAMES).items():
             entry = run_entry({**self.settings, "num_rounds": 0}, method)
             entry["seconds"] = round(seconds, 1)
             for answer in answers:
