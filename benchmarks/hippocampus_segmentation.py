@@ -70,7 +70,7 @@ def route(args: argparse.Namespace, seed: int, trained: Path) -> Path:
     if complete(path, 0) and path.stat().st_mtime > trained.stat().st_mtime:
         print(f"\n{name}: already in {args.workspace}")
         return path
-    arguments = ["--sites", str(args.sites), "--clients", OUTSIDE, "--seed", str(seed)]
+    arguments = ["--sites", str(args.sites), "--clients", OUTSIDE, "--seed", str(seed), "--epochs", str(args.epochs)]
     arguments += ["--routing_space", str((trained.parent / SPACE_FILE).absolute())]
     job = JOBS / "iopfl_outside" / "job.py"
     return run_and_follow(job, name, arguments, args.workspace, args.workspace / f"{name}.log")
@@ -121,6 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num_rounds", type=int, default=15)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--num_pools", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=10, help="of adaptation at the outside site")
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "hippocampus")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     args = parser.parse_args(argv)

@@ -25,7 +25,7 @@ RUN_HERE = {
     "python benchmarks/privacy_cost.py": "python benchmarks/privacy_cost.py --settings 4 --num_rounds 1 --channels 4",
     "make demo-iopfl": "python jobs/demo.py iopfl --num_rounds 1 --channels 4",
     "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
-    f"--methods IOP-FL {SMALL}",
+    f"--methods IOP-FL --epochs 1 {SMALL}",
     "python benchmarks/routed_forward.py": "python benchmarks/routed_forward.py --batch 2 --size 32 --repeats 1",
 }
 RUN_ELSEWHERE = {
