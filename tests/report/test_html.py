@@ -174,6 +174,7 @@ def test_inside_and_outside_are_two_tables(segmentation, tmp_path):
     assert ["IOP-FL (personal)", "★ best0.800"] in page.rows and ["Routing", "★ best0.888"] in page.rows
     for words in ("At site-1, IOP-FL (personal) gave", "At outside, Routing gave", "moved a routing weight by 0.062"):
         assert words in page.text
+    assert "the one global model of all sites" in page.text, "what the bare name of a method means"
     assert "Computing time in all1 min 11 s" in page.text, "the job of two rows counts once"
 
 

@@ -129,3 +129,13 @@ def test_summary_table_of_several_metrics_and_missing_sites(results):
     assert nmse.splitlines()[4].split()[1] == "0.0100*"  # lower wins
     with pytest.raises(InputError, match="expected one of psnr, ssim, nmse, got 'dice'"):
         summary_table(results, "dice")
+
+
+def test_table_parts_sites_inside_from_sites_outside(segmentation):
+    segmentation["methods"]["IOP-FL"] = {
+        **segmentation["methods"]["Global"],
+        "sites": {"site-1": {"test": {"dice": 0.7}}},
+    }
+    tables = summary_table(segmentation, "dice").split("\n\n")
+    assert ["site-1" in table for table in tables] == [False, True]
+    assert "Routing" in tables[0] and "IOP-FL" in tables[1] and "of 2 sites" not in "".join(tables)

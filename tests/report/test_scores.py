@@ -94,7 +94,7 @@ def test_summary_says_the_winner_the_gains_and_where(results):
         "4.67 dB better than the undersampled images without a network (zero-filled) and 0.67 dB better than the "
         "next best method, FedAvg."
     )
-    assert others[0] == "It was the best at 2 of the three hospitals."
+    assert others[0] == "FedMRI was the best at 2 of the three hospitals."
 
 
 def test_summary_owns_up_to_a_tie_and_to_harm(results):

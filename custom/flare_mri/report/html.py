@@ -66,7 +66,7 @@ def write_report(
         ("routing", "Routing", sections.routing(results)),
         ("features", "Features", sections.embeddings({m: f for m, f in features.items() if f}, seeds, site_styles)),
         ("runs", "Settings and cost", runs(results)),
-        ("terms", "Reading the numbers", sections.glossary(metrics, BASELINE in scores.values)),
+        ("terms", "Reading the numbers", sections.glossary(metrics, BASELINE in scores.values, _has_personal(results))),
     ]
     links = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name, body in parts if body)
     title = f"{_TITLES[metrics[0].task]} at {len(scores.sites)} site{'s'[: len(scores.sites) > 1]}"
@@ -128,6 +128,10 @@ def _row_names(results: dict[str, Any], site: str, found: dict[str, Examples]) -
     """Examples under the name of the model that made them: a site that has a personal model keeps images of that."""
     sites = {method: results["methods"][method]["sites"][site] for method in found}
     return {m + PERSONAL if (sites[m].get("personal") or {}).get("test") else m: e for m, e in found.items()}
+
+
+def _has_personal(results: dict[str, Any]) -> bool:
+    return any(personal for _, personal in rows_of(results).values())
 
 
 def _keeps_best(results: dict[str, Any]) -> bool:

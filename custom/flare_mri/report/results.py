@@ -130,14 +130,16 @@ def summary_table(results: dict[str, Any], *metrics: str) -> str:
         *metrics: Metric keys such as ``"psnr"``; without any, the main metric.
 
     Returns:
-        One block of lines a metric; the best of each column is marked ``*``.
+        One block of lines a metric and group of sites that were treated alike (trained, or outside); the best of
+        each column is marked ``*``.
 
     Raises:
         InputError: A metric that is unknown or that no site reports.
     """
     present = metrics_of(results)
     chosen = [_present(key, present) for key in metrics] if metrics else present[:1]
-    return "\n\n".join(_table(collect(results, metric)) for metric in chosen)
+    tables = [_table(group) for metric in chosen for group in collect(results, metric).groups()]
+    return "\n\n".join(tables)
 
 
 def _present(key: str, present: list[Metric]) -> Metric:

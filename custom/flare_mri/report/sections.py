@@ -21,7 +21,8 @@ def summary(results: dict[str, Any], scores: Scores) -> str:
     """What came out, in words and in a few large numbers."""
     groups, tiles, leads, others = scores.groups(), [], [], []
     for group in groups:
-        where = "" if len(groups) == 1 else f" at {', '.join(group.sites)}"
+        places = ", ".join(group.sites) if len(group.sites) < 3 else f"{len(group.sites)} sites"
+        where = "" if len(groups) == 1 else f" at {places}"
         first, *more = summary_sentences(group, len(groups) > 1)
         leads.append(first)
         others += [sentence for sentence in more if sentence not in others]
@@ -211,7 +212,7 @@ def routing(results: dict[str, Any]) -> str:
     return section("routing", "Which hospitals' models were used", paragraph(words) + "".join(maps))
 
 
-def glossary(metrics: list[Metric], with_input: bool) -> str:
+def glossary(metrics: list[Metric], with_input: bool, with_personal: bool) -> str:
     """What the words mean."""
     terms = [(metric.heading, metric.meaning[0].upper() + metric.meaning[1:]) for metric in metrics]
     if with_input:
@@ -219,6 +220,12 @@ def glossary(metrics: list[Metric], with_input: bool) -> str:
             "Zero-filled",
             "The image one gets from the shortened (undersampled) scan without any network: unmeasured data are "
             "taken as zero. It is what every method has to improve on.",
+        ))  # fmt: skip
+    if with_personal:
+        terms.append((
+            "Personal",
+            "A method with two rows leaves two models: under its bare name the one global model of all sites (for "
+            "IOP-FL it is FedAvg's), and with the word personal the one that each site keeps for itself.",
         ))  # fmt: skip
     terms.append(("Round", "Every site trains for a while on its own data, then the server averages what is shared."))
     body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in terms)

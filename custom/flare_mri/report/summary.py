@@ -75,7 +75,7 @@ def _by_site(scores: Scores, winner: str, sites: list[str]) -> list[str]:
     if len(scores.ranking()) > 1 and len(sites) > 1:
         ahead = sum(winner in scores.best(site) for site in sites)
         where = "every one" if ahead == len(sites) else f"{ahead}"
-        sentences.append(f"It was the best at {where} of the {count(len(sites), 'hospital')}.")
+        sentences.append(f"{winner} was the best at {where} of the {count(len(sites), 'hospital')}.")
     worse = []
     for site in sites:
         value, before = scores.get(winner, site), scores.get(BASELINE, site)
