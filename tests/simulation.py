@@ -31,7 +31,7 @@ def run(*command: str | Path, cwd: Path = REPO, check: bool = True, **env: str) 
     """Runs a command; returns what it printed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=900
     )
     output = done.stdout + done.stderr
     assert not check or done.returncode == 0, output[-3000:]
