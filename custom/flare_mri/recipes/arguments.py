@@ -35,10 +35,21 @@ def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[Trainin
     return group
 
 
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        raise argparse.ArgumentTypeError(f"expected JSON such as '{{\"epsilon\": 1}}', got {text!r} ({e})") from e
+
+
 class _Resume(argparse.Action):
     """``--resume JOB`` is ``--name JOB`` and the wish to go on with it."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        if namespace.name not in (parser.get_default("name"), values):
+            parser.error(
+                f"--name {namespace.name} with --resume {values}: a resumed job keeps its name; leave out --name"
+            )
         namespace.name, namespace.resume = values, True
 
 
@@ -50,7 +61,7 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max_norm", type=float, default=100.0, help="leave out updates of so many medians; 0: none")
     group.add_argument("--clip_norm", type=float, default=0.0, help="scale down updates of so many medians; 0: none")
     group.add_argument("--privacy", choices=MECHANISMS, help="FLARE's filter on what a round changes")
-    group.add_argument("--privacy_arguments", type=json.loads, metavar="JSON", help="of that filter, a JSON object")
+    group.add_argument("--privacy_arguments", type=_json, metavar="JSON", help="of that filter, a JSON object")
 
 
 def _server_arguments(args: argparse.Namespace) -> dict[str, Any]:
@@ -69,7 +80,7 @@ def _server_arguments(args: argparse.Namespace) -> dict[str, Any]:
 def add_network_arguments(group: argparse._ArgumentGroup) -> None:
     """For jobs that share the whole network, which may then be any of them."""
     group.add_argument("--network", help="instead of the U-Net, a class of monai.networks.nets or flare_mri.networks")
-    group.add_argument("--network_args", type=json.loads, metavar="JSON", help="its arguments, or more for the U-Net")
+    group.add_argument("--network_args", type=_json, metavar="JSON", help="its arguments, or more for the U-Net")
 
 
 def chosen_network(args: argparse.Namespace, default: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class FlareMRIRecipe(Recipe):
         self.seed = seed
         self.include_code = include_code
         self.require_site_config = require_site_config
+        self.sites: list[str] = []
         self._sources: tempfile.TemporaryDirectory | None = None
         job.job.set_app_packages([PACKAGE])
         job.to_server({"server": {"task_request_interval": 0.1}})
@@ -71,7 +72,14 @@ class FlareMRIRecipe(Recipe):
             print(f"{name}: {site.config.data.format}; " + ", ".join(f"{n} {s}" for s, n in counts.items()), flush=True)
 
     def finalize(self) -> None:
-        """Add the package's sources where the job is to carry them."""
+        """Add the package's sources where the job is to carry them, and name the sites where they are to bind."""
+        self._add_sources()
+        if self.sites:
+            self._job._set_all_apps()  # FLARE would deploy at every connected site, and takes no list of names
+            app = next(iter(self._job.job.deploy_map.values()))
+            self._job.job.deploy_map = dict.fromkeys([SERVER_SITE_NAME, *self.sites], app)
+
+    def _add_sources(self) -> None:
         if not self.include_code or self._sources is not None:
             return
         self._sources = tempfile.TemporaryDirectory()

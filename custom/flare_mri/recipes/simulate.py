@@ -15,11 +15,12 @@ import yaml
 from nvflare.recipe.poc_env import PocEnv
 from nvflare.recipe.prod_env import ProdEnv
 from nvflare.recipe.sim_env import SimEnv
-from nvflare.recipe.spec import ExecEnv, Recipe
+from nvflare.recipe.spec import ExecEnv
 from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_user_and_dir_from_startup_kit
 
 from flare_mri.errors import InputError
 from flare_mri.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
+from flare_mri.recipes.job import FlareMRIRecipe
 from flare_mri.report.results import load_results, summary_table
 from flare_mri.workflows.run_record import RESULTS_FILE
 
@@ -42,7 +43,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
         help="simulator; a new POC, replacing one that runs; production",
     )
     group.add_argument("--n_clients", type=int, default=4, help="sites named site-1, site-2, ... (default 4)")
-    group.add_argument("--clients", help="names of the sites, comma separated, instead of --n_clients")
+    group.add_argument("--clients", help="names of the sites, comma separated: these and no others")
     group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
     group.add_argument("--threads", type=int, help="sites that train at the same time (default: all)")
     group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")
@@ -133,10 +134,15 @@ def stores_path(workspace: Path) -> Path:
     return workspace.absolute() / "stores"
 
 
-def execute(build_recipe: Callable[[argparse.Namespace], Recipe], args: argparse.Namespace, *metrics: str) -> int:
+def execute(
+    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, *metrics: str
+) -> int:
     """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status."""
     try:
-        build_recipe(args).execute(build_environment(args))
+        recipe = build_recipe(args)
+        if args.clients and getattr(args, "method", None) != CENTRALISED:
+            recipe.sites = client_names(args)  # these and no others, also where more are connected
+        recipe.execute(build_environment(args))
     except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
     if args.env == "sim":

@@ -1,0 +1,45 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a lead types becomes the job that was meant."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY
+from flare_mri.recipes import FedMRIRecipe
+from flare_mri.recipes.arguments import add_training_arguments
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_training_arguments(parser, FedMRIRecipe)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize("sites, expected", [([], ["@ALL"]), (["a", "b"], ["server", "a", "b"])])
+def test_named_sites_bind(tmp_path: Path, sites: list[str], expected: list[str]) -> None:
+    recipe = FedMRIRecipe(network=TINY, min_clients=2, include_code=False)
+    recipe.sites = sites
+    recipe.export(str(tmp_path))
+    assert json.loads((tmp_path / "fedmri" / "meta.json").read_text())["deploy_map"] == {"app": expected}
+
+
+def test_resume_takes_the_name() -> None:
+    args = parse("--resume", "old")
+    assert args.resume is True and args.name == "old"
+    assert parse().resume is False
+
+
+def test_resume_under_another_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--name", "new", "--resume", "old")
+    assert "--name new with --resume old: a resumed job keeps its name" in capsys.readouterr().err
+
+
+def test_broken_json_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--privacy", "svt", "--privacy_arguments", "{noise_var: 1}")
+    assert "expected JSON such as" in capsys.readouterr().err
