@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from flare_mri.errors import InputError
 from flare_mri.recipes.follow import run_and_follow
 from flare_mri.recipes.simulate import default_workspace, results_path
 from flare_mri.report.results import load_results
@@ -39,9 +40,10 @@ def run_name(method: str, seed: int) -> str:
 
 def complete(path: Path, rounds: int, channels: int | None = None) -> bool:
     """Whether a run with these settings has left all its scores."""
-    if not path.exists():
+    try:
+        entries = load_results(path)["methods"].values()
+    except InputError:  # not there, or left by a run that was stopped
         return False
-    entries = load_results(path)["methods"].values()
     scored = all(site.get("test") for entry in entries for site in entry["sites"].values())
     if not entries or not scored or any(len(entry["rounds"]) != rounds for entry in entries):
         return False

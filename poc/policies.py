@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a hospital's IT writes into its startup kit's `local/` before the first start.
 
-python poc/policies.py <kit>    jobs may use the installed flare_mri, and nobody may bring code
+python poc/policies.py <kit>                    jobs may use the installed flare_mri, and nobody may bring code
+python poc/policies.py <kit> --jobs_in <folder>  a server's: and keeps its jobs there, apart from other servers'
 """
 
 import argparse
@@ -36,6 +37,8 @@ def forbid_code(kit: Path) -> None:
 def keep_jobs_in(kit: Path, folder: Path) -> None:
     """Give a server its own folder for jobs and snapshots; FLARE's default is one for all servers of a machine."""
     resources = _read(kit, "resources.json")
+    if "snapshot_persistor" not in resources:
+        raise SystemExit(f"{kit}: no snapshot_persistor in local/resources.json; --jobs_in is for a server's kit")
     resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(folder / "snapshot-storage")
     manager = next(c for c in resources["components"] if c["id"] == "job_manager")
     manager["args"]["uri_root"] = str(folder / "jobs-storage")
@@ -58,9 +61,15 @@ def main(argv: list[str] | None = None) -> int:
     """Write both policies into the kits that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kits", nargs="+", type=Path, metavar="kit", help="a startup kit: it holds startup/ and local/")
-    for kit in parser.parse_args(argv).kits:
+    parser.add_argument("--jobs_in", type=Path, metavar="FOLDER", help="of a server: where it keeps jobs and snapshots")
+    args = parser.parse_args(argv)
+    if args.jobs_in and len(args.kits) > 1:
+        parser.error(f"--jobs_in {args.jobs_in}: every server needs a folder of its own; give one kit at a time")
+    for kit in args.kits:
         allow_package(kit)
         forbid_code(kit)
+        if args.jobs_in:
+            keep_jobs_in(kit, args.jobs_in.absolute())
         print(f"{kit}: wrote local/resources.json and local/authorization.json; restart the site if it runs")
     return 0
 

@@ -6,16 +6,20 @@ import functools
 import json
 import os
 import re
+import shutil
+import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import nvflare
 import pytest
 
 import kits
@@ -31,15 +35,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.deploy]
 class Dashboard:
     """What a browser does."""
 
-    def __init__(self, port: int):
-        self.url = f"http://127.0.0.1:{port}/nvflare-dashboard"
+    def __init__(self, url: str, trusted: ssl.SSLContext | None = None):
+        self.url, self.trusted = f"{url}/nvflare-dashboard", trusted
 
     def ask(self, method: str, path: str, body: Any = None, token: str = "") -> bytes:
         request = urllib.request.Request(f"{self.url}{path}", method=method)
         request.add_header("Content-Type", "application/json")
         if token:
             request.add_header("Authorization", f"Bearer {token}")
-        with urllib.request.urlopen(request, json.dumps(body).encode() if body is not None else None) as answer:
+        data = json.dumps(body).encode() if body is not None else None
+        with urllib.request.urlopen(request, data, context=self.trusted) as answer:
             return answer.read()
 
     def login(self, email: str, password: str) -> str:
@@ -54,25 +59,51 @@ class Dashboard:
         return folder
 
 
-@pytest.fixture
-def dashboard(tmp_path: Path) -> Iterator[Dashboard]:
-    port = kits.free_port()
-    environment = {
-        **os.environ,
-        "NVFL_WEB_ROOT": str(tmp_path / "dashboard"),
-        "NVFL_WEB_PORT": str(port),
-        "NVFL_CREDENTIAL": f"{ADMIN}:secret:coordination",
-    }
-    command = [sys.executable, "-m", "nvflare.dashboard.wsgi"]
-    with (tmp_path / "dashboard.out").open("w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+CREDENTIAL = f"{ADMIN}:secret:coordination"
+
+
+def _local_start(folder: Path, port: int) -> Dashboard:
+    """`nvflare dashboard --local --start` from a copy of FLARE: it writes into the package that it is started from."""
+    shutil.copytree(Path(nvflare.__file__).parent, folder / "nvflare", ignore=shutil.ignore_patterns("__pycache__"))
+    program = Path(sys.executable).with_name("nvflare")
+    command = [program, "dashboard", "--local", "--start", "--cred", CREDENTIAL, "-e", f"NVFL_WEB_PORT={port}"]
+    _start(command, {"PYTHONPATH": str(folder)}, folder)
+    return Dashboard(f"http://127.0.0.1:{port}")
+
+
+def _served_from_a_folder(folder: Path, port: int) -> Dashboard:
+    """`python -m nvflare.dashboard.wsgi`, with a certificate."""
+    (folder / "cert").mkdir()
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", folder / "cert" / "web.key", "-out", folder / "cert" / "web.crt"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    settings = {"NVFL_WEB_ROOT": str(folder), "NVFL_WEB_PORT": str(port), "NVFL_CREDENTIAL": CREDENTIAL}
+    _start([sys.executable, "-m", "nvflare.dashboard.wsgi"], settings, folder)
+    trusted = ssl.create_default_context(cafile=str(folder / "cert" / "web.crt"))
+    return Dashboard(f"https://localhost:{port}", trusted)
+
+
+def _start(command: Sequence[str | Path], settings: dict[str, str], folder: Path) -> None:
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            command, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True
+        )
+    (folder / "pid").write_text(str(process.pid))
+
+
+@pytest.fixture(params=[_served_from_a_folder, _local_start])
+def dashboard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dashboard]:
+    folder = tmp_path / "dashboard"
+    folder.mkdir()
     try:
-        found = Dashboard(port)
+        found = request.param(folder, kits.free_port())
         _until(lambda: b"<html" in found.ask("GET", "/"), 60)
+        assert list(folder.rglob(".db_init_done")), "its database is not in the folder"
         yield found
     finally:
-        server.terminate()
-        server.wait(timeout=20)
+        if (folder / "pid").exists():
+            os.killpg(int((folder / "pid").read_text()), signal.SIGTERM)
 
 
 def _until(look: Any, seconds: float) -> None:

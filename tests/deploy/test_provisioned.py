@@ -56,6 +56,23 @@ def job_id(printed: str) -> str:
     return found[0]
 
 
+def job_py(consortium: Consortium, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """ProdEnv, as a lead starts it."""
+    command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--no_code", "--env", "prod", *arguments]
+    command += ["--startup_kit", str(consortium.kit(LEAD))]
+    return subprocess.run(command, cwd=REPO, env=consortium.environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_lead_learns_of_a_misspelt_hospital(consortium: Consortium) -> None:
+    done = job_py(consortium, "--clients", "hospital-1,hospital-x")
+    assert "not connected to the server: hospital-x; connected: hospital-1, hospital-2" in done.stderr, done.stderr
+    number = job_id(done.stdout)
+    consortium.abort(number)
+    assert "ABORT" in consortium.wait_for_end(number, 60)
+    done = job_py(consortium)
+    assert done.returncode == 2 and "which hospitals? name them with --clients" in done.stderr
+
+
 def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consortium, tmp_path: Path) -> None:
     job = export("fedmri", tmp_path, *SMALL, "--clients", ",".join(SITES))
     number = job_id(nvflare(consortium, "job", "submit", "-j", job))
@@ -70,11 +87,12 @@ def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consorti
 
 def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_path: Path) -> None:
     """ProdEnv through job.py, then the commands of the README."""
-    job_py = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--clients", ",".join(SITES), "--no_code"]
-    submit = [*job_py, "--env", "prod", "--startup_kit", str(consortium.kit(LEAD))]
-    done = subprocess.run(submit, cwd=REPO, env=consortium.environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = job_py(consortium, "--clients", ",".join(SITES))
+    assert done.returncode == 0 and "not connected" not in done.stderr, done.stdout + done.stderr
     number = job_id(done.stdout)
+    config = consortium.kit("hospital-1") / number / "app_hospital-1" / "config" / "config_fed_client.json"
+    consortium.job_pid("hospital-1", number)
+    assert '"require_site_config": true' in config.read_text()
     assert number in nvflare(consortium, "job", "list")
     assert consortium.wait_for_end(number, 200) == "FINISHED:COMPLETED"
     nvflare(consortium, "job", "download", number, "-o", tmp_path / "result")
@@ -85,6 +103,21 @@ def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_p
     consortium.job_pid("hospital-1", number)
     nvflare(consortium, "job", "abort", number, "--force")
     assert "ABORT" in consortium.wait_for_end(number, 60)
+
+
+def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) -> None:
+    """The reason reaches the lead without a path; the line to mend stands at the hospital."""
+    path = consortium.kit("hospital-2") / "local" / "site.yaml"
+    path.write_text("data: {format: dicom, root: /nowhere/patients}\n")
+    try:
+        number = job_id(job_py(consortium, "--clients", ",".join(SITES)).stdout)
+        assert consortium.wait_for_end(number, 120) == "FINISHED:EXECUTION_EXCEPTION"
+        nvflare(consortium, "job", "download", number, "-o", tmp_path)
+        log = next(tmp_path.rglob("error_log.txt")).read_text()
+        assert "not ready: hospital-2" in log and "/nowhere" not in log
+        assert "/nowhere/patients" in (consortium.run_folder("hospital-2", number) / "error_log.txt").read_text()
+    finally:
+        path.write_text(SITE_YAML)
 
 
 def test_two_consortia_do_not_meet(consortium: Consortium, tmp_path: Path) -> None:
@@ -101,7 +134,9 @@ def test_hospital_it_starts_and_leaves_as_the_readme_says(consortium: Consortium
     name = "hospital-3"
     consortium.add_site(name)
     kit = consortium.kit(name)
-    assert "flare_mri." in (kit / "local" / "resources.json").read_text()
+    check = [sys.executable, "-m", "flare_mri.check", kit]
+    done = subprocess.run(check, env=consortium.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "jobs without code: admitted" in done.stdout, done.stdout + done.stderr
     environment = {**consortium.environment, processes.MARK: str(kit)}
     with (kit / "console.txt").open("w") as console:
         subprocess.run(
@@ -126,5 +161,9 @@ def test_policies_are_written_once_and_keep_what_a_hospital_wrote(tmp_path: Path
     before = {name: (local / name).read_text() for name in ("resources.json", "authorization.json")}
     assert policies.main([str(made.kit("a"))]) == 0
     assert {name: (local / name).read_text() for name in before} == before
+    assert policies.main([str(made.kit(SERVER)), "--jobs_in", str(tmp_path / "jobs")]) == 0
+    assert str(tmp_path / "jobs" / "jobs-storage") in (made.kit(SERVER) / "local" / "resources.json").read_text()
+    with pytest.raises(SystemExit, match="--jobs_in is for a server's kit"):
+        policies.main([str(made.kit("a")), "--jobs_in", str(tmp_path)])
     with pytest.raises(SystemExit, match="give the folder of a site's startup kit"):
         policies.main([str(tmp_path)])

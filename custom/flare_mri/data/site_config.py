@@ -24,7 +24,7 @@ device: auto                # auto | cpu | cuda | cuda:N
 workers: 0
 cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps; readable by the owner only
 pool: [../a/site.yaml]      # instead of data, split and mask: the centralised run, one site with the data of several
-store: null                 # where private state lies; null: beside the site's FLARE folder
+store: null                 # where private state lies; null: site_store in the site's FLARE folder
 ```
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flare_mri.data.site_config import SiteConfig, load_site_config, phantom_site_config
 from flare_mri.errors import InputError
+from flare_mri.learners import check_name
 
 CONFIG_VARIABLE = "FLARE_MRI_SITE_CONFIG"
 STORE_VARIABLE = "FLARE_MRI_STORE"
@@ -36,8 +37,9 @@ def open_site(name: str, workspace_root: Path, require_config: bool = False) -> 
         require_config: a site without ``site.yaml`` is an error.
 
     Raises:
-        InputError: no settings where they are required, or settings that are wrong.
+        InputError: a name that could lead out of a folder, no settings where they are required, or wrong ones.
     """
+    check_name("site", name)
     path, looked = _find(name, workspace_root)
     notice = ""
     if path is not None:

@@ -6,7 +6,7 @@ from flare_mri.learners.build import RECONSTRUCTION, SEGMENTATION, build_task
 from flare_mri.learners.learner import AbortedError, Learner, RoundReport
 from flare_mri.learners.segmentation import SegmentationTask
 from flare_mri.learners.settings import TrainingSettings
-from flare_mri.learners.site_store import SiteStore
+from flare_mri.learners.site_store import SiteStore, check_name
 from flare_mri.learners.task import SPLITS, Split, Task
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "Task",
     "TrainingSettings",
     "build_task",
+    "check_name",
 ]

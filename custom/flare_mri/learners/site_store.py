@@ -23,6 +23,16 @@ _LOCK = "lock"
 _LOCK_PATIENCE = 5.0  # seconds: where FLARE gives every task a process, the one before may still be ending
 
 
+def check_name(kind: str, name: str) -> None:
+    """See that a name can be part of a path and not lead out of it.
+
+    Raises:
+        InputError: it holds other than letters, digits, ".", "_" and "-".
+    """
+    if not _NAME.match(name):
+        raise InputError(f"{kind} name {name!r}: expected letters, digits, '.', '_' and '-' only; rename it")
+
+
 class SiteStore:
     """Keeps what must outlive a process and must never leave the site: decoder, optimizer, trajectory, best model.
 
@@ -39,8 +49,7 @@ class SiteStore:
 
     def __init__(self, root: str | Path, job: str, site: str):
         for kind, name in (("job", job), ("site", site)):
-            if not _NAME.match(name):
-                raise InputError(f"{kind} name {name!r}: expected letters, digits, '.', '_' and '-' only; rename it")
+            check_name(kind, name)
         self.job = job
         self.site = site
         self.folder = Path(root) / job / site

@@ -3,15 +3,18 @@
 """Where a recipe runs: the arguments every ``job.py`` shares, and the simulator with its checks."""
 
 import argparse
+import contextlib
 import getpass
+import io
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+from nvflare.fuel.flare_api.api_spec import NoConnection
+from nvflare.fuel.flare_api.flare_api import new_secure_session
 from nvflare.recipe.poc_env import PocEnv
 from nvflare.recipe.prod_env import ProdEnv
 from nvflare.recipe.sim_env import SimEnv
@@ -20,6 +23,7 @@ from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_use
 
 from flare_mri.errors import InputError
 from flare_mri.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
+from flare_mri.learners import check_name
 from flare_mri.recipes.job import FlareMRIRecipe
 from flare_mri.report.results import load_results, summary_table
 from flare_mri.workflows.run_record import RESULTS_FILE
@@ -69,9 +73,8 @@ def client_names(args: argparse.Namespace) -> list[str]:
             raise InputError(f"--sites {args.sites}: no <site>/site.yaml in it; give the folder that holds the sites")
     else:
         names = [f"site-{i + 1}" for i in range(args.n_clients)]
-    strange = [name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)]
-    if strange:
-        raise InputError(f"site name {strange[0]!r}: expected letters, digits, '.', '_' and '-' only; rename it")
+    for name in names:
+        check_name("site", name)
     unknown = [name for name in names if args.sites and not (args.sites / name / "site.yaml").is_file()]
     if unknown:
         raise InputError(f"--sites {args.sites}: no {unknown[0]}/site.yaml in it; correct --clients or write the file")
@@ -80,7 +83,7 @@ def client_names(args: argparse.Namespace) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"site name {twice[0]!r} comes twice; every site needs a name of its own")
-    if not names or not all(names):
+    if not names:
         raise InputError(f"no usable site names in {args.clients or args.n_clients!r}; give at least one")
     return names
 
@@ -89,17 +92,7 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     """FLARE's environment for the recipe; for the simulator the site settings are put in place."""
     names = client_names(args)
     if args.env == "prod":
-        if not args.startup_kit:
-            raise InputError("--env prod: no startup kit; give the submitting user's with --startup_kit DIR")
-        if not Path(args.startup_kit).is_dir():
-            raise InputError(
-                f"--startup_kit {args.startup_kit}: no such folder; give the submitting user's startup kit"
-            )
-        try:
-            user, kit = resolve_admin_user_and_dir_from_startup_kit(args.startup_kit)
-        except StartupKitConfigError as e:
-            raise InputError(f"--startup_kit {args.startup_kit}: expected a person's startup kit: {e}") from e
-        return ProdEnv(startup_kit_location=kit, username=user)
+        return _production(args)
     if args.env == "poc":
         return PocEnv(clients=names)
     if getattr(args, "method", None) == CENTRALISED:
@@ -113,6 +106,40 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     # Threads that spin while they wait take the cores from other sites: on a busy machine three times slower than this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
+
+
+def _production(args: argparse.Namespace) -> ProdEnv:
+    """The consortium of a startup kit; says which of the hospitals that were named are not connected to it."""
+    if not args.clients and not getattr(args, "min_sites", None):
+        raise InputError("--env prod: which hospitals? name them with --clients, or take all and give --min_sites")
+    if not args.startup_kit:
+        raise InputError("--env prod: no startup kit; give the submitting user's with --startup_kit DIR")
+    if not Path(args.startup_kit).is_dir():
+        raise InputError(f"--startup_kit {args.startup_kit}: no such folder; give the submitting user's startup kit")
+    try:
+        user, kit = resolve_admin_user_and_dir_from_startup_kit(args.startup_kit)
+    except StartupKitConfigError as e:
+        raise InputError(f"--startup_kit {args.startup_kit}: expected a person's startup kit: {e}") from e
+    if args.clients:
+        connected = _connected_sites(user, kit)
+        absent = [name for name in client_names(args) if name not in connected]
+        if absent:
+            print(
+                f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}. A "
+                "misspelt name never will be: FLARE keeps a job waiting until as many as --min_sites are there",
+                file=sys.stderr,
+            )
+    return ProdEnv(startup_kit_location=kit, username=user)
+
+
+def _connected_sites(user: str, kit: str) -> list[str]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # FLARE prints that it connects, at every attempt
+            session = new_secure_session(user, kit, timeout=20.0)
+    except NoConnection as e:
+        raise InputError(f"--startup_kit {kit}: its server does not answer ({e}); see that it runs") from e
+    with contextlib.closing(session):
+        return sorted(client.name for client in session.get_connected_client_list())
 
 
 def write_pool(names: list[str], args: argparse.Namespace) -> str:
@@ -139,6 +166,8 @@ def execute(
 ) -> int:
     """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status."""
     try:
+        if args.env == "prod":
+            args.require_site_config = True  # who forgot the file must not train on the phantom among real hospitals
         recipe = build_recipe(args)
         if args.clients and getattr(args, "method", None) != CENTRALISED:
             recipe.sites = client_names(args)  # these and no others, also where more are connected

@@ -1,0 +1,110 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m flare_mri.check KIT``: whether a hospital is ready for a job, before one comes.
+
+It reads ``local/site.yaml`` of a startup kit and all the data it names, as a job does before its first round, and
+prints what a job will find. Nothing is sent.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIST
+
+from flare_mri.data.formats import FORMATS
+from flare_mri.errors import InputError
+from flare_mri.executors.site import Site, open_site
+from flare_mri.files import read_json
+from flare_mri.learners import build_task
+from flare_mri.recipes import ALLOW_LIST
+
+_MOST_BYTES = 2**20
+
+
+def site_name(kit: Path) -> str:
+    """The name under which a hospital's kit connects.
+
+    Raises:
+        InputError: the folder is no startup kit of a hospital.
+    """
+    path = kit / "startup" / "fed_client.json"
+    fix = "give the folder of a hospital's startup kit, which holds startup/ and local/"
+    described = read_json(path, _MOST_BYTES, fix)
+    try:
+        return str(described["client"]["fqsn"])
+    except (KeyError, TypeError) as e:
+        raise InputError(f"{path}: expected a hospital's name as client.fqsn, got none; {fix}") from e
+
+
+def check(kit: Path, seed: int = 0) -> dict[str, Any]:
+    """Read everything that a job will need of a hospital.
+
+    Args:
+        kit: the hospital's startup kit.
+        seed: of the job, which decides the split by volume.
+
+    Returns:
+        What a job will find, in plain values: for each task that the data serve its counts and settings.
+
+    Raises:
+        InputError: the first thing that would stop a job; the message names site, file, key and fix.
+    """
+    site = open_site(site_name(kit), kit.absolute(), require_config=True)
+    config = site.config
+    if config.pool:
+        raise InputError(f"site {config.site}: {config.file} has a pool, which is for simulated sites; give it data")
+    found: dict[str, Any] = {}
+    for name in FORMATS[config.data.format].tasks:
+        task = build_task(name, config, seed)
+        found[name] = {**task.data.describe(), "device": str(task.device)}  # type: ignore[attr-defined]
+    _check_store(site)
+    return {"site": config.site, "settings": str(config.file), **found, "site store": str(site.store_root)}
+
+
+def _check_store(site: Site) -> None:
+    try:
+        site.store_root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=site.store_root):
+            pass
+    except OSError as e:
+        raise InputError(
+            f"site {site.config.site}: site store {site.store_root} cannot be written ({e.strerror}); free or move it"
+        ) from e
+
+
+def admits_jobs(kit: Path) -> bool:
+    """Whether the kit's ``class_allow_list`` admits jobs without code, which use the installed package.
+
+    Raises:
+        InputError: ``local/resources.json`` is no JSON.
+    """
+    path = kit / "local" / "resources.json"
+    policy = read_json(path, _MOST_BYTES, "mend it or write it anew with poc/policies.py") if path.exists() else {}
+    return isinstance(policy, dict) and set(ALLOW_LIST) <= set(policy.get(CLASS_ALLOW_LIST) or [])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print what a job will find; returns 0, or 2 after one line on stderr for the first thing that would stop it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flare_mri.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kit", type=Path, help="a hospital's startup kit: it holds startup/ and local/")
+    parser.add_argument("--seed", type=int, default=0, help="of the job: divides the volumes (default %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        found = check(args.kit, args.seed)
+        admitted = admits_jobs(args.kit)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    found["jobs without code"] = "admitted" if admitted else "refused: class_allow_list lacks entries, see policies.py"
+    print(yaml.safe_dump(found, sort_keys=False, default_flow_style=None), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
