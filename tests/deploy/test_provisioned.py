@@ -16,6 +16,8 @@ import policies
 import processes
 from consortium import ADMIN, LEAD, SERVER, Consortium
 from demonstration import SITE_YAML, SMALL, export
+from flare_mri.networks import build_network
+from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
 
 REPO = Path(__file__).parents[2]
 SITES = ["hospital-1", "hospital-2"]
@@ -56,20 +58,20 @@ def job_id(printed: str) -> str:
     return found[0]
 
 
-def job_py(consortium: Consortium, *arguments: str) -> subprocess.CompletedProcess[str]:
+def job_py(consortium: Consortium, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """ProdEnv, as a lead starts it."""
-    command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--no_code", "--env", "prod", *arguments]
+    command = [sys.executable, f"jobs/{name}/job.py", "--no_code", "--env", "prod", *arguments]
     command += ["--startup_kit", str(consortium.kit(LEAD))]
     return subprocess.run(command, cwd=REPO, env=consortium.environment, capture_output=True, text=True, timeout=120)
 
 
 def test_a_lead_learns_of_a_misspelt_hospital(consortium: Consortium) -> None:
-    done = job_py(consortium, "--clients", "hospital-1,hospital-x")
+    done = job_py(consortium, "fedmri", *SMALL, "--clients", "hospital-1,hospital-x")
     assert "not connected to the server: hospital-x; connected: hospital-1, hospital-2" in done.stderr, done.stderr
     number = job_id(done.stdout)
     consortium.abort(number)
     assert "ABORT" in consortium.wait_for_end(number, 60)
-    done = job_py(consortium)
+    done = job_py(consortium, "fedmri")
     assert done.returncode == 2 and "which hospitals? name them with --clients" in done.stderr
 
 
@@ -87,7 +89,7 @@ def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consorti
 
 def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_path: Path) -> None:
     """ProdEnv through job.py, then the commands of the README."""
-    done = job_py(consortium, "--clients", ",".join(SITES))
+    done = job_py(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES))
     assert done.returncode == 0 and "not connected" not in done.stderr, done.stdout + done.stderr
     number = job_id(done.stdout)
     config = consortium.kit("hospital-1") / number / "app_hospital-1" / "config" / "config_fed_client.json"
@@ -110,7 +112,7 @@ def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) ->
     path = consortium.kit("hospital-2") / "local" / "site.yaml"
     path.write_text("data: {format: dicom, root: /nowhere/patients}\n")
     try:
-        number = job_id(job_py(consortium, "--clients", ",".join(SITES)).stdout)
+        number = job_id(job_py(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES)).stdout)
         assert consortium.wait_for_end(number, 120) == "FINISHED:EXECUTION_EXCEPTION"
         nvflare(consortium, "job", "download", number, "-o", tmp_path)
         log = next(tmp_path.rglob("error_log.txt")).read_text()
@@ -118,6 +120,20 @@ def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) ->
         assert "/nowhere/patients" in (consortium.run_folder("hospital-2", number) / "error_log.txt").read_text()
     finally:
         path.write_text(SITE_YAML)
+
+
+def test_routing_for_one_hospital(consortium: Consortium, tmp_path: Path) -> None:
+    """The README's last command: a routing space on the server, a hospital that did not train."""
+    network = {"path": "flare_mri.networks.unet.UNet", "args": {"in_channels": 3, "out_channels": 2, "channels": 4}}
+    network["args"] |= {"num_pools": 2, "norm": "batch"}
+    experts = {name: build_network(network, seed).state_dict() for seed, name in enumerate(["a", "b", GLOBAL])}
+    save_routing_space(tmp_path / "space.safetensors", RoutingSpace(network, experts))
+    routing = ["--routing_space", str(tmp_path / "space.safetensors"), "--epochs", "1"]
+    done = job_py(consortium, "iopfl_outside", *routing, "--clients", "hospital-2")
+    number = job_id(done.stdout)
+    assert consortium.wait_for_end(number, 120) == "FINISHED:COMPLETED"
+    assert (consortium.kit("hospital-2") / "site_store" / "iopfl_outside").is_dir()
+    assert not (consortium.kit("hospital-1") / "site_store" / "iopfl_outside").exists()
 
 
 def test_two_consortia_do_not_meet(consortium: Consortium, tmp_path: Path) -> None:
