@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of all that crosses the wire: tasks, metadata and metrics. What is not named here does not leave a site."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -40,6 +41,18 @@ METRIC_NAME: Final = re.compile(
     r"|routing/weight/[A-Za-z0-9_.]{1,128}/[0-9]{1,3})\Z"
 )
 """Metrics a site may send: one finite number each, over a whole split, never per case."""
+
+
+def problem_in_metrics(metrics: Any) -> str:
+    """What keeps metrics from leaving a site, and the server from taking them; empty where nothing does."""
+    if not isinstance(metrics, Mapping):
+        return f"metrics are a {type(metrics).__name__}, expected names and numbers"
+    for name, value in metrics.items():
+        if not isinstance(name, str) or not METRIC_NAME.match(name):
+            return f"metric {name!r:.80} is not listed"
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return f"metric {name!r} is {value!r:.40}, expected one finite number"
+    return ""
 
 
 def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -80,6 +80,22 @@ def test_bad_update_is_left_out_and_named(changes: dict, reason: str) -> None:
         assert torch.equal(aggregator.aggregate_model().params["encoder.weight"], good.params["encoder.weight"])
 
 
+@pytest.mark.parametrize("slices", [0, -1, float("nan"), float("inf"), "12", None])
+def test_a_weight_that_is_no_number_of_slices(slices: object) -> None:
+    aggregator = PartialAggregator("slices")
+    aggregator.begin_round(REFERENCE, 2)
+    assert not aggregator.accept_model(update("site-1", 1, slices=slices))  # type: ignore[arg-type]
+    assert "expected the number of training slices" in aggregator.rejected["site-1"]
+
+
+def test_keys_that_are_no_names() -> None:
+    aggregator = PartialAggregator()
+    aggregator.begin_round(REFERENCE, 2)
+    bad = update("site-1", 1)
+    bad.params[7] = torch.zeros(1)
+    assert not aggregator.accept_model(bad) and "7: not part of what is shared" in aggregator.rejected["site-1"]
+
+
 def test_stale_round_second_answer_and_empty_round() -> None:
     aggregator = PartialAggregator()
     aggregator.begin_round(REFERENCE, 2)

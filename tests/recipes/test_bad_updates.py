@@ -4,6 +4,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from nvflare.app_common.abstract.fl_model import FLModel
 
@@ -34,6 +35,34 @@ def test_a_bad_update_is_left_out_and_the_round_goes_on(tmp_path: Path, sites: l
     assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
     checkpoint = SiteStore(tmp_path / "run_store", "fedmri", "server").load("checkpoint.pt")
     assert checkpoint is not None and sorted(checkpoint["negatives"]) == ["site-1", "site-3"]
+
+
+@pytest.mark.parametrize(
+    "metric, value, told",
+    [
+        ("slices/train", float("inf"), "metric 'slices/train' is inf, expected one finite number"),
+        ("train/loss", "0.5", "metric 'train/loss' is '0.5'"),
+        ("train/loss", None, "metric 'train/loss' is missing"),
+        ("patient", 1.0, "metric 'patient' is not listed"),
+    ],
+)
+def test_numbers_that_are_none_spoil_nothing(
+    tmp_path: Path, sites: list[str], metric: str, value: object, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a site's own filter would have stopped, from a site that runs another program."""
+
+    def tamper(site: str, task: str, model: FLModel) -> FLModel | None:
+        if (site, task) == ("site-2", "train"):
+            model.metrics = {k: v for k, v in model.metrics.items() if k != metric} | (
+                {metric: value} if value is not None else {}
+            )
+        return model
+
+    run = federation(tmp_path, sites, 2, tamper)
+    results = run.run()
+    assert not run.panics and f"train: answer of site-2 left out: {told}" in caplog.text
+    assert [sorted(row["sites"]) for row in results["methods"]["FedMRI"]["rounds"]] == [["site-1", "site-3"]] * 2
+    assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
 
 
 def test_below_min_sites_the_job_ends_loudly_and_keeps_the_old_model(tmp_path: Path, sites: list[str]) -> None:

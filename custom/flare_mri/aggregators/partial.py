@@ -134,9 +134,11 @@ class PartialAggregator(ModelAggregator):
             return f"update of round {model.current_round}, expected round {self._round}"
         if model.params_type != ParamsType.FULL or not isinstance(model.params, Mapping):
             return f"parameters of type {model.params_type}, expected {ParamsType.FULL}"
-        if self.weighting == "slices" and not (model.metrics or {}).get("slices/train", 0) > 0:
-            return "slices/train is missing, expected the number of training slices"
-        for key in sorted(self._reference.keys() | model.params.keys()):
+        if self.weighting == "slices":
+            slices = (model.metrics or {}).get("slices/train")
+            if not isinstance(slices, (int, float)) or not 0 < slices < math.inf:
+                return f"slices/train: {slices!r:.40}, expected the number of training slices"
+        for key in sorted(self._reference.keys() | model.params.keys(), key=str):
             problem = _compare(key, self._reference.get(key), model.params.get(key))
             if problem:
                 return problem
@@ -145,7 +147,7 @@ class PartialAggregator(ModelAggregator):
 
 def _compare(key: str, expected: Tensor | None, got: Any) -> str:
     if expected is None:
-        return f"{key}: not part of what is shared, expected no such key"
+        return f"{key!s:.200}: not part of what is shared, expected no such key"
     if got is None:
         return f"{key}: missing, expected shape {tuple(expected.shape)}"
     if not isinstance(got, Tensor):

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate between a hospital and the wire."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from torch import Tensor
 
-from flare_mri.wire import METRIC_NAME
+from flare_mri.wire import problem_in_metrics
 
 _META = {MetaKey.INITIAL_METRICS, MetaKey.FILTER_HISTORY}
 _KINDS = {DataKind.WEIGHTS, DataKind.METRICS}
@@ -64,7 +63,7 @@ class SharedPartOnly(Filter):
             return f"metadata key {unlisted[0]!r} is not listed"
         metrics = dxo.data if dxo.data_kind == DataKind.METRICS else dxo.meta.get(MetaKey.INITIAL_METRICS) or {}
         weights = dxo.data if dxo.data_kind == DataKind.WEIGHTS else {}
-        return self._problem_in_weights(weights) or _problem_in_metrics(metrics)
+        return self._problem_in_weights(weights) or problem_in_metrics(metrics)
 
     def _problem_in_weights(self, weights: Mapping[str, Any]) -> str:
         for key, value in weights.items():
@@ -73,14 +72,3 @@ class SharedPartOnly(Filter):
             if not isinstance(value, (Tensor, np.ndarray)):
                 return f"{key!r} is a {type(value).__name__}, expected a tensor"
         return ""
-
-
-def _problem_in_metrics(metrics: Any) -> str:
-    if not isinstance(metrics, Mapping):
-        return f"metrics are a {type(metrics).__name__}, expected names and numbers"
-    for name, value in metrics.items():
-        if not isinstance(name, str) or not METRIC_NAME.match(name):
-            return f"metric {name!r} is not listed"
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            return f"metric {name!r} is {value!r:.40}, expected one finite number"
-    return ""

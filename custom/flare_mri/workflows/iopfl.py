@@ -24,9 +24,6 @@ class TrajectoryFedAvg(PersonalizedFedAvg):
     :class:`~flare_mri.workflows.personalized_fedavg.PersonalizedFedAvg`; ``settings`` must hold the network's.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-
     def _finish(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
         aggregator.begin_round(shared, self.num_rounds)
         for answer in self._ask(TaskName.SUBMIT, self._connected(), {}, self.num_rounds, meta):

@@ -15,6 +15,7 @@ from nvflare.fuel.utils import fobs
 from flare_mri.errors import InputError
 from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space
 from flare_mri.wire import MetaKey, TaskName, under
+from flare_mri.workflows.answers import usable_answers
 from flare_mri.workflows.run_record import RESULTS_FILE, run_entry, write_results
 
 SPACE_VARIABLE = "FLARE_MRI_ROUTING_SPACE"
@@ -74,6 +75,7 @@ class RouteOutside(ModelController):
     def _ask(self, task: str, data: FLModel) -> list[FLModel]:
         sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
         answers = self.broadcast_model(data, task_name=task, targets=sites, min_responses=0, timeout=self.timeout)
+        answers = usable_answers(answers, task, self.warning, ["slices/test"])
         answered = {answer.meta["client_name"] for answer in answers}
         missing = ", ".join(site for site in sites if site not in answered)
         if len(answered) < self.min_sites or (task == TaskName.CHECK and missing):
@@ -106,10 +108,9 @@ def _routing(metrics: dict[str, float], experts: list[str]) -> dict[str, Any]:
     for name, value in sorted(under("routing/weight", metrics).items(), key=lambda item: int(item[0].split("/")[1])):
         weights.setdefault(name.split("/")[0], []).append(value)
     found: dict[str, Any] = {"adaptation_seconds": metrics.get("routing/seconds")}
-    if weights:
+    if weights and {"routing/entropy_before", "routing/entropy_after"} <= metrics.keys():
         found["routing"] = {"experts": experts, "layers": list(weights), "weights": list(weights.values())}
-        before, after = metrics["routing/entropy_before"], metrics["routing/entropy_after"]
-        found["entropy"] = {"before": before, "after": after}
+        found["entropy"] = {when: metrics[f"routing/entropy_{when}"] for when in ("before", "after")}
         found["movement"] = metrics.get("routing/movement")
     if metrics.get("routing/fallback"):
         found["note"] = "Adaptation failed at this site; the global model was used. The site's log says why."

@@ -21,10 +21,12 @@ from torch import Tensor
 from flare_mri.aggregators import PartialAggregator
 from flare_mri.errors import InputError
 from flare_mri.wire import MetaKey, TaskName, encode_negatives
+from flare_mri.workflows.answers import usable_answers
 from flare_mri.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.workflows.run_record import RunRecord
 
 _CLEAN_UP_EVERY = 5  # rounds; FLARE's advice for servers, whose allocator else keeps what messages took
+_NEEDED = {TaskName.TRAIN: ("train/loss", "slices/train")}  # metrics without which an answer is none
 NEGATIVES = ("all", "own", "none")
 
 
@@ -206,6 +208,7 @@ class PersonalizedFedAvg(ModelController):
             timeout=self.round_timeout or (0 if at_least else self.grace),  # nobody waits for ever for nobody
             wait_time_after_min_received=self.grace,
         )
+        answers = usable_answers(answers, task, self.warning, _NEEDED.get(task, ()))
         answered = {answer.meta["client_name"] for answer in answers}
         missing = ", ".join(site for site in sites if site not in answered)
         if missing and not self._aborted():
