@@ -55,7 +55,13 @@ def test_an_interrupted_run_leaves_no_process(
     command = [sys.executable, "poc/run_poc.py", "--output", tmp_path / "out", "--workspace", tmp_path / "w"]
     wanted = 10 if after == "submitted as" else 2  # 5 participants and a job process of each; the server and a site
     with subprocess.Popen(
-        command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=REPO,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in background
     ) as script:
         try:
             assert script.stdout is not None
