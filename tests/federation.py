@@ -18,6 +18,7 @@ from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReturnCode
 from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
+from nvflare.apis.utils.decomposers import flare_decomposers
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
@@ -28,6 +29,12 @@ from flare_mri.networks import SharedPart
 from flare_mri.recipes.job import FlareMRIRecipe
 
 Tamper = Callable[[str, str, FLModel], FLModel | None]
+
+
+def register_decomposers() -> None:
+    """What every FLARE process makes known to its serialisation when it starts, and our components in a run."""
+    flare_decomposers.register()
+    fobs.register(TensorDecomposer)
 
 
 @dataclass
@@ -57,7 +64,7 @@ class Federation:
     saved: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        fobs.register(TensorDecomposer)
+        register_decomposers()
         config = exported_config(self.recipe, self.root / "job")
         self._server, self._client = config["server"], config["client"]
         self._executors: dict[str, Any] = {}

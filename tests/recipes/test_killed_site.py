@@ -11,11 +11,10 @@ import torch
 from nvflare.apis.event_type import EventType
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
-from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 
 from conftest import TINY, write_site
-from federation import Federation, build, context
+from federation import Federation, build, context, register_decomposers
 from flare_mri.learners import TrainingSettings
 from flare_mri.recipes import FedMRIRecipe
 
@@ -25,7 +24,7 @@ SPAWN = multiprocessing.get_context("spawn")
 def serve(connection: Connection, config: dict[str, Any], site: str, root: str) -> None:
     """A hospital's process: takes tasks and answers them until it is killed."""
     torch.set_num_threads(1)
-    fobs.register(TensorDecomposer)
+    register_decomposers()
     executor = build(config)
     while True:
         task_name, task = connection.recv()
