@@ -110,8 +110,6 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
 
 def _production(args: argparse.Namespace) -> ProdEnv:
     """The consortium of a startup kit; says which of the hospitals that were named are not connected to it."""
-    if not args.clients and not getattr(args, "min_sites", None):
-        raise InputError("--env prod: which hospitals? name them with --clients, or take all and give --min_sites")
     if not args.startup_kit:
         raise InputError("--env prod: no startup kit; give the submitting user's with --startup_kit DIR")
     if not Path(args.startup_kit).is_dir():
@@ -120,6 +118,8 @@ def _production(args: argparse.Namespace) -> ProdEnv:
         user, kit = resolve_admin_user_and_dir_from_startup_kit(args.startup_kit)
     except StartupKitConfigError as e:
         raise InputError(f"--startup_kit {args.startup_kit}: expected a person's startup kit: {e}") from e
+    if not args.clients and not getattr(args, "min_sites", None):
+        raise InputError("--env prod: which hospitals? name them with --clients, or take all and give --min_sites")
     if args.clients:
         connected = _connected_sites(user, kit)
         absent = [name for name in client_names(args) if name not in connected]
