@@ -4,7 +4,7 @@
 
     python benchmarks/routed_forward.py                     # forward pass, batch 8 at 64x64
     python benchmarks/routed_forward.py --size 384 --repeats 3
-    python benchmarks/routed_forward.py --adaptation --batch 16 --repeats 3    # one step of the test-time adaptation
+    python benchmarks/routed_forward.py --adaptation --repeats 2    # adaptation to a site of 8 slices, 10 epochs
 
 The three take turns, so that a busy machine slows all of them alike; the ratios are those of the medians. "plain" uses
 BatchNorm's running statistics as in deployment, "plain, batch statistics" computes them as the routed network must.
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flare_mri.networks.unet import UNet
-from flare_mri.routing import TestTimeLoss, adaptable_parameters, build_routed_network, routed_layers
+from flare_mri.routing import TestTimeLoss, adapt, adaptable_parameters, build_routed_network, routed_layers
 from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer
 from flare_mri.routing.losses import Turns, consistency, entropy
 
@@ -66,7 +66,7 @@ class PublishedLoss(TestTimeLoss):
 
 
 def paper_network() -> UNet:
-    """IOP-FL's U-Net: 32 features, 4 poolings, BatchNorm, 3 input channels, 2 classes."""
+    """The network of ``jobs/iopfl``: 32 features, 4 poolings, BatchNorm, 3 input channels, 2 classes."""
     return UNet(in_channels=3, out_channels=2, norm="batch", negative_slope=0.0)
 
 
@@ -113,22 +113,25 @@ def forward_passes(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], 
     return {name: lambda network=network: network(images) for name, network in networks.items()}  # type: ignore[misc]
 
 
-def adaptation_steps(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], Any]]:
-    def step(network: nn.Module, loss: TestTimeLoss, predicts_after: bool) -> Callable[[], None]:
-        parameters = adaptable_parameters(network.train())
-        optimizer = torch.optim.Adam(parameters, lr=1e-3)
+def adaptations(routed: nn.Module, slices: Tensor, batch: int, epochs: int) -> dict[str, Callable[[], Any]]:
+    """The adaptation to a whole site: ours looks at it with three networks before and after its epochs, the published
+    loop predicts every batch once more after its step."""
+    loop = looped(routed).train()
+    optimizer, loss = torch.optim.Adam(adaptable_parameters(loop), lr=1e-3), PublishedLoss()
 
-        def run() -> None:
-            optimizer.zero_grad()
-            loss(network, images)[0].backward()
-            optimizer.step()
-            if predicts_after:  # the published loop scores each batch after its step
-                network(images)
+    def published() -> None:
+        for _ in range(epochs):
+            for images in slices.split(batch):
+                value, _ = loss(loop, images)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                loop(images)
 
-        return run
-
-    loop = looped(routed)
-    return {"routed": step(routed, TestTimeLoss(), False), "published loop": step(loop, PublishedLoss(), True)}
+    return {
+        "routed": lambda: adapt(routed, paper_network(), slices, epochs, batch_size=batch),
+        "published loop": published,
+    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -137,18 +140,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=64, help="height and width")
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--adaptation", action="store_true", help="time one adaptation step, not a forward pass")
+    parser.add_argument("--adaptation", action="store_true", help="time a whole adaptation, not a forward pass")
+    parser.add_argument("--slices", type=int, default=8, help="of the site to adapt to")
+    parser.add_argument("--epochs", type=int, default=10, help="of the adaptation")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
     routed = build_routed_network(paper_network(), [paper_network().state_dict() for _ in range(NUM_EXPERTS)])
-    images = torch.randn(args.batch, 3, args.size, args.size)
-    with torch.set_grad_enabled(args.adaptation):
-        ways = (adaptation_steps if args.adaptation else forward_passes)(routed, images)
-        seconds = medians(ways, args.repeats)
+    images = torch.randn(args.slices if args.adaptation else args.batch, 3, args.size, args.size)
+    if args.adaptation:
+        seconds = medians(adaptations(routed, images, args.batch, args.epochs), args.repeats)
+    else:
+        with torch.no_grad():
+            seconds = medians(forward_passes(routed, images), args.repeats)
     reference = "routed" if args.adaptation else "plain"
-    print(f"batch {args.batch}, {args.size}x{args.size}, {args.threads} thread(s), median of {args.repeats}")
+    what = f"adaptation to {args.slices} slices, {args.epochs} epochs" if args.adaptation else "forward pass"
+    print(f"{what}: batch {args.batch}, {args.size}x{args.size}, {args.threads} thread(s), median of {args.repeats}")
     for name, value in seconds.items():
         print(f"{name:24s} {1e3 * value:9.1f} ms {value / seconds[reference]:7.2f} x {reference}")
 

@@ -36,7 +36,7 @@ METRIC_NAME: Final = re.compile(
     r"|best/round"
     r"|((best|personal)/)?(validation|test)/[a-z][a-z0-9_]{0,31}"
     r"|zero_filled/test/[a-z][a-z0-9_]{0,31}"
-    r"|(global|mean|routing|expert-[0-9]{1,3})/test/[a-z][a-z0-9_]{0,31}"
+    r"|(global|mean|unadapted|routing|expert-[0-9]{1,3})/test/[a-z][a-z0-9_]{0,31}"
     r"|routing/(seconds|fallback|entropy_before|entropy_after|movement)"
     r"|routing/weight/[A-Za-z0-9_.]{1,128}/[0-9]{1,3})\Z"
 )

@@ -17,7 +17,7 @@ from simulation import NVFLARE, REPO, export_module, prepare, run, small_checkou
 
 JOB = REPO / "jobs" / "iopfl" / "job.py"
 SITES = ["site-1", "site-2"]
-ROWS = ["global model", "mean of all predictions", "IOP-FL routing"]
+ROWS = ["global model", "mean of all predictions", "routing before adaptation", "IOP-FL routing"]
 
 
 def methods_of(results: Path) -> dict[str, Any]:

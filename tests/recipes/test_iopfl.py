@@ -137,7 +137,7 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
         assert all(METRIC_NAME.match(name) and isinstance(value, float) for name, value in dxo.data.items())
     methods = routed.results["methods"]
     names = ["personal model of site-1", "personal model of site-2", "global model", "mean of all predictions"]
-    assert list(methods) == [*names, "IOP-FL routing"]
+    assert list(methods) == [*names, "routing before adaptation", "IOP-FL routing"]
     assert all(0 <= entry["sites"]["outside-1"]["test"]["dice"] <= 1 for entry in methods.values())
     routing = methods["IOP-FL routing"]["sites"]["outside-1"]
     assert "note" in routing or np.shape(routing["routing"]["weights"])[1] == 3

@@ -27,7 +27,7 @@ from flare_mri.learners import SEGMENTATION, AbortedError, SegmentationTask, Sit
 from flare_mri.learners.segmentation import score
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, check_fits
-from flare_mri.routing import AdaptationReport, adapt, build_routed_network, predict
+from flare_mri.routing import MIN_SLICES, AdaptationReport, adapt, build_routed_network, predict
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
 
@@ -36,9 +36,9 @@ class RoutingExecutor(Executor):
     """Adapts a routed network to this site's unlabelled slices and predicts.
 
     A ``route`` task brings the routing space and its network's settings. The answer is numbers only: where the site has
-    labels, mean scores of the global model, of each expert, of the mean of all predictions and of routing; and how
-    certain and how far moved the routing is. Labels score the end result; nothing is chosen with them. Predictions and
-    the adapted model go to the site store.
+    labels, mean scores of the global model, of each expert, of the mean of all predictions and of routing before and
+    after the adaptation; and how certain and how far moved the routing is. Labels only score; nothing is chosen with
+    them. Predictions and the adapted model go to the site store.
 
     Args:
         job: name of the job; names the folder in the site store.
@@ -105,6 +105,7 @@ class RoutingExecutor(Executor):
         experts = [_with(plain, state) for state in states]
         outside = task.data.outside
         slices = SliceImages(outside)
+        unadapted = predict(routed if len(slices) >= MIN_SLICES else experts[-1], slices, self.batch_size)
         report = adapt(
             routed, experts[-1], slices, self.epochs, self.lr, self.batch_size, self.seed, after_epoch=after_epoch
         )
@@ -117,7 +118,8 @@ class RoutingExecutor(Executor):
         metrics = _routing_numbers(report)
         if outside.labelled:
             predicted = {f"expert-{i}": p for i, p in enumerate(probabilities[:-1])}
-            predicted |= {GLOBAL: probabilities[-1], "mean": torch.stack(probabilities).mean(0), "routing": final}
+            predicted |= {GLOBAL: probabilities[-1], "mean": torch.stack(probabilities).mean(0)}
+            predicted |= {"unadapted": unadapted, "routing": final}
             for name, probability in predicted.items():
                 scores = score(outside, _labels(probability), OUTSIDE_BATCH)
                 metrics |= prefixed(f"{name}/test", scores)

@@ -134,8 +134,9 @@ def check_options(channels: int, num_pools: int, norm: str, pool: str, decoder: 
 class UNet(nn.Module):
     r"""U-Net :math:`D(E(x))` with ``encoder`` E (contracting path and bottleneck) and ``decoder`` D as submodules.
 
-    The defaults are FedMRI's network (Feng et al., arXiv 2112.05752). IOP-FL's (Jiang et al., arXiv 2204.08467) is
-    ``UNet(in_channels=3, out_channels=2, norm="batch", negative_slope=0.0)``.
+    The defaults are FedMRI's network (Feng et al., arXiv 2112.05752). ``jobs/iopfl`` uses ``UNet(in_channels=3,
+    out_channels=2, norm="batch", negative_slope=0.0)``, the size and norm of IOP-FL's (Jiang et al., arXiv 2204.08467),
+    which pools by the maximum (here ``pool="max"``) and has a bias, no norm and no ReLU after each upsampling.
 
     Args:
         in_channels: channels of the input.

@@ -168,7 +168,7 @@ def _learn(
 ) -> list[dict[str, float]]:
     """The epochs; stops at a loss that is not finite. Returns the mean terms of each epoch."""
     parameters = adaptable_parameters(routed)
-    optimizer = torch.optim.Adam(parameters, lr=lr)
+    optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
     device = _device(routed)
     history: list[dict[str, float]] = []
     routed.train()

@@ -13,7 +13,6 @@ kernels. Which is cheaper depends on the number L of output pixels and on whethe
 them.
 """
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -31,10 +30,11 @@ PATCH_PRODUCT = 1.5  # a batched product over copied patches, against a convolut
 KERNEL_GRADIENTS = 100.0  # mix the weight anew, write its gradient and bring that to the experts
 REORDER_GRADIENTS = 150.0  # into the grouped convolution's layout and back
 
-# Mixed kernels are made and used in pieces of at most so many samples and floats (19 MB), each in the memory of the one
-# before: all kernels of a deep layer (75 MB for a batch of 8) would leave the cache, and mapping as much new memory at
-# each call costs more than the product itself. Smaller pieces have too few rows for a fast product.
-PIECE = 4_800_000
+# Mixed kernels are made and used in pieces of at most so many samples and floats, each in the memory of the one before:
+# all kernels of a deep layer (75 MB for a batch of 8) would leave the cache, and mapping as much new memory at each call
+# costs more than the product itself. The fewer pixels, the more the reading of the kernels counts, and the better they
+# stay in the cache next to the core (5 MB at 4x4 pixels, 19 MB from 8x8); smaller ones have too few rows for a product.
+PIECE, PIECE_PER_PIXEL = 4_800_000, 75_000
 PIECE_SAMPLES = 8
 
 
@@ -46,19 +46,23 @@ def choose(num_experts: int, num_pixels: int, as_patches: bool, learning: bool =
         num_pixels: L, output positions of a sample (pixels of a convolution, tokens of a linear layer).
         as_patches: the layer can be written as a product over patches (a grouped or transposed one cannot).
         learning: gradients of the routing weights and of the input will be asked for. Output mixing gets the former
-            from its outputs, kernel mixing by a product as large as the layer's own.
+            from its outputs, kernel mixing by a product as large as the layer's own; both get the latter by kernels.
 
     Returns:
         "grouped" (kernel mixing, grouped convolution), "patches" (kernel mixing, batched product) or "outputs".
     """
+    if not as_patches:
+        return "grouped"
     products = 3 if learning else 1
-    costs = {"grouped": WRITE_KERNELS + REORDER_KERNELS + products * num_pixels}
-    if as_patches:
-        costs["patches"] = WRITE_KERNELS + PATCH_PRODUCT * products * num_pixels
-        costs["outputs"] = (2 if learning else 1) * num_experts * num_pixels
+    costs = {
+        "grouped": WRITE_KERNELS + REORDER_KERNELS + products * num_pixels,
+        "patches": WRITE_KERNELS + PATCH_PRODUCT * products * num_pixels,
+        "outputs": float(num_experts * num_pixels),
+    }
     if learning:
         costs["grouped"] += KERNEL_GRADIENTS + REORDER_GRADIENTS
-        costs["patches"] = costs.get("patches", math.inf) + KERNEL_GRADIENTS
+        costs["patches"] += KERNEL_GRADIENTS
+        costs["outputs"] += WRITE_KERNELS + PATCH_PRODUCT * num_pixels
     return min(costs, key=lambda way: costs[way])
 
 
@@ -91,10 +95,8 @@ def kernel_product(routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
 
 def output_product(routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
     r"""Output mixing: :math:`y_b = \sum_e r_{b,e} (W_e x_b)`; arguments and result as in :func:`kernel_product`."""
-    batch, width, pixels = columns.shape
-    shared = columns.transpose(0, 1).reshape(1, width, batch * pixels).expand(len(experts), -1, -1)
-    outputs = torch.bmm(experts, shared).view(*experts.shape[:2], batch, pixels)
-    return torch.einsum("be,eobl->bol", routing, outputs)
+    product: Tensor = _OutputProduct.apply(routing, experts, columns)
+    return product
 
 
 class _KernelProduct(torch.autograd.Function):
@@ -105,7 +107,7 @@ class _KernelProduct(torch.autograd.Function):
     def forward(ctx: FunctionCtx, routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
         ctx.save_for_backward(routing, experts, columns)
         product = columns.new_empty(len(columns), experts.shape[1], columns.shape[2])
-        for samples, rows, kernels in _mixed_pieces(routing, experts):
+        for samples, rows, kernels in _mixed_pieces(routing, experts, columns.shape[2]):
             product[samples, rows].baddbmm_(kernels, columns[samples], beta=0)
         return product
 
@@ -114,28 +116,58 @@ class _KernelProduct(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         routing, experts, columns = ctx.saved_tensors
         grad_routing = torch.zeros_like(routing) if ctx.needs_input_grad[0] else None
-        grad_columns = torch.empty_like(columns) if ctx.needs_input_grad[2] else None
-        for samples, rows, kernels in _mixed_pieces(routing, experts):
+        grad_columns = columns.new_empty(columns.transpose(1, 2).shape) if ctx.needs_input_grad[2] else None
+        for samples, rows, kernels in _mixed_pieces(routing, experts, grad.shape[2]):
             part = grad[samples, rows]
             if grad_columns is not None:
-                beta = 0 if rows.start == 0 else 1  # the first rows overwrite what the memory held
-                grad_columns[samples].baddbmm_(kernels.transpose(1, 2), part, beta=beta)
+                _add_product(grad_columns[samples], kernels, part, rows)
             if grad_routing is not None:
                 torch.bmm(part, columns[samples].transpose(1, 2), out=kernels)
                 # Row by row and then summed: BLAS is slow at one product with [E, B] results and a very long sum.
                 by_row = torch.bmm(experts[:, rows].transpose(0, 1), kernels.permute(1, 2, 0))
                 grad_routing[samples] += by_row.sum(0).t()
+        return grad_routing, None, None if grad_columns is None else grad_columns.transpose(1, 2)
+
+
+class _OutputProduct(torch.autograd.Function):
+    """Output mixing. Each way gives what it has at hand: the experts' outputs are the gradient of the routing weights,
+    and the gradient of the input, in which the experts come mixed, is kernel mixing again: no E products."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
+        batch, width, pixels = columns.shape
+        shared = columns.transpose(0, 1).reshape(1, width, batch * pixels).expand(len(experts), -1, -1)
+        outputs = torch.bmm(experts, shared).view(*experts.shape[:2], batch, pixels)
+        ctx.save_for_backward(routing, experts, outputs)
+        return torch.einsum("be,eobl->bol", routing, outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        routing, experts, outputs = ctx.saved_tensors
+        grad_routing = torch.einsum("bol,eobl->be", grad, outputs) if ctx.needs_input_grad[0] else None
+        grad_columns = None
+        if ctx.needs_input_grad[2]:
+            grad_columns = grad.new_empty(len(grad), grad.shape[2], experts.shape[2])
+            for samples, rows, kernels in _mixed_pieces(routing, experts, grad.shape[2]):
+                _add_product(grad_columns[samples], kernels, grad[samples, rows], rows)
+            grad_columns = grad_columns.transpose(1, 2)
         return grad_routing, None, grad_columns
 
 
-def _mixed_pieces(routing: Tensor, experts: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+def _add_product(grad_columns: Tensor, kernels: Tensor, grad: Tensor, rows: slice) -> None:
+    """What a piece of output rows adds to the input's gradient; the first rows overwrite what the memory held."""
+    grad_columns.baddbmm_(grad.transpose(1, 2), kernels, beta=0 if rows.start == 0 else 1)
+
+
+def _mixed_pieces(routing: Tensor, experts: Tensor, pixels: int) -> Iterator[tuple[slice, slice, Tensor]]:
     """Samples, rows and their mixed kernels [b, o, K], in memory that the next piece overwrites."""
     batch, (_, height, width) = len(routing), experts.shape
     samples = min(batch, PIECE_SAMPLES)
-    rows = min(height, max(1, PIECE // (samples * width)))
-    scratch = routing.new_empty(samples * rows * width)
+    rows = min(height, max(1, min(PIECE, PIECE_PER_PIXEL * pixels) // (samples * width)))
+    scratch, flat = routing.new_empty(samples * rows * width), experts.flatten(1)
     for top in range(0, height, rows):
-        chosen = experts[:, top : top + rows].flatten(1)
+        chosen = flat[:, top * width : (top + rows) * width]  # a view: BLAS takes its row stride
         for first in range(0, batch, samples):
             weights = routing[first : first + samples]
             kernels = scratch[: len(weights) * chosen.shape[1]].view(len(weights), -1)

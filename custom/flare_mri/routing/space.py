@@ -18,7 +18,12 @@ from torch import Tensor
 from flare_mri.errors import InputError
 
 GLOBAL = "global"
-MODEL_NAMES = {GLOBAL: "global model", "mean": "mean of all predictions", "routing": "IOP-FL routing"}
+MODEL_NAMES = {
+    GLOBAL: "global model",
+    "mean": "mean of all predictions",
+    "unadapted": "routing before adaptation",
+    "routing": "IOP-FL routing",
+}
 """What tables and pictures call the predictions of an outside site, besides those of the personal models."""
 _FORMAT = "flare-mri routing space 1"
 _LIMIT = 4 * 2**30  # bytes; a hundred U-Nets of the paper's size, and half of the memory that README.md asks for

@@ -83,7 +83,7 @@ class RouteOutside(ModelController):
         return answers
 
     def _methods(self, space: RoutingSpace, answers: list[FLModel], seconds: float) -> dict[str, Any]:
-        """One entry a row of the comparison: global, each personal model, mean of all predictions, routing."""
+        """One entry a row of the comparison: each personal model and :data:`MODEL_NAMES`."""
         personal = {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(list(space.experts)[:-1])}
         methods: dict[str, Any] = {}
         for key, method in (personal | MODEL_NAMES).items():
