@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flare_mri.networks.unet import UNet
-from flare_mri.routing import TestTimeLoss, adapt, adaptable_parameters, build_routed_network, routed_layers
+from flare_mri.routing import TestTimeLoss, adapt, build_routed_network, routed_layers
 from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer
 from flare_mri.routing.losses import Turns, consistency, entropy
 
@@ -115,22 +115,26 @@ def forward_passes(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], 
 
 def adaptations(routed: nn.Module, slices: Tensor, batch: int, epochs: int) -> dict[str, Callable[[], Any]]:
     """The adaptation to a whole site: ours looks at it with three networks before and after its epochs, the published
-    loop predicts every batch once more after its step."""
-    loop = looped(routed).train()
-    optimizer, loss = torch.optim.Adam(adaptable_parameters(loop), lr=1e-3), PublishedLoss()
+    loop predicts every batch once more after its step. "plain" is what the same steps cost without routing."""
 
-    def published() -> None:
-        for _ in range(epochs):
-            for images in slices.split(batch):
-                value, _ = loss(loop, images)
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-                loop(images)
+    def steps(network: nn.Module, loss: TestTimeLoss, predicts_after: bool) -> Callable[[], None]:
+        optimizer = torch.optim.Adam(network.train().parameters(), lr=1e-3)  # experts are buffers: routers and norm
+
+        def run() -> None:
+            for _ in range(epochs):
+                for images in slices.split(batch):
+                    optimizer.zero_grad()
+                    loss(network, images)[0].backward()
+                    optimizer.step()
+                    if predicts_after:
+                        network(images)
+
+        return run
 
     return {
+        "plain": steps(paper_network(), TestTimeLoss(), False),
         "routed": lambda: adapt(routed, paper_network(), slices, epochs, batch_size=batch),
-        "published loop": published,
+        "published loop": steps(looped(routed), PublishedLoss(), True),
     }
 
 

@@ -31,9 +31,9 @@ KERNEL_GRADIENTS = 100.0  # mix the weight anew, write its gradient and bring th
 REORDER_GRADIENTS = 150.0  # into the grouped convolution's layout and back
 
 # Mixed kernels are made and used in pieces of at most so many samples and floats, each in the memory of the one before:
-# all kernels of a deep layer (75 MB for a batch of 8) would leave the cache, and mapping as much new memory at each call
-# costs more than the product itself. The fewer pixels, the more the reading of the kernels counts, and the better they
-# stay in the cache next to the core (5 MB at 4x4 pixels, 19 MB from 8x8); smaller ones have too few rows for a product.
+# all kernels of a deep layer (75 MB for a batch of 8) would leave the cache, and mapping as much new memory at each
+# call costs more than the product itself. Smaller pieces (5 MB at 4x4 pixels, 19 MB from 8x8) stay nearer to the core,
+# which counts the more the fewer pixels a kernel is read for; too small ones have too few rows for a fast product.
 PIECE, PIECE_PER_PIXEL = 4_800_000, 75_000
 PIECE_SAMPLES = 8
 
