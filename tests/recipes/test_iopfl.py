@@ -148,6 +148,23 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     assert named == ["IOP-FL routing", "global model"]
 
 
+def test_a_site_of_three_slices_gets_the_global_model_and_is_told(
+    trained: Federation, tmp_path: Path, cache: Path
+) -> None:
+    settle(tmp_path, ["outside-1"], cache)
+    site_yaml = tmp_path / "outside-1" / "local" / "site.yaml"
+    few = site_yaml.read_text().replace("subjects: 3", "subjects: 1, slices: {start: 4, stop: 7}")
+    site_yaml.write_text(
+        few.split("split:")[0] + "split: {train: 0, validation: 0, test: 1}\n" + few[few.index("cache:") :]
+    )
+    routed = outside(tmp_path, trained.root / "server" / "routing_space.safetensors")
+    rows = {name: entry["sites"]["outside-1"] for name, entry in routed.results["methods"].items()}
+    assert rows["global model"]["data"] == {"test": 3}
+    for row in ("routing before adaptation", "IOP-FL routing"):
+        assert rows[row]["test"] == rows["global model"]["test"]
+    assert "global model was used" in rows["IOP-FL routing"]["note"]
+
+
 def test_a_space_of_another_network_is_one_line(trained: Federation, tmp_path: Path, cache: Path) -> None:
     settle(tmp_path, ["outside-1"], cache)
     space = load_routing_space(trained.root / "server" / "routing_space.safetensors")
