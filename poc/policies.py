@@ -18,7 +18,12 @@ from flare_mri.recipes import ALLOW_LIST
 def allow_package(kit: Path) -> None:
     """Add flare_mri's two entries to ``class_allow_list`` of ``local/resources.json``."""
     resources = _read(kit, "resources.json")
-    allowed = resources["class_allow_list"]
+    allowed = resources.get("class_allow_list")
+    if not isinstance(allowed, list):  # a list of our two entries alone would shut FLARE's own components out
+        raise SystemExit(
+            f"{kit}/local/resources.json: expected FLARE 2.9's class_allow_list, got none; take the list over from "
+            "local/resources.json.default of a newly provisioned kit"
+        )
     resources["class_allow_list"] = [*allowed, *(entry for entry in ALLOW_LIST if entry not in allowed)]
     _write(kit, "resources.json", resources)
 
@@ -50,7 +55,14 @@ def _read(kit: Path, name: str) -> dict[str, Any]:
     own, default = kit / "local" / name, kit / "local" / f"{name}.default"
     if not own.exists() and not default.exists():
         raise SystemExit(f"{kit}: no local/{name}.default in it; give the folder of a site's startup kit")
-    return json.loads((own if own.exists() else default).read_text())
+    path = own if own.exists() else default
+    try:
+        policy = json.loads(path.read_text())
+    except ValueError as e:
+        raise SystemExit(f"{path}: expected JSON, got something else ({e}); mend it") from e
+    if not isinstance(policy, dict):
+        raise SystemExit(f"{path}: expected a mapping, got {type(policy).__name__}; mend it")
+    return policy
 
 
 def _write(kit: Path, name: str, policy: dict[str, Any]) -> None:

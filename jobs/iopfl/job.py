@@ -86,6 +86,9 @@ def leave_each_out(args: argparse.Namespace) -> None:
             merged["methods"].setdefault(method, copy.deepcopy(entry))["sites"].update(entry["sites"])
     path = save_results(merged, args.workspace / f"{args.name}-outside" / "results.json")
     print(f"{summary_table(merge_results([merged]), 'slice_dice', 'dice', 'hd95')}\nresults: {path}")
+    for outside in args.outside.split(","):
+        trained = results_path(args.workspace, f"{args.name}-without-{outside.strip()}")
+        print(f"without {outside.strip()}: inside results: {trained}, routing space: {trained.parent / SPACE_FILE}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -183,3 +183,8 @@ def test_policies_are_written_once_and_keep_what_a_hospital_wrote(tmp_path: Path
         policies.main([str(made.kit("a")), "--jobs_in", str(tmp_path)])
     with pytest.raises(SystemExit, match="give the folder of a site's startup kit"):
         policies.main([str(tmp_path)])
+    for content, problem in (("{", "expected JSON"), ("{}", "expected FLARE 2.9's class_allow_list, got none")):
+        (local / "resources.json").write_text(content)
+        with pytest.raises(SystemExit, match=problem):
+            policies.main([str(made.kit("a"))])
+        assert (local / "resources.json").read_text() == content

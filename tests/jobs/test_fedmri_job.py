@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from conftest import write_site
@@ -47,6 +48,24 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
         store = root / "stores" / "fedmri" / site
         assert {"personal.safetensors", "examples.npz", "round-1.pt"} <= {p.name for p in store.iterdir()}
     return sites_of(run_dir / "results.json")
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_simulator_s_processes_too(tmp_path: Path) -> None:
+    """What a batch system or `timeout` sends; FLARE starts the simulator in sessions of its own."""
+    command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--num_rounds", "50", "--workspace", tmp_path]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([*map(str, command)], cwd=REPO, stdout=log, stderr=log)
+    results, deadline = tmp_path / "fedmri" / "server" / "simulate_job" / "results.json", time.monotonic() + 180
+    while not results.exists() or not json.loads(results.read_text())["methods"]["FedMRI"]["rounds"]:
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+        time.sleep(0.2)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert started
+    process.terminate()
+    assert process.wait(60) == 2
+    assert not psutil.wait_procs(started, timeout=20)[1]
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow

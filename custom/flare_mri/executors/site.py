@@ -48,9 +48,7 @@ def open_site(name: str, workspace_root: Path, require_config: bool = False) -> 
         raise InputError(f"site {name}: no site.yaml; looked at {', '.join(map(str, looked))}; write one of them")
     else:
         config = phantom_site_config(name)
-        notice = (
-            f"site {name}: no site.yaml at {', '.join(map(str, looked))}: training on the PHANTOM, not on your data"
-        )
+        notice = f"site {name}: no site.yaml at {', '.join(map(str, looked))}: using the PHANTOM, not your data"
     root = os.environ.get(STORE_VARIABLE) or config.store or workspace_root / "site_store"
     return Site(config, Path(root).expanduser(), notice)
 

@@ -79,7 +79,7 @@ def _server_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 def add_network_arguments(group: argparse._ArgumentGroup) -> None:
     """For jobs that share the whole network, which may then be any of them."""
-    group.add_argument("--network", help="instead of the U-Net, a class of monai.networks.nets or flare_mri.networks")
+    group.add_argument("--network", help="instead of the U-Net, such as monai.networks.nets.BasicUNet")
     group.add_argument("--network_args", type=_json, metavar="JSON", help="its arguments, or more for the U-Net")
 
 

@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import io
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -95,6 +96,8 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
         return _production(args)
     if args.env == "poc":
         return PocEnv(clients=names)
+    # FLARE ends the simulator's processes at Ctrl-C; a batch system and `timeout` ask by this signal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if getattr(args, "method", None) == CENTRALISED:
         names = [write_pool(names, args)]
     elif args.sites:
