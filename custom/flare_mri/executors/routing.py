@@ -105,7 +105,10 @@ class RoutingExecutor(Executor):
         experts = [_with(plain, state) for state in states]
         outside = task.data.outside
         slices = SliceImages(outside)
-        unadapted = predict(routed if len(slices) >= MIN_SLICES else experts[-1], slices, self.batch_size)
+        before = {}
+        if outside.labelled:  # only to be scored
+            start = routed if len(slices) >= MIN_SLICES else experts[-1]
+            before["unadapted"] = predict(start, slices, self.batch_size)
         report = adapt(
             routed, experts[-1], slices, self.epochs, self.lr, self.batch_size, self.seed, after_epoch=after_epoch
         )
@@ -119,7 +122,7 @@ class RoutingExecutor(Executor):
         if outside.labelled:
             predicted = {f"expert-{i}": p for i, p in enumerate(probabilities[:-1])}
             predicted |= {GLOBAL: probabilities[-1], "mean": torch.stack(probabilities).mean(0)}
-            predicted |= {"unadapted": unadapted, "routing": final}
+            predicted |= {**before, "routing": final}
             for name, probability in predicted.items():
                 scores = score(outside, _labels(probability), OUTSIDE_BATCH)
                 metrics |= prefixed(f"{name}/test", scores)
