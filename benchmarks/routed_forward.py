@@ -25,6 +25,7 @@ from flare_mri.networks.unet import UNet
 from flare_mri.routing import TestTimeLoss, adapt, build_routed_network, routed_layers
 from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer
 from flare_mri.routing.losses import Turns, consistency, entropy
+from flare_mri.routing.norm import use_batch_statistics
 
 NUM_EXPERTS = 6  # five personal models and the global one
 
@@ -79,15 +80,6 @@ def looped(routed: nn.Module) -> nn.Module:
     return network
 
 
-def with_batch_statistics(network: nn.Module) -> nn.Module:
-    """A copy of ``network`` whose BatchNorm layers use the statistics of the batch."""
-    network = copy.deepcopy(network)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean = module.running_var = None
-    return network
-
-
 def medians(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """Median seconds of each way, run in turns after one warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -104,7 +96,7 @@ def forward_passes(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], 
     plain = paper_network().eval()
     networks = {
         "plain": plain,
-        "plain, batch statistics": with_batch_statistics(plain),
+        "plain, batch statistics": use_batch_statistics(copy.deepcopy(plain)),
         "routed": routed.eval(),
         "published loop": looped(routed).eval(),
     }
@@ -132,7 +124,7 @@ def adaptations(routed: nn.Module, slices: Tensor, batch: int, epochs: int) -> d
         return run
 
     return {
-        "plain": steps(paper_network(), TestTimeLoss(), False),
+        "plain": steps(use_batch_statistics(paper_network()), TestTimeLoss(), False),
         "routed": lambda: adapt(routed, paper_network(), slices, epochs, batch_size=batch),
         "published loop": steps(looped(routed), PublishedLoss(), True),
     }

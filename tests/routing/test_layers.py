@@ -104,16 +104,34 @@ def test_experts_are_buffers_and_the_router_learns():
     }
 
 
-def test_upsampling_keeps_its_memory_order_and_takes_weights_by_their_usual_shape():
-    routed = _routed(nn.ConvTranspose2d(4, 6, 2, stride=2))
-    moved = copy.deepcopy(routed).double()
-    assert routed.weights.shape == (EXPERTS, 4, 6, 2, 2)
-    for layer in (routed, moved):
-        assert layer.weights.permute(0, 2, 3, 4, 1).is_contiguous()
-    other = _routed(nn.ConvTranspose2d(4, 6, 2, stride=2))
+@pytest.mark.parametrize(
+    ("plain", "size", "order"),
+    [
+        (nn.ConvTranspose2d(4, 6, 2, stride=2), 3, (0, 2, 3, 4, 1)),
+        (nn.Conv2d(4, 6, 3, padding=1), 4, (0, 1, 3, 4, 2)),
+        (nn.Conv2d(4, 6, 3, padding=1), 32, (0, 1, 2, 3, 4)),
+    ],
+    ids=["upsampling", "few pixels", "many pixels"],
+)
+def test_experts_stay_in_the_memory_order_of_their_product(plain, size, order):
+    routed, x = _routed(plain), torch.randn(2, 4, size, size)
+    shape = routed.weights.shape
+    expected = routed(x)
+    kept = routed.weights
+    assert torch.equal(routed(x), expected) and routed.weights is kept, "brought into order once"
+    for layer in (routed, copy.deepcopy(routed).double()):
+        assert layer.weights.shape == shape and layer.weights.permute(order).is_contiguous()
+    other = _routed(plain)
     other.load_state_dict(routed.state_dict())
-    x = torch.randn(2, 4, 3, 3)
-    assert torch.equal(other(x), routed(x))
+    assert torch.equal(other(x), expected)
+
+
+def test_a_layer_serves_images_of_several_sizes():
+    routed = _routed(nn.Conv2d(4, 6, 3, padding=1))
+    images = [torch.randn(2, 4, size, size) for size in (4, 32, 4)]
+    images[2] = images[0]
+    small, _, again = (routed(x) for x in images)
+    assert torch.equal(small, again)
 
 
 def test_router_has_the_published_form():

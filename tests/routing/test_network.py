@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from flare_mri.errors import InputError
 from flare_mri.networks.unet import UNet
 from flare_mri.routing import adaptable_parameters, build_routed_network, fix_routing, record_routing, routed_layers
+from flare_mri.routing.norm import BatchStatisticsNorm
 
 
 def _unet() -> nn.Module:
@@ -128,7 +129,7 @@ def _perturbed(network: nn.Module) -> dict[str, torch.Tensor]:
 def test_only_affine_and_routing_parameters_learn(images):
     routed = build_routed_network(_unet(), _experts(_unet))
     learning = {name for name, parameter in routed.named_parameters() if parameter.requires_grad}
-    norms = {name for name, module in routed.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    norms = {name for name, module in routed.named_modules() if isinstance(module, BatchStatisticsNorm)}
     assert learning == {f"{name}.{part}" for name in norms for part in ("weight", "bias")} | {
         f"{name}.router.{part}"
         for name in routed_layers(routed)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flare_mri.routing.mixing import Pair, choose, kernel_product, mix, output_product, patches
+from flare_mri.routing.mixing import choose, kernel_product, mix, output_product
+from flare_mri.routing.patches import Pair, output_size, patches
 
 
 class Router(nn.Module):
@@ -62,6 +63,15 @@ class RoutedLayer(nn.Module):
         self.register_buffer("biases", biases)
         self.router = Router(features, len(weights), dropout, hidden_ratio).to(weights)
 
+    def _experts(self, *order: int) -> Tensor:
+        """The experts with their axes in ``order``, contiguous. They are kept in the order last asked for, so that
+        bringing them into it costs once; the shape of ``weights`` stays that of the layer's weight."""
+        ordered = self.weights.permute(order)
+        if not ordered.is_contiguous():
+            ordered = ordered.contiguous()
+            self.weights = ordered.permute([order.index(axis) for axis in range(len(order))])
+        return ordered
+
     def _mixed_biases(self, routing: Tensor) -> Tensor | None:
         """[B, E] -> [B, O], or None for a layer without bias."""
         return None if self.biases is None else routing @ self.biases
@@ -97,13 +107,14 @@ class RoutedConv2d(RoutedLayer):
         biases = self._mixed_biases(routing)
         if self.pad_first:
             x = F.pad(x, self.pad_first, mode=self.pad_mode)
-        height, width = self._output_size(x)
+        geometry = (self._kernel_size(), self.padding, self.stride, self.dilation)
+        height, width = output_size(x.shape, *geometry)
         learning = torch.is_grad_enabled() and (x.requires_grad or routing.requires_grad)
         way = choose(len(self.weights), height * width, self.groups == 1, learning)
         if way == "grouped":
             y = F.conv2d(
                 x.reshape(1, -1, *x.shape[2:]),
-                mix(routing, self.weights).flatten(0, 1),
+                mix(routing, self._experts(0, 1, 2, 3, 4)).flatten(0, 1),
                 None if biases is None else biases.flatten(),
                 self.stride,
                 self.padding,
@@ -112,22 +123,13 @@ class RoutedConv2d(RoutedLayer):
             )
             return y.view(len(x), -1, height, width)
         product = kernel_product if way == "patches" else output_product
-        columns = patches(x, self._kernel_size(), self.padding, self.stride, self.dilation)
-        y = product(routing, self.weights.flatten(2), columns)
+        y = product(routing, self._experts(0, 1, 3, 4, 2).flatten(2), patches(x, *geometry))
         if biases is not None:
             y = y + biases[:, :, None]
         return y.view(len(x), -1, height, width)
 
     def _kernel_size(self) -> Pair:
         return self.weights.shape[-2], self.weights.shape[-1]
-
-    def _output_size(self, x: Tensor) -> Pair:
-        """Height and width that the convolution of ``x`` [B, C, H, W] has."""
-        sizes = zip(x.shape[2:], self._kernel_size(), self.padding, self.stride, self.dilation, strict=True)
-        height, width = (
-            (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1 for size, kernel, pad, step, gap in sizes
-        )
-        return height, width
 
 
 class RoutedConvTranspose2d(RoutedLayer):
@@ -149,8 +151,6 @@ class RoutedConvTranspose2d(RoutedLayer):
         geometry = (self.stride, self.dilation, self.padding, self.output_padding, self.groups)
         tile = weights.shape[-1]
         self.tiles = weights.shape[-2] == tile and geometry == ((tile, tile), (1, 1), (0, 0), (0, 0), 1)
-        if self.tiles:  # in the memory order of the product over tiles; the shape stays that of the layer's weight
-            self.weights = self.weights.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H', W']."""
@@ -168,8 +168,7 @@ class RoutedConvTranspose2d(RoutedLayer):
                 self.dilation,
             )
             return y.view(len(x), -1, *y.shape[2:])
-        rows = self.weights.permute(0, 2, 3, 4, 1).flatten(1, 3)
-        tiles = kernel_product(routing, rows, x.flatten(2))
+        tiles = kernel_product(routing, self._experts(0, 2, 3, 4, 1).flatten(1, 3), x.flatten(2).transpose(1, 2))
         y = F.pixel_shuffle(tiles.view(len(x), -1, *x.shape[2:]), self.stride[0])
         return y if biases is None else y + biases[:, :, None, None]
 
@@ -189,7 +188,7 @@ class RoutedLinear(RoutedLayer):
         learning = torch.is_grad_enabled() and (x.requires_grad or routing.requires_grad)
         way = choose(len(self.weights), tokens.shape[1], True, learning)
         product = output_product if way == "outputs" else kernel_product
-        y = product(routing, self.weights, tokens.transpose(1, 2)).transpose(1, 2)
+        y = product(routing, self.weights, tokens).transpose(1, 2)
         biases = self._mixed_biases(routing)
         if biases is not None:
             y = y + biases[:, None]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from flare_mri.errors import InputError
+from flare_mri.routing.norm import forward_views
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -126,16 +127,18 @@ class TestTimeLoss:
     reach: int = 10
 
     def __call__(self, network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Runs ``network`` on ``images`` [B, C, H, W] and on their second view.
+        """Runs ``network`` on ``images`` [B, C, H, W] and on their second view, noisy and turned, in one pass.
 
         Returns:
             The loss, and its terms before weighting: "entropy", "consistency", "shape".
+
+        Raises:
+            InputError: as :func:`flare_mri.routing.norm.forward_views`.
         """
-        logits = network(images)
-        probabilities = logits.softmax(dim=1)
         turns = Turns.draw(images)
-        second_view = turns.apply(images + self.noise * torch.randn_like(images))
-        second = turns.undo(network(second_view).softmax(dim=1))
+        changed = turns.apply(images + self.noise * torch.randn_like(images))
+        logits, changed_logits = forward_views(network, images, changed)
+        probabilities, second = logits.softmax(dim=1), turns.undo(changed_logits.softmax(dim=1))
         h, c, s = entropy(logits), consistency(probabilities, second), shape_term(probabilities, self.reach)
         loss = self.entropy_weight * h + self.consistency_weight * c + self.shape_weight * s
         return loss, {"entropy": h.item(), "consistency": c.item(), "shape": s.item()}

@@ -16,11 +16,8 @@ them.
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-
-Pair = tuple[int, int]
 
 # Costs for each sample and kernel weight, in multiply-adds of a convolution (measured: Xeon, AVX-512, float32).
 WRITE_KERNELS = 30.0  # mix one weight from the experts, write it and read it back
@@ -71,20 +68,13 @@ def mix(routing: Tensor, experts: Tensor) -> Tensor:
     return (routing @ experts.flatten(1)).view(len(routing), *experts.shape[1:])
 
 
-def patches(x: Tensor, kernel: Pair, padding: Pair, stride: Pair, dilation: Pair) -> Tensor:
-    """[B, C, H, W] -> [B, C * kh * kw, L]: what each of the L output pixels of a convolution sees."""
-    if kernel == (1, 1) and stride == (1, 1) and padding == (0, 0):
-        return x.flatten(2)
-    return F.unfold(x, kernel, dilation, padding, stride)
-
-
 def kernel_product(routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
     r"""Kernel mixing: :math:`y_b = (\sum_e r_{b,e} W_e)\, x_b`.
 
     Args:
         routing: r, [B, E].
         experts: W, [E, O, K]; constant, no gradient flows to it.
-        columns: x, [B, K, L].
+        columns: x, [B, L, K].
 
     Returns:
         y, [B, O, L].
@@ -106,9 +96,11 @@ class _KernelProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
         ctx.save_for_backward(routing, experts, columns)
-        product = columns.new_empty(len(columns), experts.shape[1], columns.shape[2])
-        for samples, rows, kernels in _mixed_pieces(routing, experts, columns.shape[2]):
-            product[samples, rows].baddbmm_(kernels, columns[samples], beta=0)
+        product = columns.new_empty(len(columns), experts.shape[1], columns.shape[1])
+        # BLAS is up to five times slower with few rows and many columns of a matrix that it must transpose itself.
+        pixels_last = columns.transpose(1, 2).contiguous()
+        for samples, rows, kernels in _mixed_pieces(routing, experts, columns.shape[1]):
+            product[samples, rows] = torch.bmm(kernels, pixels_last[samples])
         return product
 
     @staticmethod
@@ -116,17 +108,17 @@ class _KernelProduct(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         routing, experts, columns = ctx.saved_tensors
         grad_routing = torch.zeros_like(routing) if ctx.needs_input_grad[0] else None
-        grad_columns = columns.new_empty(columns.transpose(1, 2).shape) if ctx.needs_input_grad[2] else None
+        grad_columns = columns.new_empty(columns.shape) if ctx.needs_input_grad[2] else None
         for samples, rows, kernels in _mixed_pieces(routing, experts, grad.shape[2]):
             part = grad[samples, rows]
             if grad_columns is not None:
                 _add_product(grad_columns[samples], kernels, part, rows)
             if grad_routing is not None:
-                torch.bmm(part, columns[samples].transpose(1, 2), out=kernels)
+                torch.bmm(part, columns[samples], out=kernels)
                 # Row by row and then summed: BLAS is slow at one product with [E, B] results and a very long sum.
                 by_row = torch.bmm(experts[:, rows].transpose(0, 1), kernels.permute(1, 2, 0))
                 grad_routing[samples] += by_row.sum(0).t()
-        return grad_routing, None, None if grad_columns is None else grad_columns.transpose(1, 2)
+        return grad_routing, None, grad_columns
 
 
 class _OutputProduct(torch.autograd.Function):
@@ -135,9 +127,9 @@ class _OutputProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, routing: Tensor, experts: Tensor, columns: Tensor) -> Tensor:
-        batch, width, pixels = columns.shape
-        shared = columns.transpose(0, 1).reshape(1, width, batch * pixels).expand(len(experts), -1, -1)
-        outputs = torch.bmm(experts, shared).view(*experts.shape[:2], batch, pixels)
+        batch, pixels, width = columns.shape
+        outputs = experts.flatten(0, 1) @ columns.reshape(batch * pixels, width).t().contiguous()
+        outputs = outputs.view(*experts.shape[:2], batch, pixels)
         ctx.save_for_backward(routing, experts, outputs)
         return torch.einsum("be,eobl->bol", routing, outputs)
 
@@ -151,7 +143,6 @@ class _OutputProduct(torch.autograd.Function):
             grad_columns = grad.new_empty(len(grad), grad.shape[2], experts.shape[2])
             for samples, rows, kernels in _mixed_pieces(routing, experts, grad.shape[2]):
                 _add_product(grad_columns[samples], kernels, grad[samples, rows], rows)
-            grad_columns = grad_columns.transpose(1, 2)
         return grad_routing, None, grad_columns
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from flare_mri.errors import InputError
 from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer, RoutedLinear, Router
+from flare_mri.routing.norm import use_batch_statistics
 
 ROUTED: dict[type[nn.Module], type[RoutedLayer]] = {
     nn.Conv2d: RoutedConv2d,
@@ -70,7 +71,7 @@ def build_routed_network(
             f"routing: expected a network with Conv2d, ConvTranspose2d or Linear layers, got {type(network).__name__} "
             "without any; choose another network"
         )
-    _use_batch_statistics(routed)
+    routed = use_batch_statistics(routed)
     routed.requires_grad_(False)
     for parameter in adaptable_parameters(routed):
         parameter.requires_grad_(True)
@@ -196,11 +197,3 @@ def _check_plain(layer: nn.Module, kind: type[nn.Module], name: str) -> None:
             f"routing, layer {name!r}: expected a plain {kind.__name__}, got {type(layer).__name__} with its own "
             "forward pass, parametrization or hook; choose a network without it"
         )
-
-
-def _use_batch_statistics(network: nn.Module) -> None:
-    """BatchNorm without running statistics uses those of the batch, in training and in evaluation mode."""
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = module.num_batches_tracked = None
