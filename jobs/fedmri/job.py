@@ -24,12 +24,16 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_environment_arguments(parser)
     group = add_training_arguments(parser, FedMRIRecipe)
     weight = FedMRIRecipe.default_training.contrastive_weight
-    group.add_argument("--contrastive_weight", type=float, default=weight, help="β of the paper (default %(default)s)")
-    group.add_argument("--negatives", choices=["all", "own", "none"], default="all")
-    group.add_argument("--negatives_dtype", choices=["float32", "bfloat16"], default="float32")
-    group.add_argument("--decoder", choices=["plain", "refined"], default="plain")
+    group.add_argument("--contrastive_weight", type=float, default=weight, help="β of the paper; default %(default)s")
+    group.add_argument("--negatives", choices=["all", "own", "none"], default="all", help="default %(default)s")
+    group.add_argument(
+        "--negatives_dtype", choices=["float32", "bfloat16"], default="float32", help="default %(default)s"
+    )
+    group.add_argument("--decoder", choices=["plain", "refined"], default="plain", help="default %(default)s")
     group.add_argument("--refined_at", default="", help="sites with the second decoder, comma separated")
-    group.add_argument("--domain", choices=NETWORKS, default="image", help="dual: k-space, then image")
+    group.add_argument(
+        "--domain", choices=NETWORKS, default="image", help="dual: k-space, then image; default %(default)s"
+    )
     return parser.parse_args(argv)
 
 

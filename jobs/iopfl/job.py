@@ -40,7 +40,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = add_training_arguments(parser, IOPFLRecipe)
     add_network_arguments(group)
     group.add_argument("--outside", default="", help="sites to leave out, one after the other, and to adapt to")
-    group.add_argument("--epochs", type=int, default=10, help="epochs of adaptation at an outside site")
+    group.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site; default %(default)s")
     group.add_argument("--test_each_round", action=argparse.BooleanOptionalAction, default=True, help="test curves too")
     parser.set_defaults(n_clients=5)
     return parser.parse_args(argv)

@@ -14,16 +14,15 @@ from flare_mri.recipes.simulate import add_environment_arguments, client_names, 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_environment_arguments(parser)
+    add_environment_arguments(parser, clients="outside-1")
     group = parser.add_argument_group("what to do")
-    group.add_argument("--name", default="iopfl_outside", help="name of the job (default %(default)s)")
+    group.add_argument("--name", default="iopfl_outside", help="name of the job; default %(default)s")
     group.add_argument("--routing_space", default="", help="file on the server; else $FLARE_MRI_ROUTING_SPACE there")
-    group.add_argument("--epochs", type=int, default=10)
-    group.add_argument("--lr", type=float, default=1e-3)
-    group.add_argument("--batch_size", type=int, default=8)
-    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--epochs", type=int, default=10, help="of the adaptation; default %(default)s")
+    group.add_argument("--lr", type=float, default=1e-3, help="learning rate; default %(default)s")
+    group.add_argument("--batch_size", type=int, default=8, help="slices in a batch; default %(default)s")
+    group.add_argument("--seed", type=int, default=0, help="default %(default)s")
     group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
-    parser.set_defaults(clients="outside-1")
     return parser.parse_args(argv)
 
 

@@ -4,6 +4,7 @@
 
 import argparse
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from conftest import TINY
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.recipes.arguments import add_training_arguments
+
+ROOT = Path(__file__).parents[2]
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -25,6 +28,24 @@ def test_named_sites_bind(tmp_path: Path, sites: list[str], expected: list[str])
     recipe.sites = sites
     recipe.export(str(tmp_path))
     assert json.loads((tmp_path / "fedmri" / "meta.json").read_text())["deploy_map"] == {"app": expected}
+
+
+@pytest.mark.parametrize("job", ["fedmri", "iopfl", "iopfl_outside"])
+def test_help_tells_every_default(
+    job: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsers: list[argparse.ArgumentParser] = []
+    parse_args = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda s, *a: parsers.append(s) or parse_args(s, *a))
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(ROOT / "jobs" / job / "job.py"))["main"](["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    told = [action for action in parsers[0]._actions if isinstance(action.default, int | float | str | Path)]
+    for action in told:
+        if isinstance(action.default, bool) or action.default in ("", argparse.SUPPRESS):
+            continue
+        assert "default" in (action.help or ""), action.dest
+        assert f"default {action.default}" in text, action.dest
 
 
 def test_resume_takes_the_name() -> None:

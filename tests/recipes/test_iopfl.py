@@ -139,6 +139,10 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     names = ["personal model of site-1", "personal model of site-2", "global model", "mean of all predictions"]
     assert list(methods) == [*names, "routing before adaptation", "IOP-FL routing"]
     assert all(0 <= entry["sites"]["outside-1"]["test"]["dice"] <= 1 for entry in methods.values())
+    space = load_routing_space(trained.root / "server" / "routing_space.safetensors")
+    for entry in methods.values():
+        assert entry["settings"]["network"] == space.network
+        assert entry["settings"]["routing_space"] == {"checksum": space.checksum, "models": list(space.experts)}
     routing = methods["IOP-FL routing"]["sites"]["outside-1"]
     assert "note" in routing or np.shape(routing["routing"]["weights"])[1] == 3
     store = tmp_path / "outside-1" / "site_store" / "iopfl_outside" / "outside-1"

@@ -23,8 +23,9 @@ def space() -> RoutingSpace:
 
 def test_round_trip(tmp_path: Path) -> None:
     path, saved = tmp_path / "space.safetensors", space()
-    save_routing_space(path, saved)
+    digest = save_routing_space(path, saved)
     loaded = load_routing_space(path)
+    assert loaded.checksum == digest and len(digest) == 64
     assert loaded.network == NETWORK and list(loaded.experts) == ["site-1", "site-2", GLOBAL]
     for name, state in saved.experts.items():
         assert all(torch.equal(value, loaded.experts[name][key]) for key, value in state.items())

@@ -12,23 +12,28 @@ from flare_mri.filters.update_privacy import MECHANISMS
 from flare_mri.recipes.simulate import CENTRALISED, client_names
 from flare_mri.recipes.training import TrainingRecipe
 
+_DEFAULT = "default %(default)s"
+
 
 def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[TrainingRecipe]) -> argparse._ArgumentGroup:
     """Arguments that say what the job learns; defaults are the recipe's. Returns the group, for more of them."""
     default = recipe.default_training
     network = recipe.default_network["args"]
     group = parser.add_argument_group("what to learn")
-    group.add_argument("--name", default=recipe.job_name, help="name of the job (default %(default)s)")
-    group.add_argument("--method", choices=recipe.methods, default=next(iter(recipe.methods)))
-    group.add_argument("--num_rounds", type=int, default=30)
-    group.add_argument("--local_epochs", type=int, default=default.local_epochs)
-    group.add_argument("--lr", type=float, default=default.lr)
-    group.add_argument("--lr_step", type=int, default=default.lr_step, help="rounds of StepLR; 0 keeps lr constant")
-    group.add_argument("--fedprox_mu", type=float, default=0.01, help="μ of --method FedProx")
-    group.add_argument("--channels", type=int, default=32, help="channels of the U-Net's first level")
-    group.add_argument("--num_pools", type=int, default=4)
-    group.add_argument("--norm", choices=["instance", "batch"], default=network.get("norm", "instance"))
-    group.add_argument("--seed", type=int, default=default.seed)
+    group.add_argument("--name", default=recipe.job_name, help=f"name of the job; {_DEFAULT}")
+    group.add_argument("--method", choices=recipe.methods, default=next(iter(recipe.methods)), help=_DEFAULT)
+    group.add_argument("--num_rounds", type=int, default=30, help=_DEFAULT)
+    group.add_argument("--local_epochs", type=int, default=default.local_epochs, help=f"of a round; {_DEFAULT}")
+    group.add_argument("--lr", type=float, default=default.lr, help=f"learning rate; {_DEFAULT}")
+    group.add_argument(
+        "--lr_step", type=int, default=default.lr_step, help=f"rounds of StepLR; 0: constant; {_DEFAULT}"
+    )
+    group.add_argument("--fedprox_mu", type=float, default=0.01, help=f"μ of --method FedProx; {_DEFAULT}")
+    group.add_argument("--channels", type=int, default=32, help=f"of the U-Net's first level; {_DEFAULT}")
+    group.add_argument("--num_pools", type=int, default=4, help=f"poolings of the U-Net; {_DEFAULT}")
+    norm = network.get("norm", "instance")
+    group.add_argument("--norm", choices=["instance", "batch"], default=norm, help=f"of the U-Net; {_DEFAULT}")
+    group.add_argument("--seed", type=int, default=default.seed, help=_DEFAULT)
     group.add_argument("--min_sites", type=int, help="good updates a round needs (default: all sites)")
     group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
     _add_server_arguments(parser)
@@ -57,9 +62,13 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("faults, bad updates and privacy")
     group.add_argument("--resume", metavar="JOB", action=_Resume, default=False, help="go on after JOB's last round")
     group.add_argument("--round_timeout", type=int, default=0, help="seconds a round may last (default: for ever)")
-    group.add_argument("--grace", type=int, default=600, help="seconds for further sites after --min_sites answered")
-    group.add_argument("--max_norm", type=float, default=100.0, help="leave out updates of so many medians; 0: none")
-    group.add_argument("--clip_norm", type=float, default=0.0, help="scale down updates of so many medians; 0: none")
+    group.add_argument("--grace", type=int, default=600, help=f"seconds for others after --min_sites; {_DEFAULT}")
+    group.add_argument(
+        "--max_norm", type=float, default=100.0, help=f"leave out updates of so many medians; 0: none; {_DEFAULT}"
+    )
+    group.add_argument(
+        "--clip_norm", type=float, default=0.0, help=f"scale down updates of so many medians; 0: none; {_DEFAULT}"
+    )
     group.add_argument("--privacy", choices=MECHANISMS, help="FLARE's filter on what a round changes")
     group.add_argument("--privacy_arguments", type=_json, metavar="JSON", help="of that filter, a JSON object")
 

@@ -38,17 +38,19 @@ def default_workspace() -> Path:
     return Path(tempfile.gettempdir()) / f"flare_mri-{getpass.getuser()}"
 
 
-def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say where the job runs, not what it learns."""
+def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | None = None) -> None:
+    """Arguments that say where the job runs, not what it learns; ``clients`` is the default of ``--clients``."""
     group = parser.add_argument_group("where to run")
     group.add_argument(
         "--env",
         choices=["sim", "poc", "prod"],
         default="sim",
-        help="simulator; a new POC, replacing one that runs; production",
+        help="simulator; a new POC, replacing one that runs; production; default %(default)s",
     )
-    group.add_argument("--n_clients", type=int, default=4, help="sites named site-1, site-2, ... (default 4)")
-    group.add_argument("--clients", help="names of the sites, comma separated: these and no others")
+    group.add_argument("--n_clients", type=int, default=4, help="sites named site-1, site-2, ...; default %(default)s")
+    default = "; default %(default)s" if clients else ""
+    names = f"names of the sites, comma separated: these and no others{default}"
+    group.add_argument("--clients", default=clients, help=names)
     group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
     group.add_argument("--threads", type=int, help="sites that train at the same time (default: all)")
     group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")

@@ -38,10 +38,12 @@ class RoutingSpace:
     Attributes:
         network: settings of the network all experts belong to.
         experts: name of the inside site, or :data:`GLOBAL`, -> state dict; the global model comes last.
+        checksum: of the file that it was read from, SHA-256; empty where it came from none.
     """
 
     network: dict[str, Any]
     experts: dict[str, dict[str, Tensor]]
+    checksum: str = ""
 
     def __post_init__(self) -> None:
         if list(self.experts)[-1:] != [GLOBAL] or len(self.experts) < 2:
@@ -49,14 +51,16 @@ class RoutingSpace:
             raise InputError(f"routing space: expected the sites' models and then {GLOBAL!r}, got {names}")
 
 
-def save_routing_space(path: Path, space: RoutingSpace) -> None:
-    """Write a routing space atomically, with site names, network settings and a checksum in its metadata."""
+def save_routing_space(path: Path, space: RoutingSpace) -> str:
+    """Write a routing space atomically, with site names, network settings and the returned checksum in its metadata."""
     tensors = {f"{name}/{key}": t.contiguous() for name, state in space.experts.items() for key, t in state.items()}
     description = {"format": _FORMAT, "experts": list(space.experts), "network": space.network}
-    metadata = {"flare_mri": json.dumps({**description, "checksum": checksum(tensors, description)})}
+    digest = checksum(tensors, description)
+    metadata = {"flare_mri": json.dumps({**description, "checksum": digest})}
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(safetensors.torch.save(tensors, metadata))
     os.replace(temporary, path)
+    return digest
 
 
 def load_routing_space(path: Path) -> RoutingSpace:
@@ -84,12 +88,13 @@ def load_routing_space(path: Path) -> RoutingSpace:
         raise InputError(
             f"routing space {path}: expected format {_FORMAT!r}, got another; give a file that the job iopfl wrote"
         )
-    if description.pop("checksum", None) != checksum(tensors, description):
+    found = description.pop("checksum", None)
+    if found != checksum(tensors, description):
         raise InputError(
             f"routing space {path}: checksum does not match, the file was changed or damaged; copy it anew"
         )
     try:
-        return RoutingSpace(_network(description), _experts(description, tensors))
+        return RoutingSpace(_network(description), _experts(description, tensors), found)
     except InputError as e:
         raise InputError(f"routing space {path}: {e}") from e
 

@@ -37,5 +37,5 @@ class TrajectoryFedAvg(PersonalizedFedAvg):
             )
         experts = {site: dict(aggregator.accepted[site].params or {}) for site in sorted(aggregator.accepted)}
         path = Path(self.get_run_dir()) / SPACE_FILE
-        save_routing_space(path, RoutingSpace(self.settings["network"], {**experts, GLOBAL: shared}))
-        self.info(f"routing space of {len(experts)} sites and the global model: {path}")
+        digest = save_routing_space(path, RoutingSpace(self.settings["network"], {**experts, GLOBAL: shared}))
+        self.info(f"routing space of {len(experts)} sites and the global model: {path}, checksum {digest}")

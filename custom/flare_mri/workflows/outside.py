@@ -85,9 +85,13 @@ class RouteOutside(ModelController):
     def _methods(self, space: RoutingSpace, answers: list[FLModel], seconds: float) -> dict[str, Any]:
         """One entry a row of the comparison: each personal model and :data:`MODEL_NAMES`."""
         personal = {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(list(space.experts)[:-1])}
+        origin = {
+            "network": space.network,
+            "routing_space": {"checksum": space.checksum, "models": list(space.experts)},
+        }
         methods: dict[str, Any] = {}
         for key, method in (personal | MODEL_NAMES).items():
-            entry = run_entry({**self.settings, "num_rounds": 0}, method)
+            entry = run_entry({**self.settings, **origin, "num_rounds": 0}, method)
             entry["seconds"] = round(seconds, 1)
             for answer in answers:
                 metrics = dict(answer.metrics or {})
