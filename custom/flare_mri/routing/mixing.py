@@ -100,7 +100,11 @@ class _KernelProduct(torch.autograd.Function):
         # BLAS is up to five times slower with few rows and many columns of a matrix that it must transpose itself.
         pixels_last = columns.transpose(1, 2).contiguous()
         for samples, rows, kernels in _mixed_pieces(routing, experts, columns.shape[1]):
-            product[samples, rows] = torch.bmm(kernels, pixels_last[samples])
+            part = product[samples, rows]
+            if part.is_contiguous():
+                torch.bmm(kernels, pixels_last[samples], out=part)
+            else:  # written into its gaps the product would be computed sample by sample
+                part.copy_(torch.bmm(kernels, pixels_last[samples]))
         return product
 
     @staticmethod
@@ -118,6 +122,8 @@ class _KernelProduct(torch.autograd.Function):
                 # Row by row and then summed: BLAS is slow at one product with [E, B] results and a very long sum.
                 by_row = torch.bmm(experts[:, rows].transpose(0, 1), kernels.permute(1, 2, 0))
                 grad_routing[samples] += by_row.sum(0).t()
+        if grad_columns is not None and not columns.is_contiguous():  # an image, pixels last: its gradient alike
+            grad_columns = grad_columns.transpose(1, 2).contiguous().transpose(1, 2)
         return grad_routing, None, grad_columns
 
 
