@@ -126,6 +126,14 @@ def test_experts_stay_in_the_memory_order_of_their_product(plain, size, order):
     assert torch.equal(other(x), expected)
 
 
+def test_a_layer_learns_after_inference_mode():
+    routed, x = _routed(nn.Conv2d(4, 6, 3, padding=1)), torch.randn(2, 4, 4, 4)
+    with torch.inference_mode():
+        routed(x)
+    routed(x).sum().backward()
+    assert routed.router.fc2.weight.grad is not None
+
+
 def test_a_layer_serves_images_of_several_sizes():
     routed = _routed(nn.Conv2d(4, 6, 3, padding=1))
     images = [torch.randn(2, 4, size, size) for size in (4, 32, 4)]

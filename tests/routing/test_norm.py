@@ -59,6 +59,25 @@ def test_without_affine_parameters(views):
     torch.testing.assert_close(forward_views(norm, *views)[1], norm(views[1]), rtol=1e-4, atol=1e-5)
 
 
+class _Windows(nn.Module):
+    """Folds the halves of an image into the batch before it normalises."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = self.again = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.again(torch.cat(x.split(8, dim=2)))
+
+
+def test_a_network_that_folds_pixels_into_the_batch_is_refused(views):
+    network = use_batch_statistics(_Windows())
+    assert isinstance(network.norm, BatchStatisticsNorm) and network.again is network.norm
+    network(views[0])
+    with pytest.raises(InputError, match="2 views in one pass: expected 8 samples at a BatchNorm layer, got 16"):
+        forward_views(network, *views)
+
+
 def test_plain_batch_norm_is_refused_and_a_failed_pass_leaves_single_views(views):
     with pytest.raises(InputError, match="expected a network with BatchStatisticsNorm, got BatchNorm2d"):
         forward_views(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)), *views)

@@ -68,7 +68,8 @@ class RoutedLayer(nn.Module):
         bringing them into it costs once; the shape of ``weights`` stays that of the layer's weight."""
         ordered = self.weights.permute(order)
         if not ordered.is_contiguous():
-            ordered = ordered.contiguous()
+            with torch.inference_mode(False):  # whoever predicts in that mode may adapt afterwards
+                ordered = ordered.contiguous()
             self.weights = ordered.permute([order.index(axis) for axis in range(len(order))])
         return ordered
 

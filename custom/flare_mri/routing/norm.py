@@ -22,15 +22,21 @@ class BatchStatisticsNorm(_BatchNorm):
 
     Attributes:
         views: V, sample b * V + v of a batch is view v of image b.
+        samples: B * V where V > 1: a network that folds pixels into the batch would tear the views apart.
     """
 
     def __init__(self, norm: _BatchNorm):
         super().__init__(norm.num_features, norm.eps, affine=False, track_running_stats=False)
         self.weight, self.bias = norm.weight, norm.bias
-        self.views = 1
+        self.views, self.samples = 1, 0
 
     def forward(self, x: Tensor) -> Tensor:
         """[B * V, C, ...] -> the same shape. Side by side, views are so many more channels: no copy is needed."""
+        if self.views > 1 and len(x) != self.samples:
+            raise InputError(
+                f"{self.views} views in one pass: expected {self.samples} samples at a BatchNorm layer, got {len(x)}; "
+                "choose a network that does not fold pixels into the batch"
+            )
         side_by_side = x.reshape(len(x) // self.views, self.views * x.shape[1], *x.shape[2:])
         weight, bias = (None if p is None else p.repeat(self.views) for p in (self.weight, self.bias))
         return F.batch_norm(side_by_side, None, None, weight, bias, training=True, eps=self.eps).view_as(x)
@@ -38,11 +44,15 @@ class BatchStatisticsNorm(_BatchNorm):
 
 def use_batch_statistics(network: nn.Module) -> nn.Module:
     """``network`` with every BatchNorm layer below it, or itself, replaced by a :class:`BatchStatisticsNorm`."""
-    if isinstance(network, _BatchNorm):
-        return BatchStatisticsNorm(network)
-    for name, child in network.named_children():
-        setattr(network, name, use_batch_statistics(child))
-    return network
+    modules = list(network.modules())
+    norms: dict[nn.Module | None, nn.Module] = {
+        module: BatchStatisticsNorm(module) for module in modules if isinstance(module, _BatchNorm)
+    }
+    for module in modules:
+        for name, child in module._modules.items():  # named_children would leave out a layer's second name
+            if child in norms:
+                module._modules[name] = norms[child]
+    return norms.get(network, network)
 
 
 def forward_views(network: nn.Module, *views: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +71,7 @@ def forward_views(network: nn.Module, *views: Tensor) -> tuple[Tensor, ...]:
     norms = [_checked(module) for module in network.modules() if isinstance(module, _BatchNorm)]
     try:
         for norm in norms:
-            norm.views = len(views)
+            norm.views, norm.samples = len(views), sum(map(len, views))
         outputs: Tensor = network(torch.stack(views, dim=1).flatten(0, 1))
     finally:
         for norm in norms:
