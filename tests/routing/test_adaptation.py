@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adaptation of a small routed network to a site without labels, and the ways in which it gives up."""
 
+import copy
 import json
 
 import pytest
@@ -110,6 +111,29 @@ def test_collapse_to_the_background_falls_back(routed, global_model, slices):
         global_model.decoder.output.bias.copy_(torch.tensor([0.0, 1.0]))
     report = adapt(routed, global_model, slices, epochs=6, lr=0.3, loss=_Background())
     assert report.global_model.foreground > 0.1 and report.after.foreground < 0.01 and "background" in report.fallback
+
+
+class _Excursion(TestTimeLoss):
+    """Two epochs of two batches as ever, then it climbs away from what they found."""
+
+    def __init__(self):
+        super().__init__()
+        object.__setattr__(self, "batches", [])
+
+    def __call__(self, network, images):
+        self.batches.append(len(images))
+        loss, terms = super().__call__(network, images)
+        return (loss if len(self.batches) <= 4 else 100 - loss), terms
+
+
+def test_the_state_after_the_epoch_of_the_lowest_loss_counts(routed, global_model, slices):
+    other = copy.deepcopy(routed)
+    report = adapt(routed, global_model, slices, epochs=4, batch_size=5, loss=_Excursion())
+    losses = [epoch["loss"] for epoch in report.losses]
+    assert len(losses) == 4 and report.kept_epoch == 1 + losses.index(min(losses)) <= 2
+    adapt(other, global_model, slices, epochs=report.kept_epoch, batch_size=5, loss=_Excursion())
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in routed.state_dict().items())
+    assert report.after == examine(routed, slices, 5)
 
 
 class _NotANumber(TestTimeLoss):

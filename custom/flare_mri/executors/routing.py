@@ -114,6 +114,8 @@ class RoutingExecutor(Executor):
         )
         if report.fallback:
             self.log_warning(fl_ctx, f"site {task.site}: the global model is used, not routing: {report.fallback}")
+        elif report.kept_epoch < report.epochs:
+            self.log_info(fl_ctx, f"site {task.site}: epoch {report.kept_epoch} had the lowest loss, its state is kept")
         probabilities = [predict(expert, slices, self.batch_size) for expert in experts]
         final = predict(experts[-1] if report.fallback else routed, slices, self.batch_size)
         self._keep(store, task, final, routed, report)

@@ -3,8 +3,9 @@
 """Test-time adaptation of a routed network to an outside site (IOP-FL), without a label and with a way back.
 
 The routers and BatchNorm's affine parameters learn on the site's own slices. Nothing is chosen by labels: the state
-after the last epoch counts. Slices come in fixed batches of nearly equal size, the same in adaptation and prediction,
-for the statistics of the batch are part of the network.
+after the epoch of the lowest loss counts, for later epochs may leave what that one had found. Slices come in fixed
+batches of nearly equal size, the same in adaptation and prediction, for the statistics of the batch are part of the
+network.
 """
 
 import math
@@ -53,6 +54,7 @@ class AdaptationReport:
         before, after: the routed network before and after; None where there were too few slices.
         movement: by layer, mean over experts of the absolute change of the mean routing weight.
         losses: for each epoch the mean over its batches of "loss", "entropy", "consistency" and "shape".
+        kept_epoch: the epoch, counted from 1, whose state the network was left in; 0 where there was none.
     """
 
     slices: int
@@ -64,6 +66,7 @@ class AdaptationReport:
     after: SiteView | None = None
     movement: Mapping[str, float] = field(default_factory=dict)
     losses: Sequence[Mapping[str, float]] = ()
+    kept_epoch: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: nested dicts, lists, numbers and strings."""
@@ -116,7 +119,7 @@ def adapt(
         return AdaptationReport(count, 0, 0.0, reason, global_view)
     before = examine(routed, slices, batch_size)
     start = time.perf_counter()
-    losses = _learn(routed, slices, batch_size, epochs, lr, seed, loss or TestTimeLoss(), after_epoch)
+    losses, kept_epoch = _learn(routed, slices, batch_size, epochs, lr, seed, loss or TestTimeLoss(), after_epoch)
     seconds = time.perf_counter() - start
     after = examine(routed, slices, batch_size)
     return AdaptationReport(
@@ -132,6 +135,7 @@ def adapt(
             for name, weights in before.routing.items()
         },
         losses=losses,
+        kept_epoch=kept_epoch,
     )
 
 
@@ -165,9 +169,10 @@ def _learn(
     seed: int,
     loss: TestTimeLoss,
     after_epoch: Callable[[int, Mapping[str, float]], None],
-) -> list[dict[str, float]]:
-    """The epochs; stops at a loss that is not finite. Returns the mean terms of each epoch."""
+) -> tuple[list[dict[str, float]], int]:
+    """The epochs; stops at a loss that is not finite. Returns the mean terms of each epoch and the one it kept."""
     parameters = adaptable_parameters(routed)
+    kept, kept_epoch, lowest = [p.detach().clone() for p in parameters], 0, math.inf
     optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
     device = _device(routed)
     history: list[dict[str, float]] = []
@@ -180,13 +185,18 @@ def _learn(
                 value, terms = loss(routed, images)
                 steps.append({"loss": value.item(), **terms})
                 if not math.isfinite(steps[-1]["loss"]):
-                    return [*history, steps[-1]]
+                    return [*history, steps[-1]], kept_epoch
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
             history.append({key: sum(step[key] for step in steps) / len(steps) for key in steps[0]})
             after_epoch(len(history), history[-1])
-    return history
+            if history[-1]["loss"] < lowest:
+                kept, kept_epoch, lowest = [p.detach().clone() for p in parameters], len(history), history[-1]["loss"]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
+    return history, kept_epoch
 
 
 def _collapse(
