@@ -8,7 +8,14 @@ from torch import nn
 from flare_mri.errors import InputError
 from flare_mri.networks import UNet
 
-IOPFL = {"in_channels": 3, "out_channels": 2, "norm": "batch", "negative_slope": 0.0, "pool": "max"}
+IOPFL = {
+    "in_channels": 3,
+    "out_channels": 2,
+    "norm": "batch",
+    "negative_slope": 0.0,
+    "pool": "max",
+    "upsampling": "linear",
+}
 
 
 @pytest.mark.parametrize("options", [{}, {"decoder": "refined"}, {"pool": "max", "dropout": 0.5}, IOPFL])
@@ -53,6 +60,31 @@ def test_is_the_published_network():
     torch.testing.assert_close(network(x), _published_forward(network, x))
 
 
+def test_is_the_published_network_of_iop_fl():
+    network, x = UNet(channels=4, num_pools=2, **IOPFL).double(), torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, -0.5, 0.5)
+    w = network.state_dict()
+
+    def block(y, name):
+        for layer in (0, 4):
+            y = F.conv2d(y, w[f"{name}.{layer}.weight"], padding=1)
+            scale, shift = (w[f"{name}.{layer + 1}.{part}"] for part in ("weight", "bias"))
+            y = F.relu(F.batch_norm(y, None, None, scale, shift, training=True))
+        return y
+
+    def up(y, name):
+        return F.conv_transpose2d(y, w[f"{name}.0.weight"], w[f"{name}.0.bias"], stride=2)
+
+    skip0 = block(x, "encoder.blocks.0")
+    skip1 = block(F.max_pool2d(skip0, 2), "encoder.blocks.1")
+    y = block(F.max_pool2d(skip1, 2), "encoder.blocks.2")
+    y = block(torch.cat([up(y, "decoder.ups.0"), skip1], 1), "decoder.blocks.0")
+    y = block(torch.cat([up(y, "decoder.ups.1"), skip0], 1), "decoder.blocks.1")
+    expected = F.conv2d(y, w["decoder.output.weight"], w["decoder.output.bias"])
+    torch.testing.assert_close(network.train()(x), expected)
+
+
 def test_published_size_and_names():
     network = UNet()
     widths = [32, 64, 128, 256, 512]
@@ -88,6 +120,7 @@ def test_too_small_an_image_says_what_is_needed():
         ({"norm": "layer"}, "norm: expected one of instance, batch, got 'layer'"),
         ({"pool": "mean"}, "pool: expected one of avg, max, got 'mean'"),
         ({"decoder": "deep"}, "decoder: expected one of plain, refined, got 'deep'"),
+        ({"upsampling": "bilinear"}, "upsampling: expected one of normalised, linear, got 'bilinear'"),
         ({"num_pools": 0}, "num_pools: expected an integer >= 1, got 0"),
         ({"channels": 3.5}, "channels: expected an integer >= 1, got 3.5"),
     ],

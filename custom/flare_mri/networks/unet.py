@@ -24,11 +24,21 @@ class InstanceNorm(nn.InstanceNorm2d):
 NORMS: dict[str, type[nn.Module]] = {"instance": InstanceNorm, "batch": nn.BatchNorm2d}
 POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
 DECODERS = ("plain", "refined")
+UPSAMPLINGS = ("normalised", "linear")
 
 
 def _unit(conv: nn.Module, channels: int, norm: str, negative_slope: float) -> list[nn.Module]:
     """A convolution with ``channels`` outputs, its norm and its activation."""
     return [conv, NORMS[norm](channels), nn.LeakyReLU(negative_slope, inplace=True)]
+
+
+def _upsampling(width: int, upsampling: str, norm: str, negative_slope: float) -> nn.Sequential:
+    """From 2 * ``width`` channels to ``width`` on twice the height and width."""
+    if upsampling == "linear":
+        return nn.Sequential(nn.ConvTranspose2d(2 * width, width, 2, stride=2))
+    return nn.Sequential(
+        *_unit(nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False), width, norm, negative_slope)
+    )
 
 
 class ConvBlock(nn.Sequential):
@@ -95,15 +105,11 @@ class Decoder(nn.Module):
         negative_slope: float = 0.2,
         dropout: float = 0.0,
         refined: bool = False,
+        upsampling: str = "normalised",
     ):
         super().__init__()
         widths = [channels * 2**level for level in reversed(range(num_pools))]
-        self.ups = nn.ModuleList(
-            nn.Sequential(
-                *_unit(nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False), width, norm, negative_slope)
-            )
-            for width in widths
-        )
+        self.ups = nn.ModuleList(_upsampling(width, upsampling, norm, negative_slope) for width in widths)
         self.blocks = nn.ModuleList(ConvBlock(2 * width, width, norm, negative_slope, dropout) for width in widths)
         # The published refinement has neither norm nor activation.
         self.refine = nn.Conv2d(channels, channels, 3, padding=1, bias=False) if refined else nn.Identity()
@@ -121,9 +127,16 @@ class Decoder(nn.Module):
         return self.output(self.refine(x))
 
 
-def check_options(channels: int, num_pools: int, norm: str, pool: str, decoder: str) -> None:
+def check_options(
+    channels: int, num_pools: int, norm: str, pool: str, decoder: str, upsampling: str = "normalised"
+) -> None:
     """Raises InputError for U-Net options that name nothing or cannot be built."""
-    for key, value, known in (("norm", norm, NORMS), ("pool", pool, POOLS), ("decoder", decoder, DECODERS)):
+    for key, value, known in (
+        ("norm", norm, NORMS),
+        ("pool", pool, POOLS),
+        ("decoder", decoder, DECODERS),
+        ("upsampling", upsampling, UPSAMPLINGS),
+    ):
         if value not in known:
             raise InputError(f"U-Net {key}: expected one of {', '.join(known)}, got {value!r}")
     for key, number in (("channels", channels), ("num_pools", num_pools)):
@@ -134,9 +147,9 @@ def check_options(channels: int, num_pools: int, norm: str, pool: str, decoder: 
 class UNet(nn.Module):
     r"""U-Net :math:`D(E(x))` with ``encoder`` E (contracting path and bottleneck) and ``decoder`` D as submodules.
 
-    The defaults are FedMRI's network (Feng et al., arXiv 2112.05752). ``jobs/iopfl`` uses ``UNet(in_channels=3,
-    out_channels=2, norm="batch", negative_slope=0.0)``, the size and norm of IOP-FL's (Jiang et al., arXiv 2204.08467),
-    which pools by the maximum (here ``pool="max"``) and has a bias, no norm and no ReLU after each upsampling.
+    The defaults are FedMRI's network (Feng et al., arXiv 2112.05752). IOP-FL's (Jiang et al., arXiv 2204.08467) is
+    ``UNet(in_channels=3, out_channels=2, norm="batch", negative_slope=0.0, pool="max", upsampling="linear")``;
+    ``jobs/iopfl`` uses it without the last two, unless its ``--network_args`` say otherwise.
 
     Args:
         in_channels: channels of the input.
@@ -148,6 +161,7 @@ class UNet(nn.Module):
         dropout: probability of dropping a channel after each activation of a ConvBlock.
         pool: "avg" or "max".
         decoder: "plain", or "refined" with one more 3x3 convolution before the output: the paper's two decoders.
+        upsampling: transposed convolutions "normalised" (norm and LeakyReLU follow), or "linear" (a bias alone).
 
     Raises:
         InputError: an option that is not one of these.
@@ -170,12 +184,13 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         pool: str = "avg",
         decoder: str = "plain",
+        upsampling: str = "normalised",
     ):
         super().__init__()
-        check_options(channels, num_pools, norm, pool, decoder)
+        check_options(channels, num_pools, norm, pool, decoder, upsampling)
         self.encoder = Encoder(in_channels, channels, num_pools, norm, negative_slope, dropout, pool)
         refined = decoder == "refined"
-        self.decoder = Decoder(out_channels, channels, num_pools, norm, negative_slope, dropout, refined)
+        self.decoder = Decoder(out_channels, channels, num_pools, norm, negative_slope, dropout, refined, upsampling)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, ``in_channels``, H, W] -> [B, ``out_channels``, H, W], for any H, W >= 2^``num_pools``."""
