@@ -8,6 +8,7 @@
 
 The three take turns, so that a busy machine slows all of them alike; the ratios are those of the medians. "plain" uses
 BatchNorm's running statistics as in deployment, "plain, batch statistics" computes them as the routed network must.
+The network is the published one; --pool avg --upsampling normalised makes it that of ``jobs/iopfl``.
 """
 
 import argparse
@@ -66,9 +67,9 @@ class PublishedLoss(TestTimeLoss):
         return self.entropy_weight * h + self.consistency_weight * c + self.shape_weight * s, {}
 
 
-def paper_network() -> UNet:
-    """The network of ``jobs/iopfl``: 32 features, 4 poolings, BatchNorm, 3 input channels, 2 classes."""
-    return UNet(in_channels=3, out_channels=2, norm="batch", negative_slope=0.0)
+def iopfl_network(pool: str = "max", upsampling: str = "linear") -> UNet:
+    """The U-Net of IOP-FL: 32 features, 4 poolings, BatchNorm, 3 input channels, 2 classes."""
+    return UNet(3, 2, norm="batch", negative_slope=0.0, pool=pool, upsampling=upsampling)
 
 
 def looped(routed: nn.Module) -> nn.Module:
@@ -92,8 +93,8 @@ def medians(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def forward_passes(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], Any]]:
-    plain = paper_network().eval()
+def forward_passes(routed: nn.Module, plain: nn.Module, images: Tensor) -> dict[str, Callable[[], Any]]:
+    plain = plain.eval()
     networks = {
         "plain": plain,
         "plain, batch statistics": use_batch_statistics(copy.deepcopy(plain)),
@@ -105,7 +106,9 @@ def forward_passes(routed: nn.Module, images: Tensor) -> dict[str, Callable[[], 
     return {name: lambda network=network: network(images) for name, network in networks.items()}  # type: ignore[misc]
 
 
-def adaptations(routed: nn.Module, slices: Tensor, batch: int, epochs: int) -> dict[str, Callable[[], Any]]:
+def adaptations(
+    routed: nn.Module, plain: nn.Module, slices: Tensor, batch: int, epochs: int
+) -> dict[str, Callable[[], Any]]:
     """The adaptation to a whole site: ours looks at it with three networks before and after its epochs, the published
     loop predicts every batch once more after its step. "plain" is what the same steps cost without routing."""
 
@@ -124,8 +127,8 @@ def adaptations(routed: nn.Module, slices: Tensor, batch: int, epochs: int) -> d
         return run
 
     return {
-        "plain": steps(use_batch_statistics(paper_network()), TestTimeLoss(), False),
-        "routed": lambda: adapt(routed, paper_network(), slices, epochs, batch_size=batch),
+        "plain": steps(use_batch_statistics(copy.deepcopy(plain)), TestTimeLoss(), False),
+        "routed": lambda: adapt(routed, plain, slices, epochs, batch_size=batch),
         "published loop": steps(looped(routed), PublishedLoss(), True),
     }
 
@@ -139,17 +142,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--adaptation", action="store_true", help="time a whole adaptation, not a forward pass")
     parser.add_argument("--slices", type=int, default=8, help="of the site to adapt to")
     parser.add_argument("--epochs", type=int, default=10, help="of the adaptation")
+    parser.add_argument("--pool", choices=["max", "avg"], default="max", help="of the U-Net")
+    parser.add_argument("--upsampling", choices=["linear", "normalised"], default="linear", help="of the U-Net")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    routed = build_routed_network(paper_network(), [paper_network().state_dict() for _ in range(NUM_EXPERTS)])
+    *experts, plain = (iopfl_network(args.pool, args.upsampling) for _ in range(NUM_EXPERTS))
+    routed = build_routed_network(plain, [network.state_dict() for network in (*experts, plain)])
     images = torch.randn(args.slices if args.adaptation else args.batch, 3, args.size, args.size)
     if args.adaptation:
-        seconds = medians(adaptations(routed, images, args.batch, args.epochs), args.repeats)
+        seconds = medians(adaptations(routed, plain, images, args.batch, args.epochs), args.repeats)
     else:
         with torch.no_grad():
-            seconds = medians(forward_passes(routed, images), args.repeats)
+            seconds = medians(forward_passes(routed, plain, images), args.repeats)
     reference = "routed" if args.adaptation else "plain"
     what = f"adaptation to {args.slices} slices, {args.epochs} epochs" if args.adaptation else "forward pass"
     print(f"{what}: batch {args.batch}, {args.size}x{args.size}, {args.threads} thread(s), median of {args.repeats}")
