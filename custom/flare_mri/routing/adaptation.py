@@ -185,7 +185,7 @@ def _learn(
                 value, terms = loss(routed, images)
                 steps.append({"loss": value.item(), **terms})
                 if not math.isfinite(steps[-1]["loss"]):
-                    return [*history, steps[-1]], kept_epoch
+                    return [*history, steps[-1]], 0  # left as it is: there is no state to use
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
