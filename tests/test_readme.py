@@ -36,6 +36,7 @@ RUN_ELSEWHERE = {
     "nvflare poc stop": "tests/jobs/test_fedmri_job.py",
     "python jobs/fedmri/job.py --no_code --export": "tests/jobs/test_fedmri_job.py",
     "python -m flare_mri.report": "tests/report/test_html.py",
+    "python -m flare_mri.apply": "tests/apply/test_segmentation.py",
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",

@@ -9,7 +9,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
@@ -100,6 +100,26 @@ def read_bytes(path: Path, limit: int, fix: str) -> bytes:
             return file.read(limit)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {fix}") from error
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file, text as UTF-8, by temporary file, fsync and rename; its folder is made where it is missing.
+
+    Raises:
+        InputError: the folder cannot be made or written to; what was there before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # what could not be made need not be removed; the first error counts
+            temporary.unlink()
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
 
 
 def read_json(path: Path, limit: int, fix: str) -> Any:

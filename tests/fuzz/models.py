@@ -15,6 +15,9 @@ from arrays import Exploit, nothing_ran, zipped
 from mutators import Base, Case, Kind
 
 from flare_mri.learners.site_store import SiteStore
+from flare_mri.networks import build_network
+from flare_mri.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
+from flare_mri.routing import build_routed_network
 from flare_mri.routing.space import GLOBAL, RoutingSpace, checksum, load_routing_space, save_routing_space
 
 
@@ -92,6 +95,44 @@ def read_space(folder: Path) -> list[Any]:
     return [list(state.values()) for state in space.experts.values()] + [json.dumps(space.network)]
 
 
+def model_files(folder: Path) -> tuple[list[Base], list[Case]]:
+    """A hospital's model, plain and routed; descriptions of networks that are larger than any machine."""
+    network: dict[str, Any] = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 2, "num_pools": 1}}
+    plain = build_network(network, 0)
+    good = PersonalModel("job", "site-1", "segmentation", network, plain.state_dict())
+    mixed = build_routed_network(plain, [plain.state_dict()] * 2).state_dict()
+    routed = PersonalModel("job", "site-1", "segmentation", network, mixed, ("site-1", GLOBAL), 8)
+    name = PERSONAL_FILE
+
+    def made(model: PersonalModel, **changes: Any) -> bytes:
+        state = {key: value.clone(memory_format=torch.contiguous_format) for key, value in model.state.items()}
+        return safetensors.torch.save(state, {"flare_mri": json.dumps({**model.description(), **changes})})
+
+    networks: list[Any] = [
+        {**network, "args": {**network["args"], "channels": size}} for size in (-1, 4, 10**6, 10**18)
+    ]
+    networks += [{**network, "args": {**network["args"], "num_pools": size}} for size in (-1, 40, 10**9)]
+    networks += [
+        None,
+        [],
+        {"path": "os.system", "args": {"command": "true"}},
+        {"path": "flare_mri.networks.build.Path"},
+    ]
+    hostile = [
+        Case(name, made(model, network=changed), f"MUST FAIL: network {changed}")
+        for model in (good, routed)
+        for changed in networks
+    ]
+    for experts in (None, "x", [1], ["a"], ["a"] * 3, ["a"] * 10**6):
+        hostile.append(Case(name, made(routed, experts=experts), f"MUST FAIL: experts {str(experts)[:30]}"))
+    return [Base(name, made(good)), Base(name, made(routed))], hostile
+
+
+def read_model(folder: Path) -> list[Any]:
+    """All tensors of the network that it describes."""
+    return list(load_personal_model(folder / PERSONAL_FILE).build().state_dict().values())
+
+
 def store_files(folder: Path) -> tuple[list[Base], list[Case]]:
     """A state as torch writes it, and pickles."""
     file = io.BytesIO()
@@ -120,5 +161,6 @@ def read_store(folder: Path) -> Any:
 
 MODELS = [
     Kind("space", 120, space_files, read_space),
+    Kind("model", 100, model_files, read_model),
     Kind("store", 100, store_files, read_store),
 ]

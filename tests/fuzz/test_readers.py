@@ -32,6 +32,7 @@ MADE = (
     "masks",
     "examples",
     "space",
+    "model",
     "store",
 )
 REAL = ("real-nifti", "real-labels", "real-fastmri", "real-dicom")

@@ -121,8 +121,9 @@ def test_too_small_an_image_says_what_is_needed():
         ({"pool": "mean"}, "pool: expected one of avg, max, got 'mean'"),
         ({"decoder": "deep"}, "decoder: expected one of plain, refined, got 'deep'"),
         ({"upsampling": "bilinear"}, "upsampling: expected one of normalised, linear, got 'bilinear'"),
-        ({"num_pools": 0}, "num_pools: expected an integer >= 1, got 0"),
-        ({"channels": 3.5}, "channels: expected an integer >= 1, got 3.5"),
+        ({"num_pools": 0}, "num_pools: expected an integer from 1 to 12, got 0"),
+        ({"num_pools": 10**9}, "num_pools: expected an integer from 1 to 12, got 1000000000"),
+        ({"channels": 3.5}, "channels: expected an integer from 1 to 1048576, got 3.5"),
     ],
 )
 def test_wrong_options_are_named(option, message):

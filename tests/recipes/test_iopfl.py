@@ -12,8 +12,12 @@ from nvflare.apis.dxo import from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 
 from federation import Federation, weights_in
+from flare_mri.data.segmentation import SegmentationData, SliceImages
+from flare_mri.data.site_config import load_site_config
 from flare_mri.learners import SiteStore
+from flare_mri.personal_model import load_personal_model
 from flare_mri.recipes import IOPFLOutsideRecipe, IOPFLRecipe
+from flare_mri.routing import predict
 from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, save_routing_space
 from flare_mri.wire import METRIC_NAME, tensors_in
 
@@ -90,8 +94,11 @@ def test_routing_space_holds_the_trajectories_and_the_global_model(trained: Fede
     for key, value in trained.saved[-1]["params"].items():
         assert torch.equal(space.experts[GLOBAL][key], value)
     for site in trained.sites:
-        state = SiteStore(trained.root / site / "site_store", "iopfl", site).load("round-1.pt")
+        store = SiteStore(trained.root / site / "site_store", "iopfl", site)
+        state = store.load("round-1.pt")
         assert state is not None
+        own = load_personal_model(store.path("personal.safetensors"))
+        assert own.build() and all(torch.equal(own.state[k], v) for k, v in state["trajectory"].items())
         assert all(torch.equal(space.experts[site][k], v) for k, v in state["trajectory"].items())
 
 
@@ -146,8 +153,16 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     routing = methods["IOP-FL routing"]["sites"]["outside-1"]
     assert "note" in routing or np.shape(routing["routing"]["weights"])[1] == 3
     store = tmp_path / "outside-1" / "site_store" / "iopfl_outside" / "outside-1"
-    kept = {"predictions.npz", "adapted.pt", "examples.npz", "examples-global.npz"}
+    kept = {"predictions.npz", "personal.safetensors", "examples.npz", "examples-global.npz"}
     assert kept <= {path.name for path in store.iterdir()}
+    model = load_personal_model(store / "personal.safetensors")
+    assert model.site == "outside-1" and model.experts == (
+        ("site-1", "site-2", GLOBAL) if "note" not in routing else ()
+    )
+    config = load_site_config(tmp_path / "outside-1" / "local" / "site.yaml", "outside-1")
+    slices = SliceImages(SegmentationData(config, seed=0).outside)
+    predicted = predict(model.build(), slices, model.batch_size).argmax(1).numpy()
+    np.testing.assert_array_equal(predicted, np.load(store / "predictions.npz")["labels"])
     named = [str(np.load(store / f"examples{which}.npz")["method"]) for which in ("", "-global")]
     assert named == ["IOP-FL routing", "global model"]
 
@@ -167,6 +182,11 @@ def test_a_site_of_three_slices_gets_the_global_model_and_is_told(
     for row in ("routing before adaptation", "IOP-FL routing"):
         assert rows[row]["test"] == rows["global model"]["test"]
     assert "global model was used" in rows["IOP-FL routing"]["note"]
+    store = tmp_path / "outside-1" / "site_store" / "iopfl_outside" / "outside-1"
+    model = load_personal_model(store / "personal.safetensors")
+    assert not model.experts
+    for key, value in trained.saved[-1]["params"].items():
+        assert torch.equal(model.state[key], value)
 
 
 def test_a_space_of_another_network_is_one_line(trained: Federation, tmp_path: Path, cache: Path) -> None:

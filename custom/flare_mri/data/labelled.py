@@ -43,7 +43,7 @@ class LabelledVolume:
     section: str
     labelled: bool
     grid: Grid
-    slices: CachedVolume
+    slices: CachedVolume | np.ndarray
 
 
 def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
@@ -58,9 +58,7 @@ def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
     Raises:
         InputError: no volume, a bad file, labels that do not fit, or volumes of different sizes.
     """
-    data = config.data
-    check_task(data.format, SEGMENTATION)
-    cases = _phantom(config) if data.format == "phantom" else FINDERS[data.format](data)
+    data, cases = config.data, find_cases(config)
     cache = VolumeCache(site_folder(config.cache.folder, config.site), config.cache.limit_mb)
     settings = {**asdict(data), "root": None, "datalist": None, "subjects": None, "cache": CACHE_VERSION}
     volumes: list[LabelledVolume] = []
@@ -73,9 +71,28 @@ def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
                 f"{case.origin}: expected slices of {list(volumes[0].grid.matrix)} as in {volumes[0].name}, "
                 f"got {list(grid.matrix)}; set data.matrix to bring all volumes to one size"
             )
-        slices = cache.open(keys[1], partial(_load, case, data, grid))
+        slices = cache.open(keys[1], partial(read_slices, case, data, grid))
         volumes.append(LabelledVolume(case.name, case.section, case.label is not None, grid, slices))
     return volumes
+
+
+def find_cases(config: SiteConfig) -> list[Case]:
+    """Finds all cases of a site, in the order of the list or of their names; no image is read.
+
+    Raises:
+        InputError: data of another task, no case, or files that do not fit together.
+    """
+    check_task(config.data.format, SEGMENTATION)
+    return _phantom(config) if config.data.format == "phantom" else FINDERS[config.data.format](config.data)
+
+
+def find_grid(case: Case, data: DataSettings) -> Grid:
+    """Where the network's slices lie in a case: those with label, or all of `data.slices` where it has none.
+
+    Raises:
+        InputError: no such slice, or a header or label that cannot be used.
+    """
+    return _decoded(_encoded(case, data), case, data)
 
 
 def _encoded(case: Case, data: DataSettings) -> np.ndarray:
@@ -102,8 +119,12 @@ def _decoded(row: np.ndarray, case: Case, data: DataSettings) -> Grid:
     return Grid((slices, height, width), spacing, kept, data.matrix or (height, width), data.fit, case.axis)
 
 
-def _load(case: Case, data: DataSettings, grid: Grid) -> np.ndarray:
-    """Reads, checks and z-scores the whole volume, then takes the slices to keep: float32 [K, 1 or 2, h, w]."""
+def read_slices(case: Case, data: DataSettings, grid: Grid) -> np.ndarray:
+    """Reads, checks and z-scores the whole volume, then takes the slices to keep: float32 [K, 1 or 2, h, w].
+
+    Raises:
+        InputError: a file that cannot be read or does not fit its header, NaN, no contrast, or a label out of range.
+    """
     image = np.asarray(case.image(), np.float64)
     if image.shape != grid.shape:
         raise InputError(

@@ -43,3 +43,17 @@ def find_prostate(settings: DataSettings) -> list[Case]:
                 "got none; add the label or remove the case"
             )
     return [volume_case(key, "", path, labels.get(key), settings) for key, path in images.items()]
+
+
+def find_unlabelled(settings: DataSettings) -> list[Case]:
+    """Finds the images of `<root>/*.nii.gz`, whatever their names; files named as labels are left out.
+
+    Raises:
+        InputError: no image.
+    """
+    paths = listed(settings.root, _is_image, "NIfTI images *.nii or *.nii.gz")
+    return [volume_case(_ENDING.sub("", path.name), "", path, None, settings) for path in paths]
+
+
+def _is_image(path: Path) -> bool:
+    return bool(_ENDING.search(path.name)) and not _LABEL.search(_ENDING.sub("", path.name))

@@ -52,16 +52,14 @@ def open_volumes(config: SiteConfig) -> list[Volume]:
     Raises:
         InputError: no volume, a bad file, or volumes of different sizes; the line names the file and the fix.
     """
-    data = config.data
-    check_task(data.format, RECONSTRUCTION)
-    sources = _phantom(config) if data.format == "phantom" else FINDERS[data.format](data)
+    data, sources = config.data, find_sources(config)
     cache = VolumeCache(site_folder(config.cache.folder, config.site), config.cache.limit_mb)
     settings = {**asdict(data), "root": None, "contrasts": None, "cache": CACHE_VERSION}
     volumes: list[Volume] = []
     for source in sources:
         label = source.name if source.files else (config.site, source.name, PHANTOM_VERSION)
         key = cache_key(source.files, [settings, label])
-        slices = cache.open(key, partial(_load, source, data))
+        slices = cache.open(key, partial(read_volume, source, data))
         volumes.append(Volume(source.name, source.subject, slices))
         if slices.shape[1:] != volumes[0].slices.shape[1:]:
             raise InputError(
@@ -71,7 +69,22 @@ def open_volumes(config: SiteConfig) -> list[Volume]:
     return volumes
 
 
-def _load(source: Source, data: DataSettings) -> np.ndarray:
+def find_sources(config: SiteConfig) -> list[Source]:
+    """Finds all volumes of a site, in the order of their names; nothing is read.
+
+    Raises:
+        InputError: data of another task, or no volume.
+    """
+    check_task(config.data.format, RECONSTRUCTION)
+    return _phantom(config) if config.data.format == "phantom" else FINDERS[config.data.format](config.data)
+
+
+def read_volume(source: Source, data: DataSettings) -> np.ndarray:
+    """Reads and checks a volume and brings it to `data.matrix`: float32 [S, H, W], magnitudes >= 0.
+
+    Raises:
+        InputError: files that cannot be read, no image, or a matrix too large.
+    """
     volume = magnitudes(source.read(), source)
     if data.matrix is None or data.matrix == volume.shape[1:]:
         return volume

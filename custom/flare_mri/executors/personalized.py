@@ -26,6 +26,7 @@ from flare_mri.executors.site import open_site
 from flare_mri.filters.update_privacy import note_received
 from flare_mri.learners import SPLITS, AbortedError, Learner, SiteStore, Split, Task, TrainingSettings, build_task
 from flare_mri.networks import build_network, shared_keys
+from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.wire import MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
 
 _EXAMPLES = "examples.npz"
@@ -153,7 +154,8 @@ class PersonalizedExecutor(Executor):
         metrics |= prefixed("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
         personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
-        store.save_model("personal.safetensors", personal, {"job": self.job, "network": self._network_of(task.site)})
+        own = PersonalModel(self.job, task.site, self.task, self._network_of(task.site), personal)
+        store.save_model(PERSONAL_FILE, own.state, own.description())
         store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
         return FLModel(metrics=metrics)
 

@@ -27,6 +27,7 @@ from flare_mri.learners import SEGMENTATION, AbortedError, SegmentationTask, Sit
 from flare_mri.learners.segmentation import score
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, check_fits
+from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.routing import MIN_SLICES, AdaptationReport, adapt, build_routed_network, predict
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
@@ -118,7 +119,8 @@ class RoutingExecutor(Executor):
             self.log_info(fl_ctx, f"site {task.site}: epoch {report.kept_epoch} had the lowest loss, its state is kept")
         probabilities = [predict(expert, slices, self.batch_size) for expert in experts]
         final = predict(experts[-1] if report.fallback else routed, slices, self.batch_size)
-        self._keep(store, task, final, routed, report)
+        self._keep_predictions(store, task, final)
+        self._keep_model(store, space, routed, report)
         self._keep_pictures(store, task, {GLOBAL: probabilities[-1], "routing": final})
         metrics = _routing_numbers(report)
         if outside.labelled:
@@ -130,20 +132,22 @@ class RoutingExecutor(Executor):
                 metrics |= prefixed(f"{name}/test", scores)
         return metrics
 
-    def _keep(
-        self,
-        store: SiteStore,
-        task: SegmentationTask,
-        final: torch.Tensor,
-        routed: torch.nn.Module,
-        report: AdaptationReport,
-    ) -> None:
-        """What stays with the site: predictions, the adapted network, the whole report."""
+    def _keep_predictions(self, store: SiteStore, task: SegmentationTask, final: torch.Tensor) -> None:
         labels = _labels(final)
         items = [task.data.outside[place] for place in range(len(labels))]
         where = {key: np.array([item[key] for item in items]) for key in ("volume", "slice")}
         store.save_arrays("predictions.npz", {"labels": labels, **where})
-        store.save("adapted.pt", {"network": routed.state_dict(), "report": report.as_dict()})
+
+    def _keep_model(
+        self, store: SiteStore, space: RoutingSpace, routed: torch.nn.Module, report: AdaptationReport
+    ) -> None:
+        """The model that made the predictions, the adapted one or the global one, with the whole report."""
+        if report.fallback:
+            model = PersonalModel(self.job, store.site, SEGMENTATION, space.network, space.experts[GLOBAL])
+        else:
+            names, state = tuple(space.experts), routed.state_dict()
+            model = PersonalModel(self.job, store.site, SEGMENTATION, space.network, state, names, self.batch_size)
+        store.save_model(PERSONAL_FILE, model.state, {**model.description(), "adaptation": report.as_dict()})
 
     def _keep_pictures(self, store: SiteStore, task: SegmentationTask, predicted: dict[str, torch.Tensor]) -> None:
         """Examples for the site's own report, a file for each of the rows of results.json that are shown."""

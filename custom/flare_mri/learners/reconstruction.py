@@ -71,7 +71,7 @@ class ReconstructionTask:
             for batch, output in self._outputs(network, "test"):
                 images = {"input": batch["input"], "output": output, "target": batch["target"]}
                 for key, image in images.items():
-                    columns.setdefault(key, []).append(_denormalised(batch, image))
+                    columns.setdefault(key, []).append(denormalised(batch, image))
                 for key in ("volume", "slice"):
                     columns.setdefault(key, []).append(batch[key].cpu().numpy())
         arrays = {key: np.concatenate(parts)[chosen] for key, parts in columns.items()}
@@ -113,13 +113,13 @@ def _bottleneck_features(network: nn.Module) -> Iterator[list[np.ndarray]]:
         handle.remove()
 
 
-def _denormalised(batch: dict[str, Any], image: Tensor) -> np.ndarray:
+def denormalised(batch: dict[str, Any], image: Tensor) -> np.ndarray:
     """Undo the input's normalisation: [B, 1, H, W] normalised -> [B, H, W] scanner units."""
     scaled = image * batch["std"].view(-1, 1, 1, 1) + batch["mean"].view(-1, 1, 1, 1)
     return scaled[:, 0].cpu().numpy()
 
 
 def _add(metrics: VolumeMetrics, batch: dict[str, Any], output: Tensor) -> None:
-    prediction, target = _denormalised(batch, output), _denormalised(batch, batch["target"])
+    prediction, target = denormalised(batch, output), denormalised(batch, batch["target"])
     for i, volume in enumerate(batch["volume"].tolist()):
         metrics.add(volume, prediction[i], target[i])

@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ import safetensors.torch
 import torch
 
 from flare_mri.errors import InputError
+from flare_mri.tensor_file import KEY
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _STATE = re.compile(r"round-([0-9]+)\.pt\Z")
@@ -94,10 +96,11 @@ class SiteStore:
         """Write NumPy arrays to the compressed ``.npz`` file `name`."""
         self._write(name, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
-    def save_model(self, name: str, state: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
+    def save_model(self, name: str, state: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:
         """Write a model as safetensors, with `description` as JSON in its metadata (``flare_mri``)."""
-        tensors = {key: value.contiguous() for key, value in state.items()}
-        content = safetensors.torch.save(tensors, {"flare_mri": json.dumps(description)})
+        # a layer that stands twice in a network shares its memory, which safetensors refuses
+        tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
+        content = safetensors.torch.save(tensors, {KEY: json.dumps(dict(description))})
         self._write(name, lambda file: file.write(content))
 
     def lock(self) -> None:

@@ -2,9 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks, and the partition of their state into what is shared and what is private."""
 
-from flare_mri.networks.build import SharedPart, build_network, check_fits
+from flare_mri.networks.build import SharedPart, build_network, check_fits, check_shapes, state_shapes
 from flare_mri.networks.dual_domain import DualDomainUNet
 from flare_mri.networks.partition import PARTITIONS, shared_keys
 from flare_mri.networks.unet import UNet
 
-__all__ = ["PARTITIONS", "DualDomainUNet", "SharedPart", "UNet", "build_network", "check_fits", "shared_keys"]
+__all__ = [
+    "PARTITIONS",
+    "DualDomainUNet",
+    "SharedPart",
+    "UNet",
+    "build_network",
+    "check_fits",
+    "check_shapes",
+    "shared_keys",
+    "state_shapes",
+]

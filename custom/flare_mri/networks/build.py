@@ -57,8 +57,11 @@ def check_fits(spec: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: a key or a shape differs; or as :func:`build_network`.
     """
-    with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in build_network(spec, seed=0).state_dict().items()}
+    check_shapes(spec, state_shapes(spec), state)
+
+
+def check_shapes(spec: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
+    """Raises InputError with the first key of a state that is missing, not expected or of another shape."""
     for key in sorted(expected.keys() | state.keys()):
         got = tuple(state[key].shape) if key in state else None
         if expected.get(key) != got:
@@ -66,6 +69,16 @@ def check_fits(spec: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
                 f"network {spec['path']}: expected {key} of shape {expected.get(key)}, got {got}; the model is another "
                 "network's"
             )
+
+
+def state_shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the state of the network that ``spec`` describes, however large it is: no memory is taken for it.
+
+    Raises:
+        InputError: as :func:`build_network`.
+    """
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in build_network(spec, seed=0).state_dict().items()}
 
 
 def _network_class(spec: Mapping[str, Any]) -> type[nn.Module]:

@@ -139,9 +139,9 @@ def check_options(
     ):
         if value not in known:
             raise InputError(f"U-Net {key}: expected one of {', '.join(known)}, got {value!r}")
-    for key, number in (("channels", channels), ("num_pools", num_pools)):
-        if not isinstance(number, int) or number < 1:
-            raise InputError(f"U-Net {key}: expected an integer >= 1, got {number!r}")
+    for key, number, most in (("channels", channels, 2**20), ("num_pools", num_pools, 12)):
+        if not isinstance(number, int) or not 1 <= number <= most:
+            raise InputError(f"U-Net {key}: expected an integer from 1 to {most}, got {number!r}")
 
 
 class UNet(nn.Module):

@@ -7,17 +7,15 @@ The format stands in :mod:`flare_mri.report.schema`. Nothing here needs matplotl
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flare_mri.errors import InputError
-from flare_mri.files import read_json
+from flare_mri.files import read_json, write_atomically
 from flare_mri.report.metric_table import KNOWN, Metric
 from flare_mri.report.schema import validate_results
 from flare_mri.report.scores import BASELINE, Scores, collect, metrics_of
@@ -58,26 +56,6 @@ def save_results(results: dict[str, Any], path: str | Path) -> Path:
     plain = validate_results(_plain(results), str(path))
     write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes UTF-8 text by temporary file, fsync and rename.
-
-    Raises:
-        InputError: The folder cannot be made or written to.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # what could not be made need not be removed; the first error counts
-            temporary.unlink()
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
 
 
 def _plain(value: Any) -> Any:
@@ -174,5 +152,4 @@ __all__ = [
     "save_results",
     "summary_table",
     "validate_results",
-    "write_atomically",
 ]

@@ -4,18 +4,18 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from flare_mri.errors import InputError
+from flare_mri.files import write_atomically
+from flare_mri.tensor_file import KEY, check_tensor, read_tensor_file
 
 GLOBAL = "global"
 MODEL_NAMES = {
@@ -26,9 +26,6 @@ MODEL_NAMES = {
 }
 """What tables and pictures call the predictions of an outside site, besides those of the personal models."""
 _FORMAT = "flare-mri routing space 1"
-_LIMIT = 4 * 2**30  # bytes; a hundred U-Nets of the paper's size, and half of the memory that README.md asks for
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_TYPES = (*_FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool)
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,8 @@ def save_routing_space(path: Path, space: RoutingSpace) -> str:
     tensors = {f"{name}/{key}": t.contiguous() for name, state in space.experts.items() for key, t in state.items()}
     description = {"format": _FORMAT, "experts": list(space.experts), "network": space.network}
     digest = checksum(tensors, description)
-    metadata = {"flare_mri": json.dumps({**description, "checksum": digest})}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(safetensors.torch.save(tensors, metadata))
-    os.replace(temporary, path)
+    metadata = {KEY: json.dumps({**description, "checksum": digest})}
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
     return digest
 
 
@@ -70,24 +65,9 @@ def load_routing_space(path: Path) -> RoutingSpace:
         InputError: no such file, no safetensors, another format, a checksum that does not match, an expert without
             tensors, a tensor of no expert, or values that are not finite; the message names the file.
     """
-    if not os.path.isfile(path):
-        raise InputError(f"routing space {path}: no such file; give the file that the job iopfl left on the server")
-    if path.stat().st_size > _LIMIT:
-        raise InputError(
-            f"routing space {path}: expected at most {_LIMIT} bytes, got {path.stat().st_size}; use smaller networks"
-        )
-    try:
-        with safetensors.safe_open(path, "pt") as file:  # its header is checked against the file's size
-            description = json.loads((file.metadata() or {}).get("flare_mri", "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    # safetensors raises its own error, and KeyError, TypeError or RuntimeError for types that torch does not know.
-    except Exception as e:
-        reason = " ".join(str(e).split())[:200] or type(e).__name__
-        raise InputError(f"routing space {path}: cannot be read ({reason}); copy it anew") from e
-    if not isinstance(description, dict) or description.get("format") != _FORMAT:
-        raise InputError(
-            f"routing space {path}: expected format {_FORMAT!r}, got another; give a file that the job iopfl wrote"
-        )
+    description, tensors = read_tensor_file(
+        "routing space", path, _FORMAT, "the file that the job iopfl left on the server"
+    )
     found = description.pop("checksum", None)
     if found != checksum(tensors, description):
         raise InputError(
@@ -115,8 +95,7 @@ def _experts(description: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict
         name, _, entry = key.partition("/")
         if name not in experts:
             raise InputError(f"tensor {key!r} belongs to no expert; copy it anew")
-        if tensor.dtype not in _TYPES or (tensor.dtype in _FLOATS and not torch.isfinite(tensor).all()):
-            raise InputError(f"tensor {key!r}: expected finite numbers, got others; run the job iopfl again")
+        check_tensor(key, tensor, "run the job iopfl again")
         experts[name][entry] = tensor
     missing = [name for name, state in experts.items() if not state]
     if missing:

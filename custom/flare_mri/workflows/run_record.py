@@ -4,7 +4,6 @@
 
 import datetime
 import json
-import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from torch.utils.tensorboard import SummaryWriter
 
 import flare_mri
+from flare_mri.files import write_atomically
 from flare_mri.wire import under
 
 RESULTS_FILE = "results.json"
@@ -136,9 +136,7 @@ def run_entry(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 def write_results(path: Path, methods: Mapping[str, Any]) -> None:
     """Write results.json atomically: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"format_version": 1, "versions": versions(), "methods": methods}, indent=1))
-    os.replace(temporary, path)
+    write_atomically(path, json.dumps({"format_version": 1, "versions": versions(), "methods": methods}, indent=1))
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,129 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m flare_mri.apply MODEL --site SITE_YAML --scans FOLDER --out FOLDER``: a hospital's model on new scans.
+
+MODEL is the ``personal.safetensors`` that a job left in the hospital's site store. Segmentation writes labels as NIfTI
+on each scan's own voxels; reconstruction writes HDF5 files. Nothing is sent, and nothing that is there is overwritten.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flare_mri.apply.reconstruction import Reconstructor
+from flare_mri.apply.result import Application, Result
+from flare_mri.apply.segmentation import Segmenter
+from flare_mri.data.formats import FORMATS, SEGMENTATION, naming_site
+from flare_mri.data.site_config import SiteConfig, load_site_config
+from flare_mri.errors import InputError
+from flare_mri.files import write_atomically
+from flare_mri.personal_model import PersonalModel, load_personal_model
+
+_OVERVIEW = "overview.png"
+
+
+def open_application(
+    model: PersonalModel, config: SiteConfig, scans: Path | None = None, undersampled: bool = False
+) -> Application:
+    """The model with the scans it is to be applied to; everything is checked that can be without reading an image.
+
+    Args:
+        model: a hospital's own.
+        config: its settings, which say how scans become what the model knows.
+        scans: folder of new scans; None for the volumes that the settings name.
+        undersampled: for reconstruction, see :class:`~flare_mri.apply.reconstruction.Reconstructor`.
+
+    Raises:
+        InputError: settings without data of their own, for another task, no scan, or a state of another network.
+    """
+    with naming_site(config.site):
+        if config.pool:
+            raise InputError(f"{config.file} has a pool, which is for simulated sites; give one hospital's settings")
+        if scans is not None and "root" not in FORMATS[config.data.format].keys:
+            raise InputError(f"data.format: {config.data.format} takes no folder; give settings with files or no scans")
+        if model.task == SEGMENTATION:
+            if undersampled:
+                raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
+            return Segmenter(model, config, scans)
+        return Reconstructor(model, config, scans, undersampled)
+
+
+def output_files(application: Application, out: Path) -> list[Path]:
+    """The files to write, one for each scan, none of which is there yet.
+
+    Raises:
+        InputError: one is there, or two scans would have the same.
+    """
+    files = [out / f"{name.replace('/', '_')}{application.ending}" for name in application.names]
+    for path in files:
+        if files.count(path) > 1:
+            raise InputError(f"{path}: expected one scan of this name, got two; rename one of them")
+    for path in (*files, out / _OVERVIEW):
+        if path.exists():
+            raise InputError(f"{path}: expected a folder without results, got this file; choose another folder")
+    return files
+
+
+def apply_all(application: Application, files: Sequence[Path]) -> Iterator[tuple[Path, Result, float]]:
+    """Applies the model scan by scan and writes each file atomically; yields it, what it holds, and seconds."""
+    for number, path in enumerate(files):
+        start = time.perf_counter()
+        result = application.apply(number)
+        write_atomically(path, result.content)
+        yield path, result, time.perf_counter() - start
+
+
+def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m flare_mri.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
+    parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: matrix, mask, device ...")
+    parser.add_argument(
+        "--scans",
+        type=Path,
+        help="folder of new scans: NIfTI files for segmentation, else laid out as data.root (default: the volumes that "
+        "site.yaml names)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results; made if missing")
+    parser.add_argument(
+        "--undersampled",
+        action="store_true",
+        help="reconstruction: the scans are undersampled already, by the protocol the model knows (default: they are "
+        "fully sampled, are undersampled with the site's mask, and scored)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Applies the model, a line for each scan; returns 0, or 2 after one line on stderr where an input is wrong."""
+    args = _parse_args(argv)
+    try:
+        model = load_personal_model(args.model)
+        config = load_site_config(args.site, model.site)
+        application = open_application(model, config, args.scans, args.undersampled)
+        files = output_files(application, args.out)
+        routed = f", routed over {len(model.experts)} models" if model.experts else ""
+        print(f"{model.task}: {model.job}'s model of {model.site}{routed}; {len(files)} scans", flush=True)
+        pictures, scores = {}, []
+        for path, result, seconds in apply_all(application, files):
+            print(f"{path.name}: {result.text}, {seconds:.1f} s", flush=True)
+            pictures[path.name.removesuffix(application.ending)] = result.pictures
+            scores += [result.scores] if result.scores else []
+        from flare_mri.apply.overview import overview  # matplotlib takes a second to import: only when all is done
+
+        write_atomically(args.out / _OVERVIEW, overview(pictures, application.outlined))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if scores:
+        means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
+        print(f"mean: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
+    print(f"Results: {args.out.resolve()}; to look at: {_OVERVIEW}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What applying a model to one scan gives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Result:
+    """One scan done.
+
+    Attributes:
+        content: of the file to write.
+        text: what a line of progress says of it.
+        pictures: one slice [H, W] to look at: `input` and `output`, with `target` where it is known.
+        scores: mean metrics, where the scan was fully sampled.
+    """
+
+    content: bytes
+    text: str
+    pictures: Mapping[str, np.ndarray]
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+class Application(Protocol):
+    """A model with the scans it is to be applied to.
+
+    Attributes:
+        names: of the scans.
+        ending: of the files to write, after a scan's name.
+        outlined: whether outputs are labels to outline, or images.
+    """
+
+    names: list[str]
+    ending: str
+    outlined: bool
+
+    def apply(self, number: int) -> Result:
+        """Reads scan `number` and applies the model to it."""
