@@ -140,11 +140,27 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (out / "Case00_segmentation.nii.gz").read_bytes() == before
 
 
+def test_a_scan_that_is_cut_short_costs_the_others_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, model, out = scans(tmp_path / "scans", count=3), plain(), tmp_path / "out"
+    damaged = folder / "Case01.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    settings(tmp_path, folder)
+    store = SiteStore(tmp_path / "store", model.job, model.site)
+    store.save_model(PERSONAL_FILE, model.state, model.description())
+    words = [store.path(PERSONAL_FILE), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
+    assert main([str(word) for word in words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert str(damaged) in lines[0] and lines[1].startswith("error: 1 of 3 scans failed") and len(lines) == 2
+    assert {p.name.split("_")[0] for p in out.iterdir()} == {"Case00", "Case02", "overview.png"}
+
+
 def test_wrong_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, model = scans(tmp_path / "scans"), plain()
     config = settings(tmp_path, folder)
     with pytest.raises(InputError, match="got one of segmentation"):
         open_application(model, config, folder, undersampled=True)
+    with pytest.raises(InputError, match=r"site 'site-1': scans: expected a folder, got .*nowhere"):
+        open_application(model, config, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected NIfTI images"):
         open_application(model, config, tmp_path / "empty")

@@ -9,7 +9,8 @@ on each scan's own voxels; reconstruction writes HDF5 files. Nothing is sent, an
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flare_mri.apply.reconstruction import Reconstructor
@@ -43,6 +44,8 @@ def open_application(
             raise InputError(f"{config.file} has a pool, which is for simulated sites; give one hospital's settings")
         if scans is not None and "root" not in FORMATS[config.data.format].keys:
             raise InputError(f"data.format: {config.data.format} takes no folder; give settings with files or no scans")
+        if scans is not None and not scans.is_dir():
+            raise InputError(f"scans: expected a folder, got {scans}, which is none; correct the path")
         if model.task == SEGMENTATION:
             if undersampled:
                 raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
@@ -66,13 +69,26 @@ def output_files(application: Application, out: Path) -> list[Path]:
     return files
 
 
-def apply_all(application: Application, files: Sequence[Path]) -> Iterator[tuple[Path, Result, float]]:
-    """Applies the model scan by scan and writes each file atomically; yields it, what it holds, and seconds."""
+def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Path, Result], int]:
+    """Applies the model scan by scan and writes each file atomically, a line each.
+
+    A scan that cannot be read costs a line on stderr, and the others go on.
+
+    Returns:
+        What was written where, without the contents, and how many scans failed.
+    """
+    results: dict[Path, Result] = {}
     for number, path in enumerate(files):
         start = time.perf_counter()
-        result = application.apply(number)
-        write_atomically(path, result.content)
-        yield path, result, time.perf_counter() - start
+        try:
+            result = application.apply(number)
+            write_atomically(path, result.content)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            continue
+        results[path] = replace(result, content=b"")
+        print(f"{path.name}: {result.text}, {time.perf_counter() - start:.1f} s", flush=True)
+    return results, len(files) - len(results)
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -97,8 +113,21 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _summarise(application: Application, results: dict[Path, Result], out: Path) -> None:
+    """Draws the overview and prints mean scores."""
+    from flare_mri.apply.overview import overview  # matplotlib takes a second to import: only when all is done
+
+    pictures = {path.name.removesuffix(application.ending): result.pictures for path, result in results.items()}
+    write_atomically(out / _OVERVIEW, overview(pictures, application.outlined))
+    scores = [result.scores for result in results.values() if result.scores]
+    if scores:
+        means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
+        print(f"mean: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
+    print(f"Results: {out.resolve()}; to look at: {_OVERVIEW}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Applies the model, a line for each scan; returns 0, or 2 after one line on stderr where an input is wrong."""
+    """Applies the model, a line for each scan; returns 0, or 2 after a line on stderr for each input that is wrong."""
     args = _parse_args(argv)
     try:
         model = load_personal_model(args.model)
@@ -107,22 +136,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         files = output_files(application, args.out)
         routed = f", routed over {len(model.experts)} models" if model.experts else ""
         print(f"{model.task}: {model.job}'s model of {model.site}{routed}; {len(files)} scans", flush=True)
-        pictures, scores = {}, []
-        for path, result, seconds in apply_all(application, files):
-            print(f"{path.name}: {result.text}, {seconds:.1f} s", flush=True)
-            pictures[path.name.removesuffix(application.ending)] = result.pictures
-            scores += [result.scores] if result.scores else []
-        from flare_mri.apply.overview import overview  # matplotlib takes a second to import: only when all is done
-
-        write_atomically(args.out / _OVERVIEW, overview(pictures, application.outlined))
+        results, failed = apply_all(application, files)
+        if results:
+            _summarise(application, results, args.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if scores:
-        means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
-        print(f"mean: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
-    print(f"Results: {args.out.resolve()}; to look at: {_OVERVIEW}")
-    return 0
+    if failed:
+        print(f"error: {failed} of {len(files)} scans failed, as told above; mend or move them", file=sys.stderr)
+    return 2 if failed else 0
 
 
 if __name__ == "__main__":
