@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from flare_mri.personal_model import PERSONAL_FILE
 from flare_mri.recipes.follow import run_and_follow
 from flare_mri.recipes.simulate import default_workspace, stores_path
 from flare_mri.report.examples import find_examples
@@ -66,6 +67,9 @@ class Demonstration:
         save_results(results, self.args.output / "results.json")
         write_report(results, find_examples(results, self.stores), self.args.output / "report.html")
         print("\n" + summary_table(results, *metrics))
+        print("\nEvery site's own model, for python -m flare_mri.apply:")
+        for store in self.stores:
+            print(f"  {store}/<site>/{PERSONAL_FILE}")
 
 
 def fedmri(args: argparse.Namespace) -> None:

@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model a hospital ends with: written, read, built again."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 
 from flare_mri.errors import InputError
@@ -16,6 +14,7 @@ from flare_mri.learners import SiteStore
 from flare_mri.networks import build_network
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.routing import adaptable_parameters, build_routed_network
+from flare_mri.tensor_file import pack_tensors
 
 SPEC: dict[str, Any] = {
     "path": "flare_mri.networks.unet.UNet",
@@ -29,7 +28,7 @@ def images() -> torch.Tensor:
 
 
 def plain() -> PersonalModel:
-    return PersonalModel("iopfl", "site-1", "segmentation", SPEC, build_network(SPEC, 3).state_dict())
+    return PersonalModel("iopfl", "site-1", "segmentation", SPEC, build_network(SPEC, 3).state_dict(), (32, 32))
 
 
 def routed() -> tuple[PersonalModel, torch.nn.Module]:
@@ -39,7 +38,7 @@ def routed() -> tuple[PersonalModel, torch.nn.Module]:
         for parameter in adaptable_parameters(mixed):
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
     names = ("site-1", "site-2", "global")
-    return PersonalModel("out", "outside-1", "segmentation", SPEC, mixed.state_dict(), names, 8), mixed
+    return PersonalModel("out", "outside-1", "segmentation", SPEC, mixed.state_dict(), (32, 32), (), names, 8), mixed
 
 
 def written(model: PersonalModel, folder: Path) -> Path:
@@ -72,9 +71,7 @@ def test_a_layer_that_stands_twice_can_be_written(tmp_path: Path) -> None:
 
 def _changed(folder: Path, model: PersonalModel, **description: Any) -> Path:
     path = folder / "changed.safetensors"
-    described = {**model.description(), **description}
-    state = {key: value.clone().contiguous() for key, value in model.state.items()}
-    path.write_bytes(safetensors.torch.save(state, {"flare_mri": json.dumps(described)}))
+    path.write_bytes(pack_tensors(model.state, {**model.description(), **description})[0])
     return path
 
 
@@ -87,6 +84,7 @@ def _changed(folder: Path, model: PersonalModel, **description: Any) -> Path:
         ({"network": None}, "expected its settings"),
         ({"experts": "site-1"}, "expected a list of names"),
         ({"batch_size": 1}, "expected 2 to 4096, got 1"),
+        ({"matrix": [64]}, r"expected two sizes, got \[64\]"),
     ],
 )
 def test_a_description_that_lacks_something(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -102,6 +100,17 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
     state["decoder.output.weight"][0] = float("nan")
     with pytest.raises(InputError, match=r"decoder\.output\.weight.*finite"):
         load_personal_model(written(replace(model, state=state), tmp_path))
+
+
+def test_a_changed_byte_is_found(tmp_path: Path) -> None:
+    path = written(plain(), tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"personal\.safetensors: checksum does not match"):
+        load_personal_model(path)
+    with pytest.raises(InputError, match="a folder, no file"):
+        load_personal_model(tmp_path)
 
 
 def test_another_networks_state(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ PERSONAL_FILE = "personal.safetensors"
 _FORMAT = "flare-mri personal model 1"
 _ORIGIN = f"the {PERSONAL_FILE} that a job left in the site's store"
 _TEXTS = ("job", "site", "task")
+_LISTS = ("orientations", "experts")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class PersonalModel:
         task: `reconstruction` or `segmentation`.
         network: settings for :func:`flare_mri.networks.build_network`.
         state: of the network, or of the routed one.
+        matrix: (H, W) of the slices that it was trained on, or adapted to.
+        orientations: how the axes of those volumes' files lay, such as `LPS`; empty where that was not known.
         experts: names of the models that a routed network mixes; empty where it is not routed.
         batch_size: slices in a batch at most, whose statistics are part of a routed network.
     """
@@ -40,14 +43,33 @@ class PersonalModel:
     task: str
     network: dict[str, Any]
     state: Mapping[str, Tensor]
+    matrix: tuple[int, int]
+    orientations: tuple[str, ...] = ()
     experts: tuple[str, ...] = ()
     batch_size: int = 16
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
         texts = {key: getattr(self, key) for key in _TEXTS}
-        routing = {"experts": list(self.experts), "batch_size": self.batch_size}
-        return {"format": _FORMAT, **texts, "network": self.network, **routing}
+        lists = {key: list(getattr(self, key)) for key in ("matrix", *_LISTS)}
+        return {"format": _FORMAT, **texts, "network": self.network, **lists, "batch_size": self.batch_size}
+
+    def check_knows(self, where: object, matrix: tuple[int, ...], orientation: str) -> None:
+        """Refuses a scan unlike those that the model was made with, for which it would give results too, and bad ones.
+
+        Raises:
+            InputError: names the scan, `where`.
+        """
+        if orientation and self.orientations and orientation not in self.orientations:
+            raise InputError(
+                f"{where}: expected axes stored as {' or '.join(self.orientations)}, as the model knows them, got "
+                f"{orientation}; reorient the scan (nibabel's as_reoriented, for one)"
+            )
+        if matrix != self.matrix:
+            raise InputError(
+                f"{where}: expected slices of {list(self.matrix)}, which the model was made with, got {list(matrix)}; "
+                "set data.matrix in site.yaml as it was for the job"
+            )
 
     def build(self) -> nn.Module:
         """The network with this state, on the CPU, in evaluation mode.
@@ -85,10 +107,10 @@ def load_personal_model(path: Path) -> PersonalModel:
     """Reads what a job left for this hospital; nothing in the file is trusted.
 
     Raises:
-        InputError: no such file, no safetensors, another format, a description that lacks something, or values that
-            are not finite; the message names the file.
+        InputError: no such file, no safetensors, another format, a checksum that does not match, a description that
+            lacks something, or values that are not finite; the message names the file.
     """
-    described, tensors = read_tensor_file("model", path, _FORMAT, _ORIGIN)
+    described, tensors, _ = read_tensor_file("model", path, _FORMAT, _ORIGIN)
     try:
         for key, tensor in tensors.items():
             check_tensor(key, tensor, f"give {_ORIGIN}")
@@ -96,14 +118,18 @@ def load_personal_model(path: Path) -> PersonalModel:
             raise InputError(f"description: expected {', '.join(_TEXTS)}, got others; give {_ORIGIN}")
         if described["task"] not in (RECONSTRUCTION, SEGMENTATION):
             raise InputError(f"task: expected {RECONSTRUCTION} or {SEGMENTATION}, got {described['task']!r}; update")
-        network, experts, batch = (described.get(key) for key in ("network", "experts", "batch_size"))
+        network, batch, matrix = (described.get(key) for key in ("network", "batch_size", "matrix"))
         if not isinstance(network, dict):
             raise InputError(f"network: expected its settings, got none; give {_ORIGIN}")
-        if not isinstance(experts, list) or not all(isinstance(name, str) for name in experts):
-            raise InputError(f"experts: expected a list of names, got another value; give {_ORIGIN}")
+        for key in _LISTS:
+            if not isinstance(described.get(key), list) or not all(isinstance(name, str) for name in described[key]):
+                raise InputError(f"{key}: expected a list of names, got another value; give {_ORIGIN}")
         if not isinstance(batch, int) or not 2 <= batch <= 4096:
             raise InputError(f"batch_size: expected 2 to 4096, got {batch!r}; give {_ORIGIN}")
-        texts = {key: described[key] for key in _TEXTS}
-        return PersonalModel(**texts, network=network, state=tensors, experts=tuple(experts), batch_size=batch)
+        if not isinstance(matrix, list) or len(matrix) != 2 or not all(type(n) is int and n > 0 for n in matrix):
+            raise InputError(f"matrix: expected two sizes, got {matrix!r}; give {_ORIGIN}")
+        named: dict[str, Any] = {key: described[key] for key in _TEXTS}
+        named |= {key: tuple(described[key]) for key in _LISTS}
+        return PersonalModel(**named, network=network, state=tensors, matrix=(matrix[0], matrix[1]), batch_size=batch)
     except InputError as error:
         raise InputError(f"model {path}: {error}") from error

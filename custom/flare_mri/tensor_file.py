@@ -1,13 +1,16 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Models in safetensors files: a description as JSON in the metadata, tensors of plain types and finite values."""
+"""Models in safetensors files: a description as JSON in the metadata, a checksum over all, finite values."""
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -22,7 +25,31 @@ _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _TYPES = (*_FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool)
 
 
-def read_tensor_file(what: str, path: Path, file_format: str, origin: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def pack_tensors(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> tuple[bytes, str]:
+    """A file's content, and the checksum in it.
+
+    Args:
+        tensors: by name; they may share memory, as those of a layer that stands twice in a network do.
+        description: plain values; ``format`` is what :func:`read_tensor_file` asks for.
+    """
+    own = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    digest = checksum(own, description)
+    return safetensors.torch.save(own, {KEY: json.dumps({**description, "checksum": digest})}), digest
+
+
+def checksum(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> str:
+    """SHA-256 over the description and over names, types, shapes and bytes of all tensors, in order of names."""
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_tensor_file(
+    what: str, path: Path, file_format: str, origin: str
+) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     """Reads a file that this package wrote; its values are not checked yet, see :func:`check_tensor`.
 
     Args:
@@ -32,13 +59,14 @@ def read_tensor_file(what: str, path: Path, file_format: str, origin: str) -> tu
         origin: which file to give instead, for messages: "the file that ... left".
 
     Returns:
-        The description, and the tensors by name.
+        The description, the tensors by name, and the checksum.
 
     Raises:
-        InputError: no such file, larger than :data:`MOST_BYTES`, no safetensors, or of another format.
+        InputError: no such file, larger than :data:`MOST_BYTES`, no safetensors, of another format, or a checksum that
+            does not match.
     """
     if not os.path.isfile(path):
-        raise InputError(f"{what} {path}: no such file; give {origin}")
+        raise InputError(f"{what} {path}: {'a folder, no file' if path.is_dir() else 'no such file'}; give {origin}")
     if path.stat().st_size > MOST_BYTES:
         raise InputError(
             f"{what} {path}: expected at most {MOST_BYTES} bytes, got {path.stat().st_size}; use smaller networks"
@@ -53,7 +81,10 @@ def read_tensor_file(what: str, path: Path, file_format: str, origin: str) -> tu
         raise InputError(f"{what} {path}: cannot be read ({reason}); copy it anew") from e
     if not isinstance(description, dict) or description.get("format") != file_format:
         raise InputError(f"{what} {path}: expected format {file_format!r}, got another; give {origin}")
-    return description, tensors
+    found = description.pop("checksum", None)
+    if found != checksum(tensors, description):
+        raise InputError(f"{what} {path}: checksum does not match, the file was changed or damaged; copy it anew")
+    return description, tensors, str(found)
 
 
 def check_tensor(key: str, tensor: Tensor, fix: str) -> None:

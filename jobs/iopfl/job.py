@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""IOP-FL: prostate segmentation, every site with a model of its own; and, with --outside, sites that never train.
+"""IOP-FL: segmentation of an organ, every site with a model of its own; and, with --outside, sites that never train.
 
 python jobs/iopfl/job.py                              five phantom sites in FLARE's simulator
 python jobs/iopfl/job.py --method FedAvg              a baseline
@@ -29,6 +29,7 @@ from flare_mri.recipes.simulate import (
     execute,
     fail,
     results_path,
+    stores_path,
 )
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
 from flare_mri.workflows.iopfl import SPACE_FILE
@@ -39,7 +40,8 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_environment_arguments(parser)
     group = add_training_arguments(parser, IOPFLRecipe)
     add_network_arguments(group)
-    group.add_argument("--outside", default="", help="sites to leave out, one after the other, and to adapt to")
+    outside = "sites, comma separated: for each in turn, train all others and adapt to it"
+    group.add_argument("--outside", default="", help=outside)
     group.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site; default %(default)s")
     group.add_argument("--test_each_round", action=argparse.BooleanOptionalAction, default=True, help="test curves too")
     parser.set_defaults(n_clients=5)
@@ -78,6 +80,7 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
 def leave_each_out(args: argparse.Namespace) -> None:
     """One table over all sites left out: global model, mean of all predictions, routing, each personal model."""
     merged: dict = {}
+    client_names(argparse.Namespace(**{**vars(args), "clients": args.outside}))  # each is there, before any trains
     for outside in args.outside.split(","):
         results = leave_out(args, outside.strip())
         if not merged:
@@ -89,6 +92,8 @@ def leave_each_out(args: argparse.Namespace) -> None:
     for outside in args.outside.split(","):
         trained = results_path(args.workspace, f"{args.name}-without-{outside.strip()}")
         print(f"without {outside.strip()}: inside results: {trained}, routing space: {trained.parent / SPACE_FILE}")
+    stores = stores_path(args.workspace) / f"{args.name}-*"
+    print(f"kept by the sites, their own models among it: {stores}/<site>")
 
 
 def main(argv: list[str] | None = None) -> int:

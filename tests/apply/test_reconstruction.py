@@ -3,6 +3,7 @@
 """Reconstructions of new scans: those the site's own task would make and score."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def settings(tmp_path: Path, root: Path) -> SiteConfig:
 
 
 def model(spec: dict[str, Any] = UNET) -> PersonalModel:
-    return PersonalModel("fedmri", "site-1", "reconstruction", spec, build_network(spec, 3).state_dict())
+    return PersonalModel("fedmri", "site-1", "reconstruction", spec, build_network(spec, 3).state_dict(), (32, 32))
 
 
 def images_in(content: bytes) -> dict[str, np.ndarray]:
@@ -66,6 +67,8 @@ def test_images_and_scores_are_those_of_the_sites_own_task(tmp_path: Path, spec:
     task = ReconstructionTask(data, config, torch.device("cpu"))
     network = model(spec).build()
     result = Reconstructor(model(spec), config).apply(0)
+    with h5py.File(io.BytesIO(result.content)) as file:
+        assert dict(file.attrs)["model"] == "fedmri, site-1" and "equispaced 4.0" in dict(file.attrs)["mask"]
     assert result.scores == pytest.approx(task.evaluate(network, "test"))
     images = images_in(result.content)
     assert images.keys() == {"reconstruction", "zero_filled"} and images["reconstruction"].shape == (6, 32, 32)
@@ -89,6 +92,12 @@ def test_a_scan_that_is_undersampled_gives_the_same_image(tmp_path: Path) -> Non
     assert not result.scores and "PSNR" not in result.text and "target" not in result.pictures
     for name, image in images_in(full.content).items():
         np.testing.assert_allclose(images_in(result.content)[name], image, atol=1e-5)
+
+
+def test_scans_of_another_size(tmp_path: Path) -> None:
+    config = settings(tmp_path, scans(tmp_path / "scans"))
+    with pytest.raises(InputError, match=r"file0\.h5: expected slices of \[48, 32\], .* got \[32, 32\]"):
+        Reconstructor(replace(model(), matrix=(48, 32)), config).apply(0)
 
 
 def test_undersampled_scans_and_a_network_that_wants_kspace(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 """Labels of new scans: those the site's own task would predict, on the scan's own voxels."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,15 @@ def settings(tmp_path: Path, root: Path, axis: int = 2, fit: str = "pad") -> Sit
 
 
 def plain() -> PersonalModel:
-    return PersonalModel("iopfl", "site-1", "segmentation", SPEC, build_network(SPEC, 8).state_dict())
+    return PersonalModel(
+        "iopfl", "site-1", "segmentation", SPEC, build_network(SPEC, 8).state_dict(), (32, 32), ("LAS",)
+    )
 
 
 def routed() -> PersonalModel:
-    network = build_routed_network(
-        build_network(SPEC, 0), [build_network(SPEC, seed).state_dict() for seed in range(3)]
-    )
-    return PersonalModel("out", "site-1", "segmentation", SPEC, network.state_dict(), ("site-1", "site-2", "global"), 4)
+    plain_network, states = build_network(SPEC, 0), [build_network(SPEC, seed).state_dict() for seed in range(3)]
+    state = build_routed_network(plain_network, states).state_dict()
+    return replace(plain(), state=state, experts=("site-1", "site-2", "global"), batch_size=4)
 
 
 def labels_in(content: bytes, kind: Any = nibabel.Nifti1Image) -> Any:
@@ -110,6 +112,22 @@ def test_the_phantom_and_all_its_slices(tmp_path: Path) -> None:
     assert np.asarray(labels_in(result.content).dataobj).shape[1:] == (32, 32) and "ml" not in result.text
     with pytest.raises(InputError, match="phantom takes no folder"):
         open_application(plain(), config, tmp_path)
+
+
+def test_scans_that_the_model_does_not_know(tmp_path: Path) -> None:
+    """Another orientation or matrix would give labels too, and bad ones."""
+    new = scans(tmp_path / "new")
+    config = settings(tmp_path, new)
+    assert SegmentationData(config, seed=0).orientations == ("LAS",)
+    scan: Any = nibabel.load(new / "Case00.nii.gz")
+    flipped = scan.as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    nibabel.save(flipped, new / "Case00.nii.gz")
+    application = Segmenter(plain(), config, new)
+    with pytest.raises(InputError, match=r"Case00\.nii\.gz: expected axes stored as LAS, .* got RAS"):
+        application.apply(0)
+    assert application.apply(1).content
+    with pytest.raises(InputError, match=r"Case01\.nii\.gz: expected slices of \[64, 64\], .* got \[32, 32\]"):
+        Segmenter(replace(plain(), matrix=(64, 64)), config).apply(1)
 
 
 def test_a_routed_model_wants_slices_for_its_statistics(tmp_path: Path) -> None:

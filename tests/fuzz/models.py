@@ -18,7 +18,8 @@ from flare_mri.learners.site_store import SiteStore
 from flare_mri.networks import build_network
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.routing import build_routed_network
-from flare_mri.routing.space import GLOBAL, RoutingSpace, checksum, load_routing_space, save_routing_space
+from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, save_routing_space
+from flare_mri.tensor_file import checksum, pack_tensors
 
 
 def _states() -> dict[str, dict[str, torch.Tensor]]:
@@ -99,14 +100,13 @@ def model_files(folder: Path) -> tuple[list[Base], list[Case]]:
     """A hospital's model, plain and routed; descriptions of networks that are larger than any machine."""
     network: dict[str, Any] = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 2, "num_pools": 1}}
     plain = build_network(network, 0)
-    good = PersonalModel("job", "site-1", "segmentation", network, plain.state_dict())
+    good = PersonalModel("job", "site-1", "segmentation", network, plain.state_dict(), (8, 8))
     mixed = build_routed_network(plain, [plain.state_dict()] * 2).state_dict()
-    routed = PersonalModel("job", "site-1", "segmentation", network, mixed, ("site-1", GLOBAL), 8)
+    routed = PersonalModel("job", "site-1", "segmentation", network, mixed, (8, 8), (), ("site-1", GLOBAL), 8)
     name = PERSONAL_FILE
 
     def made(model: PersonalModel, **changes: Any) -> bytes:
-        state = {key: value.clone(memory_format=torch.contiguous_format) for key, value in model.state.items()}
-        return safetensors.torch.save(state, {"flare_mri": json.dumps({**model.description(), **changes})})
+        return pack_tensors(model.state, {**model.description(), **changes})[0]
 
     networks: list[Any] = [
         {**network, "args": {**network["args"], "channels": size}} for size in (-1, 4, 10**6, 10**18)

@@ -4,9 +4,11 @@ import json
 import os
 import pickle
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import safetensors
+import safetensors.torch
 import torch
 
 from flare_mri.errors import InputError
@@ -79,8 +81,17 @@ def test_model_file_describes_itself(tmp_path: Path) -> None:
     store = SiteStore(tmp_path, "job", "site-1")
     store.save_model("personal.safetensors", {"w": torch.eye(3).t()}, {"job": "job"})
     with safetensors.safe_open(store.path("personal.safetensors"), "pt") as file:
-        assert json.loads(file.metadata()["flare_mri"]) == {"job": "job"}
+        assert json.loads(file.metadata()["flare_mri"]) == {"job": "job", "checksum": ANY}
         assert torch.equal(file.get_tensor("w"), torch.eye(3))
+
+
+def test_a_second_run_keeps_the_model_of_the_first(tmp_path: Path) -> None:
+    store = SiteStore(tmp_path, "job", "site-1")
+    assert store.save_model("personal.safetensors", {"w": torch.zeros(1)}, {}) is None
+    first = store.path("personal.safetensors").read_bytes()
+    former = store.save_model("personal.safetensors", {"w": torch.ones(1)}, {})
+    assert former == store.path("former-personal.safetensors") and former.read_bytes() == first
+    assert torch.equal(safetensors.torch.load_file(store.path("personal.safetensors"))["w"], torch.ones(1))
 
 
 def test_the_last_two_rounds_are_kept(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m flare_mri.apply MODEL --site SITE_YAML --scans FOLDER --out FOLDER``: a hospital's model on new scans.
+"""python -m flare_mri.apply MODEL --site SITE_YAML --scans FOLDER --out FOLDER: a hospital's model on new scans.
 
-MODEL is the ``personal.safetensors`` that a job left in the hospital's site store. Segmentation writes labels as NIfTI
+MODEL is the personal.safetensors that a job left in the hospital's site store, SITE_YAML the hospital's settings as
+they were for that job; their keys stand in flare_mri/data/site_config.py. Segmentation writes labels as NIfTI
 on each scan's own voxels; reconstruction writes HDF5 files. Nothing is sent, and nothing that is there is overwritten.
 """
 
@@ -57,8 +58,10 @@ def output_files(application: Application, out: Path) -> list[Path]:
     """The files to write, one for each scan, none of which is there yet.
 
     Raises:
-        InputError: one is there, or two scans would have the same.
+        InputError: one is there, two scans would have the same, or `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder for the results, got a file; choose another path")
     files = [out / f"{name.replace('/', '_')}{application.ending}" for name in application.names]
     for path in files:
         if files.count(path) > 1:
@@ -89,6 +92,10 @@ def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Pat
         results[path] = replace(result, content=b"")
         print(f"{path.name}: {result.text}, {time.perf_counter() - start:.1f} s", flush=True)
     return results, len(files) - len(results)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -135,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         application = open_application(model, config, args.scans, args.undersampled)
         files = output_files(application, args.out)
         routed = f", routed over {len(model.experts)} models" if model.experts else ""
-        print(f"{model.task}: {model.job}'s model of {model.site}{routed}; {len(files)} scans", flush=True)
+        print(f"{model.task}: {model.job}'s model of {model.site}{routed}; {_count(len(files), 'scan')}", flush=True)
         results, failed = apply_all(application, files)
         if results:
             _summarise(application, results, args.out)
@@ -143,7 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if failed:
-        print(f"error: {failed} of {len(files)} scans failed, as told above; mend or move them", file=sys.stderr)
+        print(
+            f"error: {failed} of {_count(len(files), 'scan')} failed, as told above; mend or move them", file=sys.stderr
+        )
     return 2 if failed else 0
 
 

@@ -3,7 +3,8 @@
 """Reconstruction of new scans: HDF5 files with ``reconstruction`` [S, H, W], as fastMRI's submissions have it."""
 
 import io
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from flare_mri.apply.result import Result
 from flare_mri.data.formats import RECONSTRUCTION, check_task
 from flare_mri.data.masks import make_mask
+from flare_mri.data.orientation import orientation
 from flare_mri.data.reconstruction import ReconstructionDataset
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.data.volumes import find_sources, read_volume
@@ -53,6 +55,7 @@ class Reconstructor:
         self._sources = find_sources(config)
         self.names = [source.name for source in self._sources]
         self._device = resolve_device(config.device, config.site, config.file)
+        self._model = model
         self._network = model.build().to(self._device)
         self._kspace = bool(getattr(self._network, "uses_kspace", False))
         if undersampled and self._kspace:
@@ -65,10 +68,13 @@ class Reconstructor:
         """Reconstruction of all slices of one scan, with scores where it is fully sampled.
 
         Raises:
-            InputError: a scan that cannot be read, or a mask that does not fit it.
+            InputError: a scan that cannot be read, of another orientation or matrix, or a mask that does not fit it.
         """
-        volume = read_volume(self._sources[number], self._data)
+        source = self._sources[number]
+        volume = read_volume(source, self._data)
         shape = volume.shape[1], volume.shape[2]
+        where = source.files[0] if source.files else source.name
+        self._model.check_knows(where, shape, orientation(source.files))
         mask = np.ones(shape, bool) if self._undersampled else make_mask(self._mask, shape)
         places = [(0, index) for index in range(len(volume))]
         loader = DataLoader(ReconstructionDataset([volume], mask, places, self._kspace), batch_size=_BATCH)
@@ -84,7 +90,18 @@ class Reconstructor:
         pictures = {"input": images["zero_filled"][middle], "output": images["reconstruction"][middle]}
         if scores:
             pictures["target"] = volume[middle]
-        return Result(_hdf5(images), _text(len(volume), scores), pictures, scores.get("reconstruction", {}))
+        return Result(
+            _hdf5(images, self._attributes(source.name)),
+            _text(len(volume), scores),
+            pictures,
+            scores.get("reconstruction", {}),
+        )
+
+    def _attributes(self, name: str) -> dict[str, str]:
+        """What the file says of itself."""
+        model = self._model
+        mask = "as measured" if self._undersampled else " ".join(map(str, asdict(self._mask).values()))
+        return {"scan": name, "model": f"{model.job}, {model.site}", "network": json.dumps(model.network), "mask": mask}
 
 
 def _scores(image: np.ndarray, target: np.ndarray) -> dict[str, float]:
@@ -102,9 +119,10 @@ def _text(count: int, scores: dict[str, dict[str, float]]) -> str:
     return f"{count} slices, {gain}, SSIM {after['ssim']:.3f} ({before['ssim']:.3f})"
 
 
-def _hdf5(images: dict[str, np.ndarray]) -> bytes:
+def _hdf5(images: dict[str, np.ndarray], attributes: dict[str, str]) -> bytes:
     target = io.BytesIO()
     with h5py.File(target, "w") as file:
+        file.attrs.update(attributes)
         for name, image in images.items():
             file[name] = image.astype(np.float32)
     return target.getvalue()

@@ -15,6 +15,7 @@ from flare_mri.data.cases import Case, is_slice
 from flare_mri.data.formats import SEGMENTATION, check_task
 from flare_mri.data.labelled import LabelledVolume, find_cases, find_grid, read_slices
 from flare_mri.data.nifti_file import open_nifti
+from flare_mri.data.orientation import orientation
 from flare_mri.data.readers_prostate import find_unlabelled
 from flare_mri.data.segmentation import SegmentationDataset, SliceImages
 from flare_mri.data.site_config import SiteConfig
@@ -46,18 +47,20 @@ class Segmenter:
         self._cases = [replace(case, label=None) for case in cases]
         self.names = [case.name for case in self._cases]
         self._network = model.build().to(resolve_device(config.device, config.site, config.file))
-        self._routed, self._batch_size = bool(model.experts), model.batch_size
+        self._model = model
 
     def apply(self, number: int) -> Result:
         """Labels of all slices of one scan.
 
         Raises:
-            InputError: a scan that cannot be read, or too few slices for a routed network's statistics.
+            InputError: a scan that cannot be read, of another orientation or matrix, or too few slices for a routed
+                network's statistics.
         """
         case = self._cases[number]
         grid = find_grid(case, self._data)
+        self._model.check_knows(case.origin, grid.matrix, orientation(case.files))
         count = len(grid.kept)
-        if self._routed and count < MIN_SLICES:
+        if self._model.experts and count < MIN_SLICES:
             raise InputError(
                 f"{case.origin}: expected at least {MIN_SLICES} slices, whose statistics a routed model uses, got "
                 f"{count}; leave this scan out"
@@ -65,7 +68,7 @@ class Segmenter:
         slices = read_slices(case, self._data, grid)
         volume = LabelledVolume(case.name, "", False, grid, slices)
         images = SliceImages(SegmentationDataset([volume], [(0, index) for index in range(count)]))
-        labels = predict(self._network, images, self._batch_size).argmax(1).numpy().astype(np.uint8)
+        labels = predict(self._network, images, self._model.batch_size).argmax(1).numpy().astype(np.uint8)
         native = grid.to_native(labels)
         shown = int(labels.sum((1, 2)).argmax())
         millilitres = native.sum() * float(np.prod(grid.spacing)) / 1000

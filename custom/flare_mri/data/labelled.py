@@ -12,6 +12,7 @@ from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key, site_fold
 from flare_mri.data.cases import Case
 from flare_mri.data.formats import SEGMENTATION, check_task
 from flare_mri.data.grid import Grid
+from flare_mri.data.orientation import orientation
 from flare_mri.data.phantom import DEFAULT_MATRIX
 from flare_mri.data.phantom_pelvis import PELVIS_VERSION, make_pelvis, pelvis_geometry
 from flare_mri.data.readers_datalist import find_datalist_2d, find_decathlon
@@ -36,7 +37,8 @@ FINDERS: dict[str, Callable[[DataSettings], list[Case]]] = {
 class LabelledVolume:
     """One volume: `slices[i]` is float32 [2, H, W], z-scored image and label 0 or 1, or [1, H, W] without a label.
 
-    Slices with label are kept, all of them where there is no label; `grid` says which these are.
+    Slices with label are kept, all of them where there is no label; `grid` says which these are, `orientation` how the
+    file's axes lie, where that is known.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LabelledVolume:
     labelled: bool
     grid: Grid
     slices: CachedVolume | np.ndarray
+    orientation: str = ""
 
 
 def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
@@ -72,7 +75,8 @@ def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
                 f"got {list(grid.matrix)}; set data.matrix to bring all volumes to one size"
             )
         slices = cache.open(keys[1], partial(read_slices, case, data, grid))
-        volumes.append(LabelledVolume(case.name, case.section, case.label is not None, grid, slices))
+        axes = orientation(case.files)
+        volumes.append(LabelledVolume(case.name, case.section, case.label is not None, grid, slices, axes))
     return volumes
 
 

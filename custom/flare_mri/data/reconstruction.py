@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from flare_mri.data.formats import naming_site
 from flare_mri.data.kspace import undersample
 from flare_mri.data.masks import make_mask
+from flare_mri.data.orientation import known
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.data.split import split_slices
 from flare_mri.data.volumes import open_volumes
@@ -78,6 +79,7 @@ class ReconstructionData:
         train, validation, test: the data sets; where the validation fraction is 0, `validation` is `test`.
         volume_names: names of the volumes, private to the site.
         shape: (H, W) of the images.
+        orientations: how the axes of the volumes' files lie, see :mod:`flare_mri.data.orientation`.
 
     Args:
         config: the site's settings.
@@ -94,6 +96,7 @@ class ReconstructionData:
             slices = [volume.slices for volume in volumes]
             height, width = slices[0].shape[1:]
             self.shape = (height, width)
+            self.orientations = known(volume.orientation for volume in volumes)
             mask = make_mask(config.mask, self.shape)
             subjects = [volume.subject for volume in volumes]
             parts = split_slices([len(volume) for volume in slices], subjects, config.split, seed)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from flare_mri.data.formats import FORMATS, SEGMENTATION, check_task, naming_site
 from flare_mri.data.labelled import LabelledVolume, open_labelled
+from flare_mri.data.orientation import known
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.data.split import Split, split_slices
 from flare_mri.errors import InputError
@@ -95,6 +96,7 @@ class SegmentationData:
         volumes: the volumes; `volumes[i].grid.to_native` maps predictions back to the file's own grid.
         volume_names: names of the volumes, private to the site.
         shape: (H, W) of the slices.
+        orientations: how the axes of the volumes' files lie, see :mod:`flare_mri.data.orientation`.
 
     Args:
         config: the site's settings.
@@ -120,6 +122,7 @@ class SegmentationData:
             self.outside = SegmentationDataset(self.volumes, sorted(sum(parts, start=[])))
         self.volume_names = [volume.name for volume in self.volumes]
         self.shape = self.volumes[0].grid.matrix
+        self.orientations = known(volume.orientation for volume in self.volumes)
         self._notes: list[str] = []
         if not self.outside.labelled:
             self._notes.append("no labels: all slices are taken, nothing can be scored")

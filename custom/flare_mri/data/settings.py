@@ -204,7 +204,8 @@ def read_settings(path: Path, origin: str) -> Section:
         content = read_bytes(path, _MOST_BYTES, "give the path of a readable site.yaml").decode("utf-8")
         values = yaml.load(content, _Loader)  # noqa: S506 (a SafeLoader)
     except InputError as error:
-        raise InputError(f"{origin}: cannot be read ({error})") from error
+        reason = str(error).removeprefix(f"{path}: ")  # the origin names it already
+        raise InputError(f"{origin}: cannot be read ({reason})") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""

@@ -11,6 +11,7 @@ import numpy as np
 from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key, site_folder
 from flare_mri.data.formats import RECONSTRUCTION, check_task
 from flare_mri.data.kspace import crop_kspace
+from flare_mri.data.orientation import orientation
 from flare_mri.data.phantom import DEFAULT_MATRIX, PHANTOM_VERSION, make_phantom
 from flare_mri.data.readers_dicom import find_dicom
 from flare_mri.data.readers_fastmri import find_fastmri
@@ -25,11 +26,15 @@ CACHE_VERSION = 1  # raise it when readers give other numbers for the same files
 
 @dataclass(frozen=True)
 class Volume:
-    """One volume: `slices[i]` is float32 [H, W], magnitudes >= 0, read from the cache when asked for."""
+    """One volume: `slices[i]` is float32 [H, W], magnitudes >= 0, read from the cache when asked for.
+
+    `orientation` says how the file's axes lie, where that is known.
+    """
 
     name: str
     subject: str
     slices: CachedVolume
+    orientation: str = ""
 
 
 FINDERS: dict[str, Callable[[DataSettings], list[Source]]] = {
@@ -60,7 +65,7 @@ def open_volumes(config: SiteConfig) -> list[Volume]:
         label = source.name if source.files else (config.site, source.name, PHANTOM_VERSION)
         key = cache_key(source.files, [settings, label])
         slices = cache.open(key, partial(read_volume, source, data))
-        volumes.append(Volume(source.name, source.subject, slices))
+        volumes.append(Volume(source.name, source.subject, slices, orientation(source.files)))
         if slices.shape[1:] != volumes[0].slices.shape[1:]:
             raise InputError(
                 f"{source.files[0]}: expected slices of {list(volumes[0].slices.shape[1:])} as in {volumes[0].name}, "

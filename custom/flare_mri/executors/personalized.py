@@ -154,8 +154,11 @@ class PersonalizedExecutor(Executor):
         metrics |= prefixed("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
         personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
-        own = PersonalModel(self.job, task.site, self.task, self._network_of(task.site), personal)
-        store.save_model(PERSONAL_FILE, own.state, own.description())
+        network = self._network_of(task.site)
+        own = PersonalModel(self.job, task.site, self.task, network, personal, task.matrix, task.orientations)
+        former = store.save_model(PERSONAL_FILE, own.state, own.description())
+        if former:
+            self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")
         store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
         return FLModel(metrics=metrics)
 

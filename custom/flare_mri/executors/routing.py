@@ -4,6 +4,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,9 @@ class RoutingExecutor(Executor):
         probabilities = [predict(expert, slices, self.batch_size) for expert in experts]
         final = predict(experts[-1] if report.fallback else routed, slices, self.batch_size)
         self._keep_predictions(store, task, final)
-        self._keep_model(store, space, routed, report)
+        former = self._keep_model(store, task, space, routed, report)
+        if former:
+            self.log_info(fl_ctx, f"site {task.site}: the model of the run before is kept as {former.name}")
         self._keep_pictures(store, task, {GLOBAL: probabilities[-1], "routing": final})
         metrics = _routing_numbers(report)
         if outside.labelled:
@@ -139,15 +142,20 @@ class RoutingExecutor(Executor):
         store.save_arrays("predictions.npz", {"labels": labels, **where})
 
     def _keep_model(
-        self, store: SiteStore, space: RoutingSpace, routed: torch.nn.Module, report: AdaptationReport
-    ) -> None:
+        self,
+        store: SiteStore,
+        task: SegmentationTask,
+        space: RoutingSpace,
+        routed: torch.nn.Module,
+        report: AdaptationReport,
+    ) -> Path | None:
         """The model that made the predictions, the adapted one or the global one, with the whole report."""
-        if report.fallback:
-            model = PersonalModel(self.job, store.site, SEGMENTATION, space.network, space.experts[GLOBAL])
-        else:
-            names, state = tuple(space.experts), routed.state_dict()
-            model = PersonalModel(self.job, store.site, SEGMENTATION, space.network, state, names, self.batch_size)
-        store.save_model(PERSONAL_FILE, model.state, {**model.description(), "adaptation": report.as_dict()})
+        state = space.experts[GLOBAL] if report.fallback else routed.state_dict()
+        known = task.matrix, task.orientations
+        model = PersonalModel(self.job, task.site, SEGMENTATION, space.network, state, *known)
+        if not report.fallback:
+            model = replace(model, experts=tuple(space.experts), batch_size=self.batch_size)
+        return store.save_model(PERSONAL_FILE, model.state, {**model.description(), "adaptation": report.as_dict()})
 
     def _keep_pictures(self, store: SiteStore, task: SegmentationTask, predicted: dict[str, torch.Tensor]) -> None:
         """Examples for the site's own report, a file for each of the rows of results.json that are shown."""

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 
 from flare_mri.errors import InputError
 from flare_mri.learners.settings import TrainingSettings
-from flare_mri.learners.task import Abort, Task, on_device, training_loader
+from flare_mri.learners.task import Abort, Task, check_trains, on_device, training_loader
 from flare_mri.learners.trajectory import advance
 from flare_mri.regularizers import WeightedContrastive
 
@@ -84,8 +84,9 @@ class Learner:
         """Run the network on one training slice without learning from it: what does not fit is found before a round.
 
         Raises:
-            InputError: the network cannot take this site's images.
+            InputError: the site has no training slice, or the network cannot take its images.
         """
+        check_trains(self.task)
         batch = default_collate([self.task.dataset("train")[0]])
         self.network.eval()
         try:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 
+from flare_mri.data.orientation import known
 from flare_mri.learners.task import Split, Task
 
 
@@ -24,7 +25,8 @@ class PooledTask:
 
     def __init__(self, site: str, tasks: Sequence[Task], batch_size: int, workers: int = 0):
         self.site, self.tasks, self.batch_size, self.workers = site, list(tasks), batch_size, workers
-        self.key_metric, self.device = tasks[0].key_metric, tasks[0].device
+        self.key_metric, self.device, self.matrix = tasks[0].key_metric, tasks[0].device, tasks[0].matrix
+        self.orientations = known(orientation for task in tasks for orientation in task.orientations)
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of all sites."""

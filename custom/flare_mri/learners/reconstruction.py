@@ -34,6 +34,7 @@ class ReconstructionTask:
     def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device):
         self.data = data
         self.device = device
+        self.matrix, self.orientations = data.shape, data.orientations
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers

@@ -36,6 +36,7 @@ class SegmentationTask:
     def __init__(self, data: SegmentationData, config: SiteConfig, device: torch.device):
         self.data = data
         self.device = device
+        self.matrix, self.orientations = data.shape, data.orientations
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers

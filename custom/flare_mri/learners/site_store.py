@@ -3,7 +3,6 @@
 """The private state of one hospital, on its own disk, outside FLARE's run folders."""
 
 import fcntl
-import json
 import os
 import re
 import tempfile
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import safetensors.torch
 import torch
 
 from flare_mri.errors import InputError
-from flare_mri.tensor_file import KEY
+from flare_mri.tensor_file import pack_tensors
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _STATE = re.compile(r"round-([0-9]+)\.pt\Z")
@@ -96,12 +94,19 @@ class SiteStore:
         """Write NumPy arrays to the compressed ``.npz`` file `name`."""
         self._write(name, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
-    def save_model(self, name: str, state: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:
-        """Write a model as safetensors, with `description` as JSON in its metadata (``flare_mri``)."""
-        # a layer that stands twice in a network shares its memory, which safetensors refuses
-        tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
-        content = safetensors.torch.save(tensors, {KEY: json.dumps(dict(description))})
+    def save_model(self, name: str, state: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> Path | None:
+        """Write a model as safetensors, with `description` and a checksum as JSON in its metadata (``flare_mri``).
+
+        Returns:
+            Where the model that lay there before is kept now, one back; None where there was none.
+        """
+        content, _ = pack_tensors(state, description)
+        path, former = self.path(name), self.path(f"former-{name}")
+        kept = path.exists()
+        if kept:
+            self._write(former.name, lambda file: file.write(path.read_bytes()))
         self._write(name, lambda file: file.write(content))
+        return former if kept else None
 
     def lock(self) -> None:
         """Hold this store until :meth:`unlock` or the end of the process; a second call changes nothing.

@@ -25,6 +25,8 @@ class Task(Protocol):
         batch_size: training batch size of the site.
         workers: loader processes of the site.
         device: where the site trains.
+        matrix: (H, W) of its slices.
+        orientations: how the axes of its volumes' files lie, where that is known.
     """
 
     site: str
@@ -32,6 +34,8 @@ class Task(Protocol):
     batch_size: int
     workers: int
     device: torch.device
+    matrix: tuple[int, int]
+    orientations: tuple[str, ...]
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of a split."""
@@ -57,10 +61,8 @@ def training_loader(task: Task, seed: int) -> DataLoader:
     Raises:
         InputError: the site has no training slice.
     """
+    count = check_trains(task)
     data = task.dataset("train")
-    count = len(data)  # type: ignore[arg-type]
-    if not count:
-        raise InputError(f"site {task.site}: no training slice; check `split` and `data` in its site.yaml")
     return DataLoader(
         data,
         batch_size=task.batch_size,
@@ -74,6 +76,21 @@ def training_loader(task: Task, seed: int) -> DataLoader:
 def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Move the tensors of a batch to `device`."""
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+def check_trains(task: Task) -> int:
+    """Number of the site's training slices.
+
+    Raises:
+        InputError: there is none.
+    """
+    count = len(task.dataset("train"))  # type: ignore[arg-type]
+    if not count:
+        raise InputError(
+            f"site {task.site}: expected training slices, got none; check `data` and `split` in its site.yaml, or "
+            "leave this site out of the training job (--outside for IOP-FL)"
+        )
+    return count
 
 
 Abort = Callable[[], bool]

@@ -21,7 +21,12 @@ def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[Trainin
     network = recipe.default_network["args"]
     group = parser.add_argument_group("what to learn")
     group.add_argument("--name", default=recipe.job_name, help=f"name of the job; {_DEFAULT}")
-    group.add_argument("--method", choices=recipe.methods, default=next(iter(recipe.methods)), help=_DEFAULT)
+    group.add_argument(
+        "--method",
+        choices=recipe.methods,
+        default=next(iter(recipe.methods)),
+        help=f"README.md says what each shares; {_DEFAULT}",
+    )
     group.add_argument("--num_rounds", type=int, default=30, help=_DEFAULT)
     group.add_argument("--local_epochs", type=int, default=default.local_epochs, help=f"of a round; {_DEFAULT}")
     group.add_argument("--lr", type=float, default=default.lr, help=f"learning rate; {_DEFAULT}")
@@ -63,12 +68,9 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--resume", metavar="JOB", action=_Resume, default=False, help="go on after JOB's last round")
     group.add_argument("--round_timeout", type=int, default=0, help="seconds a round may last (default: for ever)")
     group.add_argument("--grace", type=int, default=600, help=f"seconds for others after --min_sites; {_DEFAULT}")
-    group.add_argument(
-        "--max_norm", type=float, default=100.0, help=f"leave out updates of so many medians; 0: none; {_DEFAULT}"
-    )
-    group.add_argument(
-        "--clip_norm", type=float, default=0.0, help=f"scale down updates of so many medians; 0: none; {_DEFAULT}"
-    )
+    medians = f"an update whose norm is more than so many times the round's median; 0: none; {_DEFAULT}"
+    group.add_argument("--max_norm", type=float, default=100.0, help=f"leave out {medians}")
+    group.add_argument("--clip_norm", type=float, default=0.0, help=f"scale down {medians}")
     group.add_argument("--privacy", choices=MECHANISMS, help="FLARE's filter on what a round changes")
     group.add_argument("--privacy_arguments", type=_json, metavar="JSON", help="of that filter, a JSON object")
 

@@ -47,12 +47,13 @@ def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | No
         default="sim",
         help="simulator; a new POC, replacing one that runs; production; default %(default)s",
     )
-    group.add_argument("--n_clients", type=int, default=4, help="sites named site-1, site-2, ...; default %(default)s")
+    number = argparse.SUPPRESS if clients else "sites named site-1, site-2, ...; default %(default)s"
+    group.add_argument("--n_clients", type=int, default=4, help=number)
     default = "; default %(default)s" if clients else ""
     names = f"names of the sites, comma separated: these and no others{default}"
     group.add_argument("--clients", default=clients, help=names)
     group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
-    group.add_argument("--threads", type=int, help="sites that train at the same time (default: all)")
+    group.add_argument("--threads", type=int, help="sites that compute at the same time (default: all)")
     group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")
     group.add_argument("--startup_kit", help="--env prod: the submitting user's startup kit")
     group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
@@ -182,6 +183,7 @@ def execute(
     if args.env == "sim":
         path = results_path(args.workspace, args.name)
         print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
+        print(f"kept by the sites, their own models among it: {Path(os.environ[STORE_VARIABLE]) / args.name}/<site>")
     return 0
 
 

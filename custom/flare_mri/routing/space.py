@@ -2,20 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The routing space as a file: the personal models of the inside sites and the global model."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
 from torch import Tensor
 
 from flare_mri.errors import InputError
 from flare_mri.files import write_atomically
-from flare_mri.tensor_file import KEY, check_tensor, read_tensor_file
+from flare_mri.tensor_file import check_tensor, pack_tensors, read_tensor_file
 
 GLOBAL = "global"
 MODEL_NAMES = {
@@ -50,11 +46,10 @@ class RoutingSpace:
 
 def save_routing_space(path: Path, space: RoutingSpace) -> str:
     """Write a routing space atomically, with site names, network settings and the returned checksum in its metadata."""
-    tensors = {f"{name}/{key}": t.contiguous() for name, state in space.experts.items() for key, t in state.items()}
+    tensors = {f"{name}/{key}": t for name, state in space.experts.items() for key, t in state.items()}
     description = {"format": _FORMAT, "experts": list(space.experts), "network": space.network}
-    digest = checksum(tensors, description)
-    metadata = {KEY: json.dumps({**description, "checksum": digest})}
-    write_atomically(path, safetensors.torch.save(tensors, metadata))
+    content, digest = pack_tensors(tensors, description)
+    write_atomically(path, content)
     return digest
 
 
@@ -65,14 +60,9 @@ def load_routing_space(path: Path) -> RoutingSpace:
         InputError: no such file, no safetensors, another format, a checksum that does not match, an expert without
             tensors, a tensor of no expert, or values that are not finite; the message names the file.
     """
-    description, tensors = read_tensor_file(
+    description, tensors, found = read_tensor_file(
         "routing space", path, _FORMAT, "the file that the job iopfl left on the server"
     )
-    found = description.pop("checksum", None)
-    if found != checksum(tensors, description):
-        raise InputError(
-            f"routing space {path}: checksum does not match, the file was changed or damaged; copy it anew"
-        )
     try:
         return RoutingSpace(_network(description), _experts(description, tensors), found)
     except InputError as e:
@@ -101,13 +91,3 @@ def _experts(description: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict
     if missing:
         raise InputError(f"no model of {', '.join(missing)}; run the job iopfl again with all sites")
     return experts
-
-
-def checksum(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> str:
-    """SHA-256 over the description and over names, types, shapes and bytes of all tensors, in order of names."""
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for key in sorted(tensors):
-        tensor = tensors[key].detach().cpu().contiguous()
-        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
