@@ -56,6 +56,11 @@ def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
     return IOPFLRecipe(**arguments)
 
 
+def _with_clients(args: argparse.Namespace, clients: str) -> argparse.Namespace:
+    """The arguments for these sites; ``--min_sites`` is of the training, not of them."""
+    return argparse.Namespace(**{**vars(args), "clients": clients, "min_sites": None})
+
+
 def leave_out(args: argparse.Namespace, outside: str) -> dict:
     """Train on all sites but `outside`, then adapt to it; returns the results of both jobs as they stand in files."""
     inside = argparse.Namespace(**{**vars(args), "name": f"{args.name}-without-{outside}"})
@@ -72,15 +77,14 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
         seed=args.seed,
         include_code=not args.no_code,
     )
-    routed = argparse.Namespace(**{**vars(args), "clients": outside})
-    recipe.execute(build_environment(routed))
+    recipe.execute(build_environment(_with_clients(args, outside)))
     return load_results(results_path(args.workspace, recipe.name))
 
 
 def leave_each_out(args: argparse.Namespace) -> None:
     """One table over all sites left out: global model, mean of all predictions, routing, each personal model."""
     merged: dict = {}
-    client_names(argparse.Namespace(**{**vars(args), "clients": args.outside}))  # each is there, before any trains
+    client_names(_with_clients(args, args.outside))  # raises where one is not there, before any trains
     for outside in args.outside.split(","):
         results = leave_out(args, outside.strip())
         if not merged:

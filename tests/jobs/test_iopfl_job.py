@@ -146,6 +146,17 @@ def test_a_wrong_network_costs_one_line(arguments: str, message: str, capsys: py
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
 
+def test_an_outside_site_that_is_not_there_is_told_before_any_trains(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sites = prepare(tmp_path / "w", ["site-1", "site-2"], cache) / "local"
+    arguments = ["--workspace", str(tmp_path / "w"), "--sites", str(sites), "--no_code"]
+    arguments += ["--outside", "site-2,site-9", "--min_sites", "3"]
+    assert export_module().load_job("iopfl").main(arguments) == 2
+    assert "no site-9/site.yaml in it" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("results.json"))
+
+
 def test_network_is_a_setting() -> None:
     job = export_module().load_job("iopfl")
     basic = '{"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "norm": "batch"}'

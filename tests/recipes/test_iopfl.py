@@ -201,6 +201,19 @@ def test_a_space_of_another_network_is_one_line(trained: Federation, tmp_path: P
     assert "nowhere.safetensors: no such file" in missing.panics[0] and not missing.sent
 
 
+def test_a_site_without_training_volumes_cannot_train(tmp_path: Path, cache: Path, caplog: Any) -> None:
+    settle(tmp_path, ["site-1", "outside-1"], cache)
+    site_yaml = tmp_path / "outside-1" / "local" / "site.yaml"
+    site_yaml.write_text(
+        site_yaml.read_text().replace("train: 0.34, validation: 0.33, test: 0.33", "train: 0, test: 1, validation: 0")
+    )
+    recipe = IOPFLRecipe(min_clients=2, num_rounds=1, network=NETWORK, include_code=False)
+    federation = Federation(recipe, ["site-1", "outside-1"], tmp_path)
+    federation.run()
+    assert "outside-1" in federation.panics[0]
+    assert "site outside-1: expected training slices, got none" in caplog.text
+
+
 def test_monai_networks_train_and_route(tmp_path: Path, cache: Path) -> None:
     settle(tmp_path, ["site-1", "outside-1"], cache)
     trained = inside(tmp_path, ["site-1"], network=BASIC)
