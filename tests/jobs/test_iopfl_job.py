@@ -58,7 +58,7 @@ def test_one_table_over_all_sites_left_out(left_out: tuple[Path, str]) -> None:
     for row in ROWS:
         assert list(merged[row]["sites"]) == SITES
     assert list(merged["personal model of site-1"]["sites"]) == ["site-2"], "no model of the site itself"
-    for heading in ("Slice Dice, test slices", "Dice, test slices", "HD95 (mm), test slices"):
+    for heading in ("Slice Dice, test data", "Dice, test data", "HD95 (mm), test data"):
         assert heading in printed
     for outside in SITES:
         own = methods_of(root / f"iopfl-outside-{outside}" / "server" / "simulate_job" / "results.json")

@@ -14,6 +14,7 @@ from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.report.panels import frame
 from flare_mri.report.results import save_results
+from flare_mri.report.runs import runs
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "image", "rect"}
 
@@ -123,6 +124,15 @@ def test_reconstruction_report_says_the_numbers(whole):
 def test_without_stores_there_are_numbers_and_no_images(results, tmp_path):
     _, page = make(results, None, tmp_path)
     assert page.tags["img"] == 0 and "holds no images" in page.text and "How alike" not in page.text
+
+
+def test_methods_of_one_run_share_their_settings(results):
+    method = next(iter(results["methods"].values()))
+    results["methods"] = {"global model": method, "IOP-FL routing": copy.deepcopy(method)}
+    assert runs(results).count("settings, versions, rounds") == 1
+    assert "global model, IOP-FL routing: settings, versions, rounds" in runs(results)
+    results["methods"]["IOP-FL routing"]["settings"]["lr"] = 0.5
+    assert runs(results).count("settings, versions, rounds") == 2
 
 
 def test_a_hospital_reports_with_its_own_store_only(results, stores, tmp_path):
@@ -245,7 +255,7 @@ def test_command_merges_prints_and_writes(results, stores, tmp_path, capsys):
     out = tmp_path / "out" / "report.html"
     assert main([*files, "--stores", str(stores), "--out", str(out), "--examples", "1", "--metric", "ssim"]) == 0
     printed = capsys.readouterr().out
-    assert "SSIM, test slices" in printed and str(out) in printed
+    assert "SSIM, test data" in printed and str(out) in printed
     assert Page(out.read_text()).tags["img"] == 3 * 7
 
 

@@ -125,7 +125,7 @@ def test_summary_table_of_several_metrics_and_missing_sites(results):
     del results["methods"]["FedAvg"]["sites"]["site-10"]
     psnr, nmse = summary_table(results, "psnr", "nmse").split("\n\n")
     assert psnr.splitlines()[-1].split() == ["FedAvg", "27.00", "25.50*", "–", "26.25", "(2", "of", "3", "sites)"]
-    assert nmse.startswith("NMSE, test slices, lower is better")
+    assert nmse.startswith("NMSE, test data, lower is better")
     assert nmse.splitlines()[4].split()[1] == "0.0100*"  # lower wins
     with pytest.raises(InputError, match="expected one of psnr, ssim, nmse, got 'dice'"):
         summary_table(results, "dice")

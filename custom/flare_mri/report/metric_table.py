@@ -78,7 +78,8 @@ METRICS: tuple[Metric, ...] = (
            "overlap of the outline drawn by the network with the expert's, over whole volumes: "
            "1 is full agreement, 0 is none."),
     Metric("slice_dice", "segmentation", "Slice Dice", "", True, 3, 0.005,
-           "overlap of the two outlines on every slice alone, as in the IOP-FL paper: 1 is full agreement."),
+           "overlap of the two outlines on every slice alone, mean of organ and background, as in the IOP-FL paper: "
+           "1 is full agreement, marking nothing has nearly 0.5."),
     Metric("ssim", "reconstruction", "SSIM", "", True, 3, 0.005,
            "structural similarity: how well local structure and contrast are kept; 1 is identical."),
     Metric("nmse", "reconstruction", "NMSE", "", False, 4, 0.0005,

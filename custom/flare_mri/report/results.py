@@ -142,7 +142,7 @@ def _table(scores: Scores) -> str:
         numbers = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
         lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join([f"{metric.heading}, test slices, {metric.direction} (* best)", *lines])
+    return "\n".join([f"{metric.heading}, test data, {metric.direction} (* best)", *lines])
 
 
 __all__ = [

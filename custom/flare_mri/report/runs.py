@@ -13,7 +13,8 @@ from flare_mri.report.metric_table import MISSING, format_bytes, format_seconds
 
 def runs(results: dict[str, Any]) -> str:
     """Seeds, times, traffic, versions and settings: what is needed to do it again."""
-    rows, folded = [], []
+    rows = []
+    described: dict[str, list[str]] = {}  # methods of one run, such as all rows of an outside site, say the same
     for name, method in results["methods"].items():
         sent, received = (_traffic(method, key) for key in ("bytes_sent", "bytes_received"))
         rounds, seconds = (
@@ -28,7 +29,8 @@ def runs(results: dict[str, Any]) -> str:
         rows.append((name, [Cell(text) for text in [*cells, sent, received]]))
         versions = method.get("versions") or results["versions"]
         body = settings_table("Settings", method["settings"]) + settings_table("Versions", versions) + _rounds(method)
-        folded.append(details(f"{name}: settings, versions, rounds", body))
+        described.setdefault(body, []).append(name)
+    folded = [details(f"{', '.join(names)}: settings, versions, rounds", body) for body, names in described.items()]
     header = ("Method", "Job", "Created", "Seed", "Rounds", "Time in all", "Time a round", "Sent", "Received")
     caption = "Runs. Sent and received: mean over rounds and sites, what one site sends and gets in one round"
     return section("runs", "Settings and cost", table(caption, header, rows) + "".join(folded))

@@ -37,7 +37,7 @@ def summary(results: dict[str, Any], scores: Scores) -> str:
     tiles.append(("Computing time in all", format_seconds(sum(seconds for _, seconds in jobs))))
     tiles_html = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
     notes = "".join(paragraph(note, "note") for note in comparison_notes(results))
-    caution = "Scores are of test slices, which took no part in training. "
+    caution = "Scores are of test data, which took no part in training. "
     if len(results["methods"]) > 1:
         caution += "Each method was run once: small differences between methods may be chance. "
     caution += "Research software, not for diagnosis."
@@ -68,7 +68,7 @@ def _overview(scores: Scores) -> str:
                 below = f"{below}, {number} of {len(scores.sites)} sites".lstrip(", ")
             cells.append(Cell(metric.number(value), below.replace(MISSING, ""), method in scores.best(site)))
         rows.append((method, cells))
-    caption = f"{metric.heading} on the test slices at {', '.join(scores.sites)}, {metric.direction}"
+    caption = f"{metric.heading} on the test data at {', '.join(scores.sites)}, {metric.direction}"
     caption += "; small print: difference to zero-filled" if with_input else ""
     return table(caption, ("Method", *(site or "Mean of sites" for site in columns)), rows)
 
@@ -99,7 +99,7 @@ def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> str
         rows.append((method, cells))
     directions = "; ".join(f"{metric.name}: {metric.direction}" for metric in metrics)
     kept = " Kept model: the round that was best on validation." if chosen else ""
-    return table(f"{site}, final models on the test slices. {directions}.{kept}", header, rows)
+    return table(f"{site}, final models on the test data. {directions}.{kept}", header, rows)
 
 
 def _kept(best: dict[str, Any] | None, metric: Metric) -> Cell:
