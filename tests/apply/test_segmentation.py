@@ -64,6 +64,12 @@ def routed() -> PersonalModel:
     return replace(plain(), state=state, experts=("site-1", "site-2", "global"), batch_size=4)
 
 
+def written(model: PersonalModel, folder: Path) -> Path:
+    store = SiteStore(folder / "store", model.job, model.site)
+    store.save_model(PERSONAL_FILE, model.state, model.description())
+    return store.path(PERSONAL_FILE)
+
+
 def labels_in(content: bytes, kind: Any = nibabel.Nifti1Image) -> Any:
     return kind.from_bytes(gzip.decompress(content))
 
@@ -141,9 +147,7 @@ def test_a_routed_model_wants_slices_for_its_statistics(tmp_path: Path) -> None:
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, model, out = scans(tmp_path / "scans"), plain(), tmp_path / "out"
     settings(tmp_path, tmp_path)
-    store = SiteStore(tmp_path / "store", model.job, model.site)
-    store.save_model(PERSONAL_FILE, model.state, model.description())
-    words = [store.path(PERSONAL_FILE), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
+    words = [written(model, tmp_path), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
     assert main([str(word) for word in words]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "segmentation: iopfl's model of site-1; 2 scans" and len(printed) == 4
@@ -163,9 +167,7 @@ def test_a_scan_that_is_cut_short_costs_the_others_nothing(tmp_path: Path, capsy
     damaged = folder / "Case01.nii.gz"
     damaged.write_bytes(damaged.read_bytes()[:-200])
     settings(tmp_path, folder)
-    store = SiteStore(tmp_path / "store", model.job, model.site)
-    store.save_model(PERSONAL_FILE, model.state, model.description())
-    words = [store.path(PERSONAL_FILE), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
+    words = [written(model, tmp_path), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
     assert main([str(word) for word in words]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert str(damaged) in lines[0] and lines[1].startswith("error: 1 of 3 scans failed") and len(lines) == 2
