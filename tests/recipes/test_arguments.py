@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY
+from flare_mri.executors.site import open_site
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.recipes.arguments import add_training_arguments
+from flare_mri.recipes.simulate import stores_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,3 +70,11 @@ def test_broken_json_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         parse("--privacy", "svt", "--privacy_arguments", "{noise_var: 1}")
     assert "expected JSON such as" in capsys.readouterr().err
+
+
+def test_what_is_printed_of_the_stores_is_where_the_sites_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for named, expected in (("", tmp_path / "w" / "stores"), (str(tmp_path / "elsewhere"), tmp_path / "elsewhere")):
+        monkeypatch.setenv("FLARE_MRI_STORE", named)
+        assert stores_path(tmp_path / "w") == expected
+        monkeypatch.setenv("FLARE_MRI_STORE", str(stores_path(tmp_path / "w")))
+        assert open_site("site-1", tmp_path / "site-1").store_root == expected

@@ -106,7 +106,7 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     elif args.sites:
         os.environ[CONFIG_VARIABLE] = str(args.sites.absolute() / "{SITE_NAME}" / "site.yaml")
     # the simulator empties its folders at every start; what is to be resumed must lie outside them
-    os.environ.setdefault(STORE_VARIABLE, str(stores_path(args.workspace)))
+    os.environ[STORE_VARIABLE] = str(stores_path(args.workspace))
     threads = min(args.threads or len(names), len(names))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // threads)))
     # Threads that spin while they wait take the cores from other sites: on a busy machine three times slower than this.
@@ -163,8 +163,11 @@ def results_path(workspace: Path, job: str) -> Path:
 
 
 def stores_path(workspace: Path) -> Path:
-    """Where simulated sites, and the server, keep what outlives a job: ``<job>/<site>`` in it."""
-    return workspace.absolute() / "stores"
+    """Where simulated sites, and the server, keep what outlives a job: ``<job>/<site>`` in it.
+
+    ``$FLARE_MRI_STORE``, which they obey, else a folder of the workspace.
+    """
+    return Path(os.environ.get(STORE_VARIABLE) or workspace.absolute() / "stores").expanduser()
 
 
 def execute(
@@ -183,7 +186,7 @@ def execute(
     if args.env == "sim":
         path = results_path(args.workspace, args.name)
         print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
-        print(f"kept by the sites, their own models among it: {Path(os.environ[STORE_VARIABLE]) / args.name}/<site>")
+        print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
     return 0
 
 
