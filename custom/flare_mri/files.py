@@ -102,23 +102,39 @@ def read_bytes(path: Path, limit: int, fix: str) -> bytes:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {fix}") from error
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, replace: bool = True) -> None:
     """Writes a file, text as UTF-8, by temporary file, fsync and rename; its folder is made where it is missing.
 
+    Args:
+        path: the file.
+        content: all of it.
+        mode: of the new file, less the process's umask; 0o600 for what concerns a patient.
+        replace: False refuses a file that is there, also one that another process has just put there.
+
     Raises:
-        InputError: the folder cannot be made or written to; what was there before is still there.
+        InputError: the folder cannot be made or written to, or the file is there and not to be replaced; what was
+            there before is still there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with suppress(FileNotFoundError):
+            temporary.unlink()  # of a killed process that had this number
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(handle, "wb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)  # fails where there is a file, however late it came
+            temporary.unlink()
     except OSError as error:
         with suppress(OSError):  # what could not be made need not be removed; the first error counts
             temporary.unlink()
+        if isinstance(error, FileExistsError) and not replace:
+            raise InputError(f"{path}: expected no such file, got one; nothing was overwritten") from None
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
 
 

@@ -1,0 +1,75 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of this user alone: their owner and mode are checked before anything in them is believed or written."""
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from flare_mri.errors import InputError
+
+PRIVATE = 0o700
+"""Mode of a folder that holds images, weights or settings: only its owner may list it."""
+
+
+def check_own_folder(path: Path, what: str) -> None:
+    """Refuses a folder in which another user of this machine could have put files, or could put them.
+
+    Args:
+        path: an existing folder.
+        what: how the message calls it.
+
+    Raises:
+        InputError: it is a symbolic link or no folder, belongs to another user, or others may write to it.
+    """
+    try:
+        state = path.lstat()
+    except OSError as error:
+        raise InputError(f"{what} {path}: cannot be read ({error.strerror}); choose a folder of your own") from error
+    if not stat.S_ISDIR(state.st_mode):
+        raise InputError(f"{what} {path}: expected a folder, got a link or a file; choose a folder of your own")
+    if state.st_uid != os.geteuid():
+        raise InputError(
+            f"{what} {path}: expected a folder of user {os.geteuid()}, got one of user {state.st_uid}, whose files "
+            "would be run and believed; choose a folder of your own"
+        )
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(state.st_mode)
+        raise InputError(
+            f"{what} {path}: expected a folder that only its owner may write to, got mode {mode:o}; look at what lies "
+            f"in it, then chmod 700 {path}"
+        )
+
+
+def private_folder(path: Path, what: str) -> Path:
+    """Makes a folder that only this user may list (mode 0700), or makes sure that an existing one is that.
+
+    Folders above it that are missing are made with the same mode; those that exist stay as they are.
+
+    Args:
+        path: the folder.
+        what: how the message calls it.
+
+    Raises:
+        InputError: as :func:`check_own_folder`, or it cannot be made.
+    """
+    try:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            with suppress(FileExistsError):  # another process of this user was faster
+                folder.mkdir(mode=PRIVATE)
+        check_own_folder(path, what)
+        if stat.S_IMODE(path.stat().st_mode) != PRIVATE:
+            path.chmod(PRIVATE)
+    except OSError as error:
+        raise InputError(f"{what} {path}: cannot be made ({error.strerror}); free or move it") from error
+    return path
+
+
+def remove_left_over(paths: Iterable[Path]) -> None:
+    """Removes temporary files of processes that were killed; one that another process removes first is no error."""
+    for path in paths:
+        with suppress(OSError):  # what cannot be removed now is tried again at the next start
+            path.unlink()
