@@ -42,6 +42,7 @@ class Consortium:
         sites: names of the hospitals.
         provisioned: kits from ``nvflare provision``, where no one may bring code and jobs use the installed package;
             else from ``nvflare poc prepare`` with FLARE's default policy.
+        methods: what provisioned hospitals take part in; None is the default of ``policies.py``.
         site_yaml: text of every hospital's ``local/site.yaml``; None leaves them without.
         environment: variables for every process, on top of this process's own.
 
@@ -56,7 +57,9 @@ class Consortium:
         provisioned: bool = False,
         site_yaml: str | None = None,
         environment: Mapping[str, str] | None = None,
+        methods: tuple[str, ...] | None = None,
     ):
+        self.methods = methods
         self.folder = folder.absolute()
         self.sites = list(sites)
         self.provisioned = provisioned
@@ -85,6 +88,8 @@ class Consortium:
         if self.provisioned:
             policies.allow_package(self.kit(name))
             policies.forbid_code(self.kit(name))
+            if name != SERVER:
+                policies.take_part(self.kit(name), self.methods)
         if name != SERVER and self.site_yaml is not None:
             (self.kit(name) / "local" / "site.yaml").write_text(self.site_yaml)
 

@@ -19,7 +19,7 @@ from nvflare.apis.fl_context import FLContext, FLContextManager
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 from nvflare.apis.utils.decomposers import flare_decomposers
-from nvflare.app_common.abstract.fl_model import FLModel
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
@@ -94,6 +94,13 @@ class Federation:
         controller.run()
         path = run_dir / "results.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+    def ask(
+        self, site: str, task_name: str, params: dict[str, Any], meta: dict[str, Any], number: int = 0
+    ) -> Shareable:
+        """What a site answers to a server that runs a program of its own."""
+        given = FLModel(params_type=ParamsType.FULL, params=params, current_round=number, total_rounds=1, meta=meta)
+        return self._execute(site, task_name, fobs.loads(fobs.dumps(FLModelUtils.to_shareable(given))))
 
     def wire_of(self, site: str) -> bytes:
         """All bytes that a site has sent."""

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from conftest import write_site
+from flare_mri.policy import SERVER_CLASSES, SITE_CLASSES
 
 REPO = Path(__file__).parents[1]
 NVFLARE = str(Path(sys.executable).parent / "nvflare")
-ALLOWED = ["flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor"]
+ALLOWED = [*SITE_CLASSES, *SERVER_CLASSES]
 
 
 def export_module() -> Any:

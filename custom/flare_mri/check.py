@@ -3,7 +3,8 @@
 """``python -m flare_mri.check KIT``: whether a hospital is ready for a job, before one comes.
 
 It reads ``local/site.yaml`` of a startup kit and all the data it names, as a job does before its first round, and
-prints what a job will find. Nothing is sent.
+prints what a job will find and what the kit's policies admit. Nothing is sent. A kit that lets in or out more than it
+should is refused.
 """
 
 import argparse
@@ -13,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from nvflare.app_common.widgets.component_path_authorizer import CLASS_ALLOW_LIST
 
 from flare_mri.data.formats import FORMATS
 from flare_mri.errors import InputError
 from flare_mri.executors.site import Site, open_site
 from flare_mri.files import read_json
+from flare_mri.folders import private_folder
+from flare_mri.kit_policies import check_policies
 from flare_mri.learners import build_task
-from flare_mri.recipes import ALLOW_LIST
 
 _MOST_BYTES = 2**20
 
@@ -67,24 +68,13 @@ def check(kit: Path, seed: int = 0) -> dict[str, Any]:
 
 def _check_store(site: Site) -> None:
     try:
-        site.store_root.mkdir(parents=True, exist_ok=True)
+        private_folder(site.store_root, f"site {site.config.site}: site store")
         with tempfile.TemporaryFile(dir=site.store_root):
             pass
     except OSError as e:
         raise InputError(
             f"site {site.config.site}: site store {site.store_root} cannot be written ({e.strerror}); free or move it"
         ) from e
-
-
-def admits_jobs(kit: Path) -> bool:
-    """Whether the kit's ``class_allow_list`` admits jobs without code, which use the installed package.
-
-    Raises:
-        InputError: ``local/resources.json`` is no JSON.
-    """
-    path = kit / "local" / "resources.json"
-    policy = read_json(path, _MOST_BYTES, "mend it or write it anew with poc/policies.py") if path.exists() else {}
-    return isinstance(policy, dict) and set(ALLOW_LIST) <= set(policy.get(CLASS_ALLOW_LIST) or [])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,11 +87,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         found = check(args.kit, args.seed)
-        admitted = admits_jobs(args.kit)
+        found |= check_policies(args.kit.absolute(), found["site"])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    found["jobs without code"] = "admitted" if admitted else "refused: class_allow_list lacks entries, see policies.py"
     print(yaml.safe_dump(found, sort_keys=False, default_flow_style=None), end="")
     return 0
 

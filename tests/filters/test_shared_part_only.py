@@ -1,5 +1,7 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+
 import pytest
 import torch
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
@@ -57,6 +59,71 @@ def test_nothing_shared_lets_no_tensor_pass() -> None:
         process(DXO(DataKind.WEIGHTS, dict(ENCODER)), allowed=())
 
 
+def test_any_key_where_the_hospital_says_so() -> None:
+    dxo = DXO(DataKind.WEIGHTS, {**ENCODER, "decoder.0.weight": torch.zeros(1)})
+    assert from_shareable(process(dxo, allowed=("*",))).data.keys() == dxo.data.keys()
+
+
 def test_error_replies_pass() -> None:
     reply = make_reply(ReturnCode.EXECUTION_EXCEPTION)
     assert SharedPartOnly([]).process(reply, FLContext()) is reply
+
+
+def beside_the_dxo(reply: Shareable) -> None:
+    reply["image"] = torch.zeros(2)
+
+
+def in_a_header(reply: Shareable) -> None:
+    reply.set_header("patient", "Doe")
+
+
+def text_for_a_round(reply: Shareable) -> None:
+    reply.set_header("current_round", "Doe")
+
+
+def round_that_is_a_message(reply: Shareable) -> None:
+    reply.set_header("current_round", int.from_bytes(b"Jane Doe"))
+
+
+def in_a_cookie(reply: Shareable) -> None:
+    reply.add_cookie("patient", "Doe")
+
+
+def within_the_dxo(reply: Shareable) -> None:
+    reply["DXO"]["image"] = torch.zeros(2)
+
+
+def in_the_history(reply: Shareable) -> None:
+    reply["DXO"]["meta"][MetaKey.FILTER_HISTORY] = ["born 1950-01-01"]
+
+
+def under_an_error(reply: Shareable) -> None:
+    reply.set_return_code(ReturnCode.EXECUTION_EXCEPTION)
+
+
+def under_a_code_of_its_own(reply: Shareable) -> None:
+    reply.set_return_code("Jane Doe")
+
+
+@pytest.mark.parametrize(
+    "hide, reason",
+    [
+        (beside_the_dxo, "entry 'image' is not listed"),
+        (in_a_header, "header 'patient' is not listed"),
+        (text_for_a_round, "header 'current_round' is 'Doe'"),
+        (round_that_is_a_message, "header 'current_round' is"),
+        (in_a_cookie, "header '__cookie_jar__' is not listed"),
+        (within_the_dxo, "a DXO of ['data', 'image', 'kind', 'meta']"),
+        (in_the_history, "is not a list of names of filters"),
+        (under_an_error, "entry 'DXO' beside return code EXECUTION_EXCEPTION"),
+        (under_a_code_of_its_own, "header '__rc__' is 'Jane Doe'"),
+    ],
+)
+def test_nothing_travels_beside_the_result(hide: Callable[[Shareable], None], reason: str) -> None:
+    reply = DXO(DataKind.WEIGHTS, dict(ENCODER), {}).to_shareable()
+    reply.set_header("current_round", 3)
+    SharedPartOnly(["encoder"]).process(reply, FLContext())
+    hide(reply)
+    with pytest.raises(ContentBlockedException) as caught:
+        SharedPartOnly(["encoder"]).process(reply, FLContext())
+    assert reason in str(caught.value)

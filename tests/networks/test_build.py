@@ -87,11 +87,6 @@ def test_shared_part_is_exactly_the_shared_state(spec, partition):
     assert part.load_state_dict(part.state_dict()) is not None
 
 
-def test_shared_part_keeps_its_arguments_where_flare_looks_for_them():
-    part = SharedPart(SPEC, "encoder", seed=5)
-    assert (part._network, part._partition, part._seed) == (SPEC, "encoder", 5)
-
-
 def test_a_state_of_another_network_is_told_before_memory_is_taken():
     state = build_network({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, seed=0).state_dict()
     check_fits({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, state)

@@ -2,37 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE on the hospital's side: the executor that trains."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from nvflare.apis.event_type import EventType
-from nvflare.apis.executor import Executor
-from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
-from nvflare.app_common.utils.fl_model_utils import FLModelUtils
-from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.app_opt.pt.fedproxloss import PTFedProxLoss
-from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor
 
 from flare_mri.errors import InputError
-from flare_mri.executors.site import open_site
+from flare_mri.executors.base import Action, SiteExecutor
+from flare_mri.executors.site import Site
 from flare_mri.filters.update_privacy import note_received
-from flare_mri.learners import SPLITS, AbortedError, Learner, SiteStore, Split, Task, TrainingSettings, build_task
-from flare_mri.networks import build_network, shared_keys
+from flare_mri.learners import SPLITS, Learner, SiteStore, Split, Task, TrainingSettings, build_task
+from flare_mri.networks import build_network, check_size, shared_keys
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.wire import MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
 
 _EXAMPLES = "examples.npz"
 
 
-class PersonalizedExecutor(Executor):
+class PersonalizedExecutor(SiteExecutor):
     """Trains, validates and keeps a hospital's personal model.
 
     On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the negatives;
@@ -42,7 +34,8 @@ class PersonalizedExecutor(Executor):
 
     Args:
         job: name of the job; names the folder in the site store.
-        task: ``reconstruction``.
+        method: name of the method, for the hospital's policy.
+        task: ``reconstruction`` or ``segmentation``.
         network: ``{"path": class, "args": {...}}``, see :func:`flare_mri.networks.build_network`.
         partition: what is shared, see :func:`flare_mri.networks.shared_keys`.
         training: settings of :class:`~flare_mri.learners.TrainingSettings`.
@@ -55,6 +48,7 @@ class PersonalizedExecutor(Executor):
     def __init__(
         self,
         job: str,
+        method: str,
         task: str,
         network: dict[str, Any],
         partition: str | list[str],
@@ -63,48 +57,36 @@ class PersonalizedExecutor(Executor):
         site_networks: dict[str, dict[str, Any]] | None = None,
         require_site_config: bool = False,
     ):
-        super().__init__()
-        self.job = job
+        super().__init__(job, require_site_config)
+        self.method = method
         self.task = task
         self.network = network
         self.partition = partition
         self.training = training
         self.negatives = negatives
         self.site_networks = site_networks
-        self.require_site_config = require_site_config
         self._settings = TrainingSettings.from_dict(training)
         if self._settings.fedprox_mu and partition != "all":
             raise InputError(f"fedprox_mu with partition {partition!r}: FedProx shares everything; use partition 'all'")
         self._task: Task | None = None
         self._store: SiteStore | None = None
 
-    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Make tensors known to FLARE's serialisation."""
-        if event_type == EventType.START_RUN:
-            fobs.register(TensorDecomposer)
-
-    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Carry out one of the tasks of :class:`~flare_mri.wire.TaskName`."""
-        actions = {
+    def actions(self) -> Mapping[str, Action]:
+        """The tasks of a training job."""
+        return {
             TaskName.CHECK: self._check,
             TaskName.TRAIN: self._train,
             TaskName.VALIDATE: self._validate,
             TaskName.SUBMIT: self._submit,
         }
-        if task_name not in actions:
-            self.log_error(fl_ctx, f"task {task_name!r} is unknown, expected one of {', '.join(actions)}")
-            return make_reply(ReturnCode.TASK_UNKNOWN)
-        try:
-            model = FLModelUtils.from_shareable(shareable)
-            answer = actions[task_name](model, fl_ctx, abort_signal)
-            answer.current_round, answer.total_rounds = model.current_round, model.total_rounds
-            return FLModelUtils.to_shareable(answer)
-        except AbortedError as e:
-            self.log_info(fl_ctx, str(e))
-            return make_reply(ReturnCode.TASK_ABORTED)
-        except InputError as e:
-            self.log_error(fl_ctx, str(e), fire_event=False)
-            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+
+    def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
+        """What the hospital's policy refuses; a network too large for anyone is an error."""
+        network = self._network_of(site.config.site)
+        check_size(network)
+        if site.policy is None:
+            return {}
+        return site.policy.refusals(self.method, network, self.partition, self._settings.optimizer)
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, _ = self._site(fl_ctx)
@@ -167,6 +149,8 @@ class PersonalizedExecutor(Executor):
         task, store = self._site(fl_ctx)
         learner, run, rounds = self._learner(task), str(model.meta[MetaKey.RUN]), int(model.current_round or 0)
         self._restore(learner, store, run, rounds, fl_ctx)
+        if self.partition != "all":  # the personal model is a whole network
+            raise InputError(f"site {task.site}: a job that shares {self.partition!r:.80} asks for the personal model")
         if learner.trajectory is None:
             raise InputError(f"site {task.site}: no personal trajectory of this run; train with a trajectory_rate")
         slices = {"slices/train": float(len(task.dataset("train")))}  # type: ignore[arg-type]
@@ -215,10 +199,9 @@ class PersonalizedExecutor(Executor):
 
     def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
         if self._task is None or self._store is None:
-            root = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT) or os.getcwd())
-            site = open_site(fl_ctx.get_identity_name(), root, self.require_site_config)
+            site = self.open_site(fl_ctx)
             if site.notice:
-                self.log_warning(fl_ctx, site.notice)
+                self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             uses_kspace = getattr(build_network(self.network, self._settings.seed), "uses_kspace", False)
             self._task = build_task(self.task, site.config, self._settings.seed, uses_kspace)
             self._store = SiteStore(site.store_root, self.job, site.config.site)

@@ -10,31 +10,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from nvflare.apis.event_type import EventType
-from nvflare.apis.executor import Executor
-from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel
-from nvflare.app_common.utils.fl_model_utils import FLModelUtils
-from nvflare.app_opt.pt.decomposers import TensorDecomposer
-from nvflare.fuel.utils import fobs
 
 from flare_mri.data.segmentation import SliceImages
-from flare_mri.errors import InputError
-from flare_mri.executors.site import open_site
+from flare_mri.executors.base import Action, SiteExecutor, plain_network
+from flare_mri.executors.site import Site
 from flare_mri.learners import SEGMENTATION, AbortedError, SegmentationTask, SiteStore, build_task
 from flare_mri.learners.segmentation import score
+from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
-from flare_mri.networks import build_network, check_fits
+from flare_mri.networks import build_network, check_fits, check_size
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.routing import MIN_SLICES, AdaptationReport, adapt, build_routed_network, predict
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
 
 
-class RoutingExecutor(Executor):
+class RoutingExecutor(SiteExecutor):
     """Adapts a routed network to this site's unlabelled slices and predicts.
 
     A ``route`` task brings the routing space and its network's settings. The answer is numbers only: where the site has
@@ -60,35 +54,32 @@ class RoutingExecutor(Executor):
         seed: int = 0,
         require_site_config: bool = False,
     ):
-        super().__init__()
-        self.job, self.epochs, self.lr, self.batch_size, self.seed = job, epochs, lr, batch_size, seed
-        self.require_site_config = require_site_config
+        super().__init__(job, require_site_config)
+        self.epochs, self.lr, self.batch_size, self.seed = epochs, lr, batch_size, seed
         self._store: SiteStore | None = None
 
-    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Make tensors known to FLARE's serialisation."""
-        if event_type == EventType.START_RUN:
-            fobs.register(TensorDecomposer)
+    def actions(self) -> Mapping[str, Action]:
+        """The tasks of a job for hospitals outside the federation."""
+        return {TaskName.CHECK: self._check, TaskName.ROUTE: self._adapt}
 
-    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Carry out ``check`` or ``route``."""
-        if task_name not in (TaskName.CHECK, TaskName.ROUTE):
-            self.log_error(fl_ctx, f"task {task_name!r} is unknown, expected check or route")
-            return make_reply(ReturnCode.TASK_UNKNOWN)
-        try:
-            model = FLModelUtils.from_shareable(shareable)
-            task, store = self._site(fl_ctx)
-            metrics = {"slices/test": float(len(task.data.outside))}
-            if task_name == TaskName.ROUTE:
-                space = RoutingSpace(model.meta[MetaKey.NETWORK], model.params or {})
-                metrics |= self._route(task, store, space, fl_ctx, abort_signal)
-            return FLModelUtils.to_shareable(FLModel(metrics=metrics, current_round=model.current_round))
-        except AbortedError as e:
-            self.log_info(fl_ctx, str(e))
-            return make_reply(ReturnCode.TASK_ABORTED)
-        except InputError as e:
-            self.log_error(fl_ctx, str(e), fire_event=False)
-            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+    def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
+        """What the hospital's policy refuses; the network is known once the routing space comes."""
+        network = model.meta.get(MetaKey.NETWORK)
+        if network is not None:
+            check_size(plain_network(network))
+        if site.policy is None:
+            return {}
+        return site.policy.refusals(ROUTING, network)
+
+    def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        task, _ = self._site(fl_ctx)
+        return FLModel(metrics={"slices/test": float(len(task.data.outside))})
+
+    def _adapt(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        task, store = self._site(fl_ctx)
+        space = RoutingSpace(plain_network(model.meta.get(MetaKey.NETWORK)), model.params or {})
+        metrics = {"slices/test": float(len(task.data.outside))}
+        return FLModel(metrics=metrics | self._route(task, store, space, fl_ctx, abort_signal))
 
     def _route(
         self, task: SegmentationTask, store: SiteStore, space: RoutingSpace, fl_ctx: FLContext, abort_signal: Signal
@@ -165,10 +156,9 @@ class RoutingExecutor(Executor):
             store.save_arrays(name, {**pictures, "method": np.array(MODEL_NAMES[key])})
 
     def _site(self, fl_ctx: FLContext) -> tuple[SegmentationTask, SiteStore]:
-        root = Path(fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT))
-        site = open_site(fl_ctx.get_identity_name(), root, self.require_site_config)
+        site = self.open_site(fl_ctx)
         if site.notice:
-            self.log_warning(fl_ctx, site.notice)
+            self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
         task: Any = build_task(SEGMENTATION, site.config, self.seed)
         if self._store is None:
             self._store = SiteStore(site.store_root, self.job, site.config.site)

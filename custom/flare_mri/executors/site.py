@@ -9,6 +9,7 @@ from pathlib import Path
 from flare_mri.data.site_config import SiteConfig, load_site_config, phantom_site_config
 from flare_mri.errors import InputError
 from flare_mri.learners import check_name
+from flare_mri.policy import Policy, find_policy
 
 CONFIG_VARIABLE = "FLARE_MRI_SITE_CONFIG"
 STORE_VARIABLE = "FLARE_MRI_STORE"
@@ -16,11 +17,24 @@ STORE_VARIABLE = "FLARE_MRI_STORE"
 
 @dataclass(frozen=True)
 class Site:
-    """A site's settings, the root of its store and, where it fell back on the phantom, a notice that says so."""
+    """A site's settings, the root of its store, its policy and, where it fell back on the phantom, where it looked.
+
+    Attributes:
+        config: the settings.
+        store_root: folder of the site store.
+        policy: what jobs it takes part in; None where it wrote none, which admits all that this package admits.
+        looked: where no ``site.yaml`` was found; empty where there is one.
+    """
 
     config: SiteConfig
     store_root: Path
-    notice: str = ""
+    policy: Policy | None = None
+    looked: tuple[Path, ...] = ()
+
+    @property
+    def notice(self) -> str:
+        """One line, without a path, where the site uses the phantom."""
+        return f"site {self.config.site}: no site.yaml: using the PHANTOM, not your data" if self.looked else ""
 
 
 def open_site(name: str, workspace_root: Path, require_config: bool = False) -> Site:
@@ -28,8 +42,8 @@ def open_site(name: str, workspace_root: Path, require_config: bool = False) -> 
 
     The settings are looked for at ``$FLARE_MRI_SITE_CONFIG`` (``{SITE_NAME}`` in it stands for the site's name), then
     as ``local/<name>/site.yaml`` and ``local/site.yaml`` in the site's FLARE folder. A site that has none trains on
-    its phantom, with a notice. The store is ``$FLARE_MRI_STORE``, else ``store`` of site.yaml, else ``site_store`` in
-    the site's FLARE folder, which outlives FLARE's run folders.
+    its phantom, with a notice. Its policy is ``local/flare_mri.yaml``. The store is ``$FLARE_MRI_STORE``, else
+    ``store`` of site.yaml, else ``site_store`` in the site's FLARE folder, which outlives FLARE's run folders.
 
     Args:
         name: the site's FLARE name.
@@ -41,16 +55,15 @@ def open_site(name: str, workspace_root: Path, require_config: bool = False) -> 
     """
     check_name("site", name)
     path, looked = _find(name, workspace_root)
-    notice = ""
     if path is not None:
         config = load_site_config(path, name)
     elif require_config:
         raise InputError(f"site {name}: no site.yaml; looked at {', '.join(map(str, looked))}; write one of them")
     else:
         config = phantom_site_config(name)
-        notice = f"site {name}: no site.yaml at {', '.join(map(str, looked))}: using the PHANTOM, not your data"
     root = os.environ.get(STORE_VARIABLE) or config.store or workspace_root / "site_store"
-    return Site(config, Path(root).expanduser(), notice)
+    policy = find_policy(workspace_root / "local", name)
+    return Site(config, Path(root).expanduser(), policy, () if path else tuple(looked))
 
 
 def _find(name: str, workspace_root: Path) -> tuple[Path | None, list[Path]]:

@@ -10,7 +10,7 @@ import torch
 
 from flare_mri.errors import InputError
 
-_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
@@ -50,8 +50,8 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimizer not in _OPTIMIZERS:
-            raise InputError(f"optimizer {self.optimizer!r}: expected one of {', '.join(_OPTIMIZERS)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"optimizer {self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
         for name in ("lr", "lr_gamma", "reconstruction_weight"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} = {getattr(self, name)!r}: expected a number above 0")
@@ -80,7 +80,7 @@ class TrainingSettings:
     def build_optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
         """The optimizer over every parameter of `network`."""
         extra = {"amsgrad": True} if self.optimizer == "adam" else {}
-        return _OPTIMIZERS[self.optimizer](network.parameters(), lr=self.lr, **extra)
+        return OPTIMIZERS[self.optimizer](network.parameters(), lr=self.lr, **extra)
 
     def build_scheduler(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         """``StepLR`` by rounds; a step size beyond any job stands for a constant learning rate."""

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks, and the partition of their state into what is shared and what is private."""
 
-from flare_mri.networks.build import SharedPart, build_network, check_fits, check_shapes, state_shapes
+from flare_mri.networks.build import SharedPart, build_network, check_fits, check_shapes, check_size, state_shapes
 from flare_mri.networks.dual_domain import DualDomainUNet
 from flare_mri.networks.partition import PARTITIONS, shared_keys
 from flare_mri.networks.unet import UNet
@@ -15,6 +15,7 @@ __all__ = [
     "build_network",
     "check_fits",
     "check_shapes",
+    "check_size",
     "shared_keys",
     "state_shapes",
 ]

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a job's settings to a network: the same weights at every hospital and on the server."""
 
-import importlib
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from flare_mri.errors import InputError
+from flare_mri.networks.admitted import check_arguments, network_class
 from flare_mri.networks.partition import shared_keys
 
-# A job's settings come from outside: they may name a network and nothing else that can be called.
-NETWORK_PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
+MOST_VALUES = 2**29
+"""Of a network's state: seventeen times the published U-Net with 64 channels, 2 GiB as float32."""
 
 
 def build_network(spec: Mapping[str, Any], seed: int) -> nn.Module:
@@ -26,24 +27,23 @@ def build_network(spec: Mapping[str, Any], seed: int) -> nn.Module:
         seed: of the initial weights.
 
     Raises:
-        InputError: a path outside :data:`NETWORK_PACKAGES` or that names no network, or args it does not take.
+        InputError: a network that is not admitted, or args that it does not take or that are not admitted; see
+            :mod:`flare_mri.networks.admitted`.
 
     Example:
         >>> network = build_network({"path": "monai.networks.nets.BasicUNet", "args": {"spatial_dims": 2}}, seed=1)
     """
-    network_class, args = _network_class(spec), spec.get("args", {})
-    if not isinstance(args, Mapping):
-        raise InputError(f"network {spec['path']}: expected 'args' to be a mapping of argument names, got {args!r}")
+    found, args = network_class(spec), check_arguments(spec)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
-            return network_class(**args)
+            return found(**args)
     except InputError:
         raise
     except Exception as error:  # whatever a foreign constructor raises, it was the args
         raise InputError(
-            f"network {spec['path']}: cannot be built with args {dict(args)}: {' '.join(str(error).split())}; "
-            f"it takes {', '.join(inspect.signature(network_class).parameters)}"
+            f"network {spec['path']}: cannot be built with args {args}: {' '.join(str(error).split())}; "
+            f"it takes {', '.join(inspect.signature(found).parameters)}"
         ) from error
 
 
@@ -81,29 +81,23 @@ def state_shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         return {key: tuple(value.shape) for key, value in build_network(spec, seed=0).state_dict().items()}
 
 
-def _network_class(spec: Mapping[str, Any]) -> type[nn.Module]:
-    """The class that ``spec["path"]`` names."""
-    if not isinstance(spec, Mapping) or not isinstance(spec.get("path"), str):
-        raise InputError(f"network: expected {{'path': 'flare_mri.networks.unet.UNet', 'args': {{...}}}}, got {spec!r}")
-    if unknown := sorted(set(spec) - {"path", "args", "config_type"}):
-        raise InputError(f"network {spec['path']}: unknown key {unknown[0]!r}; the network's arguments go under 'args'")
-    path = spec["path"]
-    if not path.startswith(NETWORK_PACKAGES):
-        raise InputError(f"network path: expected a class under {' or '.join(NETWORK_PACKAGES)}, got {path!r}")
-    module_name, _, class_name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"network path: {path!r} does not exist ({error}); check its spelling") from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise InputError(f"network path: expected a torch.nn.Module class, got {path!r}, a {type(found).__name__}")
-    return found
+def check_size(spec: Mapping[str, Any]) -> None:
+    """Refuses a network of more than :data:`MOST_VALUES` values, before memory is taken for it.
+
+    Raises:
+        InputError: it is larger; or as :func:`build_network`.
+    """
+    values = sum(math.prod(shape) for shape in state_shapes(spec).values())
+    if values > MOST_VALUES:
+        raise InputError(
+            f"network {spec['path']}: expected at most {MOST_VALUES} values, got {values}; make it smaller"
+        )
 
 
 class SharedPart(nn.Module):
     """The part of a network that travels, as a module: its ``state_dict()`` has the shared keys and no others.
 
-    The server's initial model, for FLARE's ``PTFileModelPersistor``. It holds state and cannot be called; with
+    The server's initial model. It holds state and cannot be called; with
     ``partition="none"`` it is empty.
 
     Args:
@@ -117,8 +111,6 @@ class SharedPart(nn.Module):
 
     def __init__(self, network: dict[str, Any], partition: str | Sequence[str], seed: int = 0):
         super().__init__()
-        # FLARE exports a component by reading its arguments back from attributes of these names.
-        self._network, self._partition, self._seed = network, partition, seed
         whole = build_network(network, seed)
         state, parameters = whole.state_dict(), dict(whole.named_parameters(remove_duplicate=False))
         for key in shared_keys(whole, partition):

@@ -5,6 +5,5 @@
 from flare_mri.recipes.fedmri import FedMRIRecipe
 from flare_mri.recipes.iopfl import IOPFLRecipe
 from flare_mri.recipes.iopfl_outside import IOPFLOutsideRecipe
-from flare_mri.recipes.job import ALLOW_LIST
 
-__all__ = ["ALLOW_LIST", "FedMRIRecipe", "IOPFLOutsideRecipe", "IOPFLRecipe"]
+__all__ = ["FedMRIRecipe", "IOPFLOutsideRecipe", "IOPFLRecipe"]

@@ -3,9 +3,8 @@
 """FedMRI and the baselines it is judged against, as one FLARE recipe."""
 
 from flare_mri.learners import RECONSTRUCTION, TrainingSettings
-from flare_mri.recipes.training import Method, TrainingRecipe
-
-_PLAIN = {"contrastive_weight": 0.0}
+from flare_mri.methods import RECONSTRUCTION_METHODS
+from flare_mri.recipes.training import TrainingRecipe
 
 
 class FedMRIRecipe(TrainingRecipe):
@@ -17,16 +16,7 @@ class FedMRIRecipe(TrainingRecipe):
 
     job_name = "fedmri"
     site_task = RECONSTRUCTION
-    methods = {
-        "FedMRI": Method("encoder"),
-        "encoder-sharing": Method("encoder", _PLAIN),
-        "FedAvg": Method("all", _PLAIN),
-        "FedProx": Method("all", _PLAIN),
-        "FedBN": Method("all_but_norm", _PLAIN),
-        "all-but-last": Method("all_but_last", _PLAIN),
-        "local-only": Method("none", _PLAIN),
-        "centralised": Method("all", _PLAIN),
-    }
+    methods = RECONSTRUCTION_METHODS
     default_network = {"path": "flare_mri.networks.unet.UNet", "args": {}}
     default_training = TrainingSettings()
     default_weighting = "equal"

@@ -3,9 +3,8 @@
 """The inside of IOP-FL and its baselines, as one FLARE recipe."""
 
 from flare_mri.learners import SEGMENTATION, TrainingSettings
-from flare_mri.recipes.training import Method, TrainingRecipe
-from flare_mri.wire import TaskName
-from flare_mri.workflows import TrajectoryFedAvg
+from flare_mri.methods import SEGMENTATION_METHODS
+from flare_mri.recipes.training import TrainingRecipe
 
 
 class IOPFLRecipe(TrainingRecipe):
@@ -17,14 +16,7 @@ class IOPFLRecipe(TrainingRecipe):
 
     job_name = "iopfl"
     site_task = SEGMENTATION
-    methods = {
-        "IOP-FL": Method("all", {"trajectory_rate": 0.1}, TrajectoryFedAvg, (TaskName.SUBMIT,)),
-        "FedAvg": Method("all"),
-        "FedProx": Method("all"),
-        "FedBN": Method("all_but_norm"),
-        "local-only": Method("none"),
-        "centralised": Method("all"),
-    }
+    methods = SEGMENTATION_METHODS
     default_network = {
         "path": "flare_mri.networks.unet.UNet",
         "args": {"in_channels": 3, "out_channels": 2, "norm": "batch", "negative_slope": 0.0},

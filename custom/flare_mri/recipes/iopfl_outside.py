@@ -9,16 +9,14 @@ from pathlib import Path
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
+from flare_mri.components import RouteOutside, RoutingExecutor, SharedPartOnly
 from flare_mri.errors import InputError
-from flare_mri.executors import RoutingExecutor
-from flare_mri.filters import SharedPartOnly
 from flare_mri.learners import SEGMENTATION
 from flare_mri.networks import build_network
 from flare_mri.recipes.job import FlareMRIRecipe
 from flare_mri.routing import check_experts
 from flare_mri.routing.space import load_routing_space
 from flare_mri.wire import TaskName
-from flare_mri.workflows import RouteOutside
 from flare_mri.workflows.outside import SPACE_VARIABLE
 
 

@@ -22,10 +22,9 @@ from flare_mri.errors import InputError
 from flare_mri.executors.site import open_site
 from flare_mri.learners import SPLITS, build_task
 from flare_mri.networks import SharedPart, build_network, shared_keys
+from flare_mri.policy import SERVER_CLASSES, SITE_CLASSES
 
 PACKAGE = "flare_mri"
-ALLOW_LIST = ["flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor"]
-"""What a hospital adds to ``class_allow_list`` of its ``resources.json`` to run the jobs without their code."""
 
 
 class FlareMRIRecipe(Recipe):
@@ -101,7 +100,7 @@ def allow_in_simulator(workspace: Path) -> None:
         )
     path = workspace / "local" / "resources.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    allowed = [*DEFAULT_CLASS_ALLOW_LIST, *ALLOW_LIST]
+    allowed = [*DEFAULT_CLASS_ALLOW_LIST, *SITE_CLASSES, *SERVER_CLASSES]
     path.write_text(json.dumps({"format_version": 2, CLASS_ALLOW_LIST: allowed}, indent=1))
 
 

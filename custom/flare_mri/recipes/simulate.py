@@ -4,15 +4,14 @@
 
 import argparse
 import contextlib
-import getpass
 import io
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
 import yaml
 from nvflare.fuel.flare_api.api_spec import NoConnection
 from nvflare.fuel.flare_api.flare_api import new_secure_session
@@ -24,6 +23,7 @@ from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_use
 
 from flare_mri.errors import InputError
 from flare_mri.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
+from flare_mri.folders import check_own_folder, private_folder
 from flare_mri.learners import check_name
 from flare_mri.recipes.job import FlareMRIRecipe
 from flare_mri.report.results import load_results, summary_table
@@ -34,8 +34,21 @@ CENTRALISED = "centralised"
 
 
 def default_workspace() -> Path:
-    """A folder of the user's own whose path FLARE's simulator can take."""
-    return Path(tempfile.gettempdir()) / f"flare_mri-{getpass.getuser()}"
+    """Where simulated jobs and the personal models they leave lie: under the user's own data, not in a temp folder."""
+    return platformdirs.user_data_path("flare-mri") / "workspace"
+
+
+def own_workspace(workspace: Path, job: str) -> None:
+    """Make the workspace, or make sure that no other user can have put files there, which FLARE would run.
+
+    Raises:
+        InputError: it, or the job's folder in it, belongs to another user or may be written to by others.
+    """
+    if not workspace.exists():
+        private_folder(workspace, "workspace")
+    for folder in (workspace, workspace / job):
+        if folder.exists() or folder.is_symlink():
+            check_own_folder(folder, "workspace")
 
 
 def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | None = None) -> None:
@@ -99,6 +112,7 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
         return _production(args)
     if args.env == "poc":
         return PocEnv(clients=names)
+    own_workspace(args.workspace, args.name)
     # FLARE ends the simulator's processes at Ctrl-C; a batch system and `timeout` ask by this signal.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if getattr(args, "method", None) == CENTRALISED:

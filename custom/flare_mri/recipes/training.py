@@ -2,31 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the components of a training job meet; the recipes of the two systems are its settings."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
-from flare_mri.aggregators import PartialAggregator
+from flare_mri.components import (
+    PartialAggregator,
+    PersonalizedExecutor,
+    PersonalizedFedAvg,
+    SharedPartOnly,
+    SharedPartPersistor,
+    TrajectoryFedAvg,
+    UpdatePrivacy,
+)
 from flare_mri.errors import InputError
-from flare_mri.executors import PersonalizedExecutor
-from flare_mri.filters import SharedPartOnly, UpdatePrivacy
 from flare_mri.learners import TrainingSettings
+from flare_mri.methods import Method
 from flare_mri.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
 from flare_mri.wire import TaskName
-from flare_mri.workflows import PersonalizedFedAvg
-
-
-@dataclass(frozen=True)
-class Method:
-    """What makes a method: what is shared, the training settings it fixes, the server's workflow and further tasks."""
-
-    partition: str
-    training: dict[str, Any] = field(default_factory=dict)
-    controller: type[PersonalizedFedAvg] = PersonalizedFedAvg
-    tasks: tuple[str, ...] = ()
 
 
 class TrainingRecipe(FlareMRIRecipe):
@@ -108,7 +103,8 @@ class TrainingRecipe(FlareMRIRecipe):
         }
         server: dict[str, Any] = {"negatives": negatives, "negatives_dtype": negatives_dtype}
         job = FedJob(name=name, min_clients=min_clients)
-        controller = made_of.controller(
+        workflow = TrajectoryFedAvg if made_of.gathers_personal_models else PersonalizedFedAvg
+        controller = workflow(
             method=method,
             num_rounds=num_rounds,
             min_sites=min_clients,
@@ -124,6 +120,7 @@ class TrainingRecipe(FlareMRIRecipe):
         _add_server(job, controller, PartialAggregator(weighting, max_norm, clip_norm), {**shared, "seed": seed})
         executor = PersonalizedExecutor(
             job=name,
+            method=method,
             task=self.site_task,
             **shared,
             training=settings,
@@ -131,18 +128,17 @@ class TrainingRecipe(FlareMRIRecipe):
             site_networks=site_networks,
             require_site_config=require_site_config,
         )
-        if privacy and made_of.tasks:
+        if privacy and made_of.gathers_personal_models:
             raise InputError(f"privacy: {method} sends personal models whole; choose a method without them")
         check_site_networks(**shared, site_networks=site_networks or {})
-        _add_sites(job, executor, made_of.tasks, privacy)
+        _add_sites(job, executor, (TaskName.SUBMIT,) if made_of.gathers_personal_models else (), privacy)
         super().__init__(job, self.site_task, seed, include_code, require_site_config)
 
 
 def _add_server(
     job: FedJob, controller: PersonalizedFedAvg, aggregator: PartialAggregator, model: dict[str, Any]
 ) -> None:
-    initial = {"path": "flare_mri.networks.build.SharedPart", "args": model}
-    job.to_server(PTFileModelPersistor(model=initial, allow_numpy_conversion=False), id="persistor")
+    job.to_server(SharedPartPersistor(**model), id="persistor")
     job.to_server(aggregator, id="aggregator")
     job.to_server(controller, id="controller")
 

@@ -1,0 +1,28 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A hospital's own log: the lines that name its files and folders, which FLARE's logs never hold."""
+
+import datetime
+import os
+from pathlib import Path
+
+LOG_FILE = "flare_mri.log"
+_MOST_BYTES = 2**20
+
+
+def write_site_log(folder: Path, message: str) -> None:
+    """Append a message with the time; a file of a megabyte is kept once, as ``flare_mri.log.1``.
+
+    Args:
+        folder: the site's FLARE folder, outside the run folders whose logs FLARE can stream.
+        message: one line, or a traceback.
+
+    Raises:
+        OSError: it cannot be written, or a symbolic link stands in its place.
+    """
+    path = folder / LOG_FILE
+    if path.is_file() and path.stat().st_size > _MOST_BYTES:
+        path.replace(folder / f"{LOG_FILE}.1")
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        file.write(f"{datetime.datetime.now().astimezone().isoformat(timespec='seconds')} {message.rstrip()}\n")

@@ -1,0 +1,1 @@
+../../../../../custom/flare_mri/components.py

@@ -1,0 +1,1 @@
+../../../../../../custom/flare_mri/executors/site_log.py

@@ -1,0 +1,1 @@
+../../../../../custom/flare_mri/kit_policies.py
