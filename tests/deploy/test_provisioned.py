@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A provisioned consortium without the right to bring code: `make provisioned`, and the README's commands."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
 import kits
 import policies
@@ -17,6 +19,7 @@ import processes
 from consortium import ADMIN, LEAD, SERVER, Consortium
 from demonstration import SITE_YAML, SMALL, export
 from flare_mri.networks import build_network
+from flare_mri.policy import SERVER_CLASSES, SITE_CLASSES
 from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
 
 REPO = Path(__file__).parents[2]
@@ -117,7 +120,8 @@ def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) ->
         nvflare(consortium, "job", "download", number, "-o", tmp_path)
         log = next(tmp_path.rglob("error_log.txt")).read_text()
         assert "not ready: hospital-2" in log and "/nowhere" not in log
-        assert "/nowhere/patients" in (consortium.run_folder("hospital-2", number) / "error_log.txt").read_text()
+        assert "/nowhere" not in (consortium.run_folder("hospital-2", number) / "error_log.txt").read_text()
+        assert "/nowhere/patients" in (consortium.kit("hospital-2") / "flare_mri.log").read_text()
     finally:
         path.write_text(SITE_YAML)
 
@@ -171,20 +175,39 @@ def test_hospital_it_starts_and_leaves_as_the_readme_says(consortium: Consortium
     consortium.wait_for_log(name, "registration rejected: Client 'hospital-3' is disabled", 60)
 
 
-def test_policies_are_written_once_and_keep_what_a_hospital_wrote(tmp_path: Path) -> None:
+def test_policies_are_written_once_and_keep_what_a_hospital_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = Consortium(tmp_path / "c", ["a"], provisioned=True)
     local = made.kit("a") / "local"
-    before = {name: (local / name).read_text() for name in ("resources.json", "authorization.json")}
+    names = ("resources.json", "authorization.json", "flare_mri.yaml", "privacy.json")
+    before = {name: (local / name).read_text() for name in names}
     assert policies.main([str(made.kit("a"))]) == 0
     assert {name: (local / name).read_text() for name in before} == before
+    resources = json.loads(before["resources.json"])
+    assert resources["class_allow_list"] == list(SITE_CLASSES) and resources["allow_log_streaming"] is False
+    server = json.loads((made.kit(SERVER) / "local" / "resources.json").read_text())
+    assert server["class_allow_list"] == list(SERVER_CLASSES)
+    assert not (made.kit(SERVER) / "local" / "flare_mri.yaml").exists()
+
+    resources["class_allow_list"] = ["flare_mri.", "their.own.Class", *DEFAULT_CLASS_ALLOW_LIST]
+    (local / "resources.json").write_text(json.dumps(resources))
+    assert policies.main([str(made.kit("a")), "--methods", "FedMRI,IOP-FL"]) == 0
+    assert json.loads((local / "resources.json").read_text())["class_allow_list"] == [*SITE_CLASSES, "their.own.Class"]
+    assert "shared_layers: [encoder, all]" in (local / "flare_mri.yaml").read_text()
+    privacy = json.loads((local / "privacy.json").read_text())
+    assert [f["args"] for f in privacy["scopes"][0]["task_result_filters"]] == [{"allowed": ["*"]}]
+
     assert policies.main([str(made.kit(SERVER)), "--jobs_in", str(tmp_path / "jobs")]) == 0
     assert str(tmp_path / "jobs" / "jobs-storage") in (made.kit(SERVER) / "local" / "resources.json").read_text()
-    with pytest.raises(SystemExit, match="--jobs_in is for a server's kit"):
-        policies.main([str(made.kit("a")), "--jobs_in", str(tmp_path)])
-    with pytest.raises(SystemExit, match="give the folder of a site's startup kit"):
-        policies.main([str(tmp_path)])
-    for content, problem in (("{", "expected JSON"), ("{}", "expected FLARE 2.9's class_allow_list, got none")):
+    capsys.readouterr()
+    for arguments, told in (
+        ([made.kit("a"), "--jobs_in", tmp_path], "--jobs_in is for a server's kit"),
+        ([tmp_path], "give the folder of a site's startup kit"),
+    ):
+        assert policies.main(list(map(str, arguments))) == 2
+        assert told in capsys.readouterr().err
+    for content, told in (("{", "not valid JSON"), ("{}", "expected FLARE 2.9's class_allow_list, got none")):
         (local / "resources.json").write_text(content)
-        with pytest.raises(SystemExit, match=problem):
-            policies.main([str(made.kit("a"))])
+        assert policies.main([str(made.kit("a"))]) == 2 and told in capsys.readouterr().err
         assert (local / "resources.json").read_text() == content
