@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hospital's own policy: a job outside of it is refused at both ends, whatever the lead says."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from flare_mri.recipes import FedMRIRecipe
 
 SETTINGS = {"num_rounds": 1, "network": TINY, "include_code": False}
 SGD = TrainingSettings(optimizer="sgd")
-MONAI = {"path": "monai.networks.nets.BasicUNet", "args": {"spatial_dims": 2, "features": [4] * 6}}
+MONAI = {"path": "monai.networks.nets.BasicUNet", "args": {"spatial_dims": 2, "out_channels": 1, "features": [4] * 6}}
 OUTSIDE = {
     "everything shared": ({"method": "FedAvg"}, "method FedAvg, admitted: FedMRI, ", "shared_layers all, admitted"),
     "sgd": ({"training": SGD}, "optimizer sgd, admitted: rmsprop, adam", ""),
@@ -101,3 +102,9 @@ def test_a_wrong_policy_is_one_line(tmp_path: Path, old: str, new: str, told: st
     with pytest.raises(InputError) as caught:
         read_policy(path, "a")
     assert told in str(caught.value) and "site 'a'" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_readme_shows_the_default() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    shown = next(block for block in re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL) if "methods:" in block)
+    assert shown in Policy().text()

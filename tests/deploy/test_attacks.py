@@ -111,7 +111,7 @@ def test_an_honest_job_completes_beside_them(consortium: Consortium, honest: Pat
 
 
 def test_no_path_leaves_a_hospital_by_its_logs(consortium: Consortium, honest: Path, tmp_path: Path) -> None:
-    """A folder named after a patient cannot be read; the job asks for the log. What the server gets does not name it."""
+    """A folder named after a patient cannot be read, and the job asks for the log."""
     site_yaml = consortium.kit(SITES[1]) / "local" / "site.yaml"
     patient = tmp_path / "data" / "Doe_Jane_1950"
     (patient / "series").mkdir(parents=True)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flare_mri.data.reconstruction import ReconstructionData
 from flare_mri.data.site_config import SiteConfig
+from flare_mri.errors import InputError
 from flare_mri.learners.task import Split, on_device
 from flare_mri.metrics.reconstruction import VolumeMetrics
 
@@ -44,8 +45,18 @@ class ReconstructionTask:
         return {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}[split]
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        """L_rec of the paper: mean squared error of normalised slices [B, 1, H, W]."""
-        return F.mse_loss(reconstruct(network, batch), batch["target"])
+        """L_rec of the paper: mean squared error of normalised slices [B, 1, H, W].
+
+        Raises:
+            InputError: the network's output has another shape, which PyTorch would broadcast.
+        """
+        output, target = reconstruct(network, batch), batch["target"]
+        if output.shape != target.shape:
+            raise InputError(
+                f"network: expected an output of shape {list(target.shape)}, got {list(output.shape)}; set in_channels "
+                "and out_channels to 1"
+            )
+        return F.mse_loss(output, target)
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """NMSE, PSNR (dB) and SSIM of `network`, mean over slices of a volume, then over volumes."""
