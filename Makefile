@@ -41,15 +41,17 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-jobs: $(READY)  ## export jobs/ from the recipes
+jobs: $(READY)  ## export jobs/ from the recipes, bring their copies of the code up to date
 	$(BIN)/python jobs/export.py
 
-install: $(READY)
+install: $(READY)  ## the environment, and the package's code in the job folders
+	$(BIN)/python jobs/export.py --stage
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv "$(VENV)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python jobs/export.py --stage
 	touch "$(READY)"
 
 clean:

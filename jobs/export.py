@@ -1,25 +1,24 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Export the job folders from the recipes: JSON from FLARE, code as relative links to the one package.
+"""Export the job folders from the recipes: JSON from FLARE, and a copy of the package's code, which git ignores.
 
-The links are single files: a linked *folder* arrives empty in FLARE's simulator. ``--check`` changes nothing and fails
-where a folder differs from its recipe or a link is missing, stale or broken.
+``--stage`` brings the copy of the code up to date and leaves the JSON as it is; ``--check`` changes nothing and fails
+where a folder's JSON differs from its recipe or its copy of the code from the package.
 """
 
 import argparse
 import importlib.util
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from flare_mri.recipes.staging import stage_code, staged_differences
+
 JOBS = Path(__file__).parent.absolute()
-PACKAGE = JOBS.parent / "custom" / "flare_mri"
 NAMES = ["fedmri", "iopfl", "iopfl_outside"]
-APP = "app"
 
 
 def load_job(name: str) -> ModuleType:
@@ -48,15 +47,6 @@ def _stable(text: str) -> str:
     return json.dumps(config, indent=2) + "\n"
 
 
-def links(name: str) -> dict[Path, str]:
-    """Relative path of every link in the job folder -> its relative target."""
-    wanted = {}
-    for source in sorted(PACKAGE.rglob("*.py")):
-        link = Path(APP) / "custom" / "flare_mri" / source.relative_to(PACKAGE)
-        wanted[link] = os.path.relpath(source, (JOBS / name / link).parent)
-    return wanted
-
-
 def differences(name: str) -> list[str]:
     """What `write` would change, a line each; empty where the folder is fresh."""
     root = JOBS / name
@@ -64,33 +54,26 @@ def differences(name: str) -> list[str]:
     for path, text in exported(name).items():
         if not (root / path).is_file() or (root / path).read_text() != text:
             found.append(f"{name}/{path}: differs from the recipe")
-    wanted = links(name)
-    present = {path.relative_to(root) for path in root.rglob("*") if path.is_symlink()}
-    found += [f"{name}/{path}: link is stale" for path in sorted(present - set(wanted))]
-    for path, target in wanted.items():
-        if path not in present or os.readlink(root / path) != target:
-            found.append(f"{name}/{path}: link is missing or wrong")
-    return found
+    return found + staged_differences(root)
 
 
 def write(name: str) -> None:
     """Bring the folder of a job up to date."""
-    root = JOBS / name
-    for path in list(root.rglob("*")):
-        if path.is_symlink():
-            path.unlink()
     for path, text in exported(name).items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
-    for path, target in links(name).items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).symlink_to(target)
+        (JOBS / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (JOBS / name / path).write_text(text)
+    stage_code(JOBS / name)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail where something is stale")
+    parser.add_argument("--stage", action="store_true", help="bring the code up to date, not the JSON")
     args = parser.parse_args(argv)
+    if args.stage:
+        for name in NAMES:
+            stage_code(JOBS / name)
+        return 0
     for name in NAMES:
         if not args.check:
             write(name)

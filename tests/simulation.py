@@ -13,6 +13,7 @@ from typing import Any
 
 from conftest import write_site
 from flare_mri.policy import SERVER_CLASSES, SITE_CLASSES
+from flare_mri.recipes.staging import stage_code
 
 REPO = Path(__file__).parents[1]
 NVFLARE = str(Path(sys.executable).parent / "nvflare")
@@ -64,14 +65,11 @@ def prepare(workspace: Path, sites: list[str], cache: Path, allowed: list[str] |
     return workspace
 
 
-def small_checkout(root: Path, name: str, arguments: list[str]) -> Path:
-    """The committed job folder, links included, in a second checkout, with the settings that `arguments` give."""
-    checkout = root / "checkout"
-    (checkout / "jobs").mkdir(parents=True)
-    (checkout / "custom").symlink_to(REPO / "custom")
-    job = checkout / "jobs" / name
-    shutil.copytree(REPO / "jobs" / name, job, symlinks=True)
-    assert any(path.is_symlink() for path in job.rglob("*.py"))
+def small_copy(root: Path, name: str, arguments: list[str]) -> Path:
+    """The job folder as it stands in a checkout, code included, with the settings that `arguments` give."""
+    stage_code(REPO / "jobs" / name)
+    job = root / "checkout" / "jobs" / name
+    shutil.copytree(REPO / "jobs" / name, job)
     for path, text in export_module().exported(name, arguments).items():
         (job / path).write_text(text)
     return job

@@ -11,6 +11,7 @@ python jobs/fedmri/job.py --no_code --export --export-dir D  the job without cod
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments
@@ -51,7 +52,7 @@ def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
 def main(argv: list[str] | None = None) -> int:
     """Run, or with FLARE's ``--export`` write, the job."""
     args = _parse_args(argv)
-    return execute(build_recipe, args)
+    return execute(build_recipe, args, Path(__file__).parent)
 
 
 if __name__ == "__main__":

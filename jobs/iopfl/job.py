@@ -13,6 +13,7 @@ import argparse
 import copy
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from flare_mri.errors import InputError
 from flare_mri.recipes import IOPFLOutsideRecipe, IOPFLRecipe
@@ -111,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
     except (InputError, RuntimeError) as e:
         return fail(e)
-    return execute(build_recipe, args, "slice_dice", "dice", "hd95")
+    return execute(build_recipe, args, Path(__file__).parent, "slice_dice", "dice", "hd95")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ python jobs/iopfl_outside/job.py --clients site-6 --routing_space FILE   FILE is
 
 import argparse
 import sys
+from pathlib import Path
 
 from flare_mri.recipes import IOPFLOutsideRecipe
 from flare_mri.recipes.simulate import add_environment_arguments, client_names, execute
@@ -44,7 +45,7 @@ def build_recipe(args: argparse.Namespace) -> IOPFLOutsideRecipe:
 def main(argv: list[str] | None = None) -> int:
     """Run, or with FLARE's ``--export`` write, the job."""
     args = _parse_args(argv)
-    return execute(build_recipe, args, "slice_dice", "dice", "hd95")
+    return execute(build_recipe, args, Path(__file__).parent, "slice_dice", "dice", "hd95")
 
 
 if __name__ == "__main__":

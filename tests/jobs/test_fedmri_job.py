@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from conftest import write_site
-from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, prepare, run, small_checkout
+from flare_mri.recipes.staging import stage_code, staged_differences
+from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, prepare, run, small_copy
 
 SITES = ["site-1", "site-2"]
 SMALL = ["--num_rounds", "2", "--channels", "4", "--num_pools", "2"]
@@ -30,7 +31,28 @@ def sites_of(results: Path) -> dict[str, Any]:
 
 def test_job_folders_are_what_their_recipes_say() -> None:
     module = export_module()
+    assert module.main(["--stage"]) == 0
     assert [line for name in module.NAMES for line in module.differences(name)] == []
+
+
+def test_a_stale_copy_of_the_code_is_told_and_brought_up_to_date(tmp_path: Path) -> None:
+    stage_code(tmp_path)
+    assert staged_differences(tmp_path) == []
+    staged = tmp_path / "app" / "custom" / "flare_mri"
+    (staged / "wire.py").write_text("# old")
+    (staged / "left_over.py").write_text("# of a version before")
+    (staged / "errors.py").unlink()
+    told = staged_differences(tmp_path)
+    assert len(told) == 3 and any("left_over.py: not of the package" in line for line in told)
+    stage_code(tmp_path)
+    assert staged_differences(tmp_path) == [] and not (staged / "left_over.py").exists()
+
+
+def test_git_tracks_no_copy_of_the_code() -> None:
+    tracked = subprocess.run(["git", "ls-files", "jobs"], cwd=REPO, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("no git checkout")
+    assert not [line for line in tracked.stdout.splitlines() if "/custom/" in line]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +98,8 @@ def test_sigterm_ends_the_simulator_s_processes_too(tmp_path: Path) -> None:
 def test_simulator_runs_the_committed_folder_one_site_at_a_time(
     by_job_py: dict[str, Any], tmp_path: Path, cache: Path
 ) -> None:
-    """Links and all, made small; -t 1 gives the numbers of a process for every site."""
-    job = small_checkout(tmp_path, "fedmri", [*SMALL, "--n_clients", "2"])
+    """Code and all, made small; -t 1 gives the numbers of a process for every site."""
+    job = small_copy(tmp_path, "fedmri", [*SMALL, "--n_clients", "2"])
     workspace = prepare(tmp_path / "w", SITES, cache)
     run(NVFLARE, "simulator", job, "-w", workspace, "-c", ",".join(SITES), "-t", "1", cwd=tmp_path)
     assert sites_of(workspace / "server" / "simulate_job" / "results.json") == by_job_py
@@ -105,7 +127,7 @@ def test_form_without_code_runs_where_the_site_lists_the_classes(
 def test_poc_takes_the_folder_by_job_submit(by_job_py: dict[str, Any], tmp_path: Path, cache: Path) -> None:
     poc = tmp_path / "poc"
     env = {"NVFLARE_POC_WORKSPACE": str(poc), "HOME": str(tmp_path)}  # FLARE writes to ~/.nvflare
-    job = small_checkout(tmp_path, "fedmri", [*SMALL, "--n_clients", "2"])
+    job = small_copy(tmp_path, "fedmri", [*SMALL, "--n_clients", "2"])
     run(NVFLARE, "poc", "prepare", "-c", *SITES, **env)
     kits = poc / "example_project" / "prod_00"
     for site in SITES:

@@ -13,7 +13,7 @@ import torch
 from conftest import write_site
 from flare_mri.networks import build_network
 from flare_mri.routing.space import RoutingSpace, save_routing_space
-from simulation import NVFLARE, REPO, export_module, prepare, run, small_checkout
+from simulation import NVFLARE, REPO, export_module, prepare, run, small_copy
 
 JOB = REPO / "jobs" / "iopfl" / "job.py"
 SITES = ["site-1", "site-2"]
@@ -72,7 +72,7 @@ def test_committed_folder_takes_the_space_from_the_server_s_environment(
 ) -> None:
     root, _ = left_out
     space = root / "iopfl-without-site-2" / "server" / "simulate_job" / "routing_space.safetensors"
-    job = small_checkout(tmp_path, "iopfl_outside", ["--clients", "site-2", "--epochs", "1"])
+    job = small_copy(tmp_path, "iopfl_outside", ["--clients", "site-2", "--epochs", "1"])
     workspace = prepare(tmp_path / "w", ["site-2"], cache)
     command = [NVFLARE, "simulator", job, "-w", workspace, "-c", "site-2", "-t", "1"]
     run(*command, cwd=tmp_path, FLARE_MRI_ROUTING_SPACE=str(space))
@@ -87,7 +87,7 @@ def test_server_refuses_a_damaged_space_in_one_line(left_out: tuple[Path, str], 
     root, _ = left_out
     space = root / "iopfl-without-site-2" / "server" / "simulate_job" / "routing_space.safetensors"
     damaged = changed(space, tmp_path / "damaged.safetensors")
-    job = small_checkout(tmp_path, "iopfl_outside", ["--clients", "site-2", "--epochs", "1"])
+    job = small_copy(tmp_path, "iopfl_outside", ["--clients", "site-2", "--epochs", "1"])
     workspace = prepare(tmp_path / "w", ["site-2"], cache)
     command = [NVFLARE, "simulator", job, "-w", workspace, "-c", "site-2", "-t", "1"]
     log = run(*command, cwd=tmp_path, check=False, FLARE_MRI_ROUTING_SPACE=str(damaged))
@@ -134,7 +134,7 @@ def test_a_wrong_space_costs_one_line_before_flare_starts(
 
 NETWORKS = {
     "no object": ("[1]", "--network_args: expected a JSON object"),
-    "unknown argument": ('{"norms": 3}', "network monai.networks.nets.BasicUNet: cannot be built"),
+    "unknown argument": ('{"norms": 3}', "network monai.networks.nets.BasicUNet: 'norms' is no argument of it"),
 }
 
 
@@ -166,5 +166,5 @@ def test_network_is_a_setting() -> None:
     }
     for arguments, key in described.values():
         recipe = job.build_recipe(job._parse_args(["--no_code", *arguments]))
-        model = recipe._job._deploy_map["server"].app_config.components["persistor"].model
-        assert key in build_network(model["args"]["network"], seed=0).state_dict()
+        persistor = recipe._job._deploy_map["server"].app_config.components["persistor"]
+        assert key in build_network(persistor.network, seed=0).state_dict()

@@ -26,6 +26,7 @@ from flare_mri.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
 from flare_mri.folders import check_own_folder, private_folder
 from flare_mri.learners import check_name
 from flare_mri.recipes.job import FlareMRIRecipe
+from flare_mri.recipes.staging import stage_code
 from flare_mri.report.results import load_results, summary_table
 from flare_mri.workflows.run_record import RESULTS_FILE
 
@@ -185,9 +186,20 @@ def stores_path(workspace: Path) -> Path:
 
 
 def execute(
-    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, *metrics: str
+    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, folder: Path, *metrics: str
 ) -> int:
-    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status."""
+    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status.
+
+    Args:
+        build_recipe: from the arguments to the recipe.
+        args: as parsed.
+        folder: the job's own folder, whose copy of the code is brought up to date.
+        metrics: what the table at the end shows.
+    """
+    try:
+        stage_code(folder)
+    except InputError as error:  # a checkout that may only be read serves all but the folder itself
+        print(f"note: the job folder's copy of the code is not brought up to date: {error}", file=sys.stderr)
     try:
         if args.env == "prod":
             args.require_site_config = True  # who forgot the file must not train on the phantom among real hospitals

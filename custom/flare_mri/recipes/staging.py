@@ -1,0 +1,47 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The package's code in a job folder, for ``nvflare simulator`` and ``nvflare job submit`` without an installation."""
+
+from pathlib import Path
+
+import flare_mri
+from flare_mri.files import write_atomically
+
+_PACKAGE = Path(flare_mri.__file__).parent
+
+
+def staged_folder(job: Path) -> Path:
+    """Where FLARE looks for a job's own code."""
+    return job / "app" / "custom" / _PACKAGE.name
+
+
+def stage_code(job: Path) -> None:
+    """Bring the copy of the package in a job folder up to date; git ignores it.
+
+    Args:
+        job: the folder that holds ``meta.json`` and ``app/config``.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    target = staged_folder(job)
+    wanted = {path.relative_to(_PACKAGE): path.read_bytes() for path in _PACKAGE.rglob("*.py")}
+    for path in target.rglob("*.py"):
+        if path.is_symlink() or path.relative_to(target) not in wanted:
+            path.unlink()
+    for name, content in wanted.items():
+        path = target / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+
+
+def staged_differences(job: Path) -> list[str]:
+    """Files of the copy that are not the package's, a line each; empty where the copy is fresh and complete."""
+    target = staged_folder(job)
+    wanted = {path.relative_to(_PACKAGE): path.read_bytes() for path in _PACKAGE.rglob("*.py")}
+    present = {path.relative_to(target): path.read_bytes() for path in target.rglob("*.py")}
+    return [
+        f"{job.name}: {target / name}: {'not of the package' if name not in wanted else 'stale or missing'}"
+        for name in sorted(wanted.keys() | present.keys())
+        if wanted.get(name) != present.get(name)
+    ]

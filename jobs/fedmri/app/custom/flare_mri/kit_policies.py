@@ -1,1 +1,0 @@
-../../../../../custom/flare_mri/kit_policies.py

@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/learners/site_store.py

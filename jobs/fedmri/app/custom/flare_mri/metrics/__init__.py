@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/metrics/__init__.py

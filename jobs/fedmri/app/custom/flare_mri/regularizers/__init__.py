@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/regularizers/__init__.py

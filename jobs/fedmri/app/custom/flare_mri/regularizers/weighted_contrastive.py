@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/regularizers/weighted_contrastive.py

@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/workflows/personalized_fedavg.py

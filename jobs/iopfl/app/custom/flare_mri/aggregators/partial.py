@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/aggregators/partial.py

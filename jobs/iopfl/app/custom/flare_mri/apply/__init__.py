@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/apply/__init__.py

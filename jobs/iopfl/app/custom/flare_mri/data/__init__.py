@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/data/__init__.py

@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/data/mask_files.py

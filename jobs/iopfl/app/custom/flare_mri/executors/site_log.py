@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/executors/site_log.py

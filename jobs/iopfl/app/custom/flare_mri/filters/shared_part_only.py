@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/filters/shared_part_only.py

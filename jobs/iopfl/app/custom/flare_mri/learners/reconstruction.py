@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/learners/reconstruction.py

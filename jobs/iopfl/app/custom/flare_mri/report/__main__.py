@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/report/__main__.py

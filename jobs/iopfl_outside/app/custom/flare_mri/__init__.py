@@ -1,1 +1,0 @@
-../../../../../custom/flare_mri/__init__.py

@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/data/readers_fastmri.py

@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/filters/update_privacy.py

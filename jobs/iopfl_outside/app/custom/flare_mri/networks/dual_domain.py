@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/networks/dual_domain.py

@@ -1,1 +1,0 @@
-../../../../../../custom/flare_mri/recipes/training.py
