@@ -5,6 +5,7 @@
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
+from skimage.metrics import peak_signal_noise_ratio
 
 from flare_mri.errors import InputError
 from flare_mri.metrics.reconstruction import PSNR_CAP, VolumeMetrics
@@ -42,16 +43,32 @@ def fill(volumes):
 
 
 def test_scores_equal_slow_numpy(volumes):
-    nmse, psnr, ssim = [], [], []
+    nmse, psnr, ssim, whole = [], [], [], []
     for predictions, targets in volumes.values():
         top = targets.max()
         nmse.append(np.linalg.norm(predictions - targets) ** 2 / np.linalg.norm(targets) ** 2)
         mse = ((predictions - targets) ** 2).mean((1, 2))
         psnr.append(np.mean(10 * np.log10(top**2 / mse)))
+        whole.append(10 * np.log10(top**2 / mse.mean()))
         ssim.append(np.mean([slow_ssim(p, t, top) for p, t in zip(predictions, targets, strict=True)]))
     scores = fill(volumes).aggregate()
-    assert scores == pytest.approx({"nmse": np.mean(nmse), "psnr": np.mean(psnr), "ssim": np.mean(ssim)}, rel=1e-6)
+    expected = {"nmse": nmse, "psnr": psnr, "ssim": ssim, "volume_psnr": whole}
+    assert scores == pytest.approx({name: np.mean(values) for name, values in expected.items()}, rel=1e-6)
+    assert scores["volume_psnr"] < scores["psnr"]
     assert all(type(score) is float for score in scores.values())
+
+
+def test_psnr_of_slices_and_of_volumes_are_the_published_codes(volumes):
+    """FedMRI's util/metric.py and fastMRI's evaluate.py, both through skimage."""
+    by_slice, by_volume = [], []
+    for predictions, targets in volumes.values():
+        top = targets.max()
+        parts = zip(predictions, targets, strict=True)
+        by_slice.append(np.mean([peak_signal_noise_ratio(t, p, data_range=top) for p, t in parts]))
+        by_volume.append(peak_signal_noise_ratio(targets, predictions, data_range=top))
+    scores = fill(volumes).aggregate()
+    assert scores["psnr"] == pytest.approx(np.mean(by_slice), rel=1e-12)
+    assert scores["volume_psnr"] == pytest.approx(np.mean(by_volume), rel=1e-12)
 
 
 def test_the_order_of_slices_does_not_matter(volumes):
@@ -82,9 +99,15 @@ def test_identical_slices_count_as_the_cap():
     image = np.random.default_rng(0).random((10, 10))
     metrics = VolumeMetrics()
     metrics.add(0, image, image)
-    assert metrics.aggregate() == {"nmse": 0.0, "psnr": PSNR_CAP, "ssim": pytest.approx(1.0)}
+    assert metrics.aggregate() == {
+        "nmse": 0.0,
+        "psnr": PSNR_CAP,
+        "ssim": pytest.approx(1.0),
+        "volume_psnr": PSNR_CAP,
+    }
     metrics.add(0, image + 0.1 * image.max(), image)
     assert metrics.aggregate()["psnr"] == pytest.approx((PSNR_CAP + 20) / 2)
+    assert metrics.aggregate()["volume_psnr"] == pytest.approx(20 + 10 * np.log10(2))
 
 
 def test_reset(volumes):
@@ -97,6 +120,9 @@ def test_reset(volumes):
 def test_a_nan_is_not_hidden(volumes):
     volumes["a"][0][0, 3, 3] = np.nan
     assert all(np.isnan(score) for score in fill(volumes).aggregate().values())
+    volumes["a"][0][0, 3, 3] = np.inf
+    scores = fill(volumes).aggregate()
+    assert scores["psnr"] == scores["volume_psnr"] == -np.inf
 
 
 @pytest.mark.parametrize(

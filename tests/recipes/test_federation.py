@@ -55,7 +55,7 @@ def test_results_are_complete(tmp_path: Path, sites: list[str]) -> None:
     assert federation.results["versions"]["torch"] == torch.__version__
     for site in sites:
         entry = method["sites"][site]
-        assert {"nmse", "psnr", "ssim"} == entry["test"].keys() == entry["zero_filled"].keys()
+        assert {"nmse", "psnr", "ssim", "volume_psnr"} == entry["test"].keys() == entry["zero_filled"].keys()
         assert 0 <= entry["best"]["round"] < 3 and entry["best"]["test"]
         assert entry["data"]["train"] > 0
     encoder = sum(v.numel() * 4 for v in final(federation).values())

@@ -131,6 +131,15 @@ def test_summary_table_of_several_metrics_and_missing_sites(results):
         summary_table(results, "dice")
 
 
+def test_a_run_of_before_the_psnr_of_volumes_is_read_beside_a_new_one(results):
+    for entry in results["methods"]["FedMRI"]["sites"].values():
+        entry["test"]["volume_psnr"] = entry["test"]["psnr"] - 0.5
+    lines = summary_table(validate_results(results, "results.json"), "volume_psnr").splitlines()
+    assert lines[0].startswith("Volume PSNR (dB), test data, higher is better")
+    assert [line.split()[:3] for line in lines[3:]] == [["FedMRI", "27.50", "24.50"], ["FedAvg", "–", "–"]]
+    assert summary_table(results).startswith("PSNR (dB)")
+
+
 def test_table_parts_sites_inside_from_sites_outside(segmentation):
     segmentation["methods"]["IOP-FL"] = {
         **segmentation["methods"]["Global"],

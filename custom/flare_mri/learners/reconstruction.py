@@ -59,7 +59,7 @@ class ReconstructionTask:
         return F.mse_loss(output, target)
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
-        """NMSE, PSNR (dB) and SSIM of `network`, mean over slices of a volume, then over volumes."""
+        """`nmse`, `psnr`, `volume_psnr` (dB) and `ssim` of `network`: of each volume, then the mean over volumes."""
         metrics = VolumeMetrics()
         network.eval()
         for batch, output in self._outputs(network, split):

@@ -84,6 +84,8 @@ METRICS: tuple[Metric, ...] = (
            "structural similarity: how well local structure and contrast are kept; 1 is identical."),
     Metric("nmse", "reconstruction", "NMSE", "", False, 4, 0.0005,
            "normalised mean squared error: the error's energy as a fraction of the image's; 0 is identical."),
+    Metric("volume_psnr", "reconstruction", "Volume PSNR", "dB", True, 2, 0.1,
+           "PSNR of whole volumes, as fastMRI's code takes it; PSNR alone is the mean over slices, as in FedMRI's."),
     Metric("hd95", "segmentation", "HD95", "mm", False, 1, 0.1,
            "95 % Hausdorff distance: how far apart the two outlines lie almost everywhere; 0 mm is identical."),
 )  # fmt: skip
