@@ -57,3 +57,11 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
         write_atomically(path, b"second", replace=False)
     assert path.read_bytes() == b"first" and mode(path) == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_there_is_kept_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")  # as on FAT
+
+    monkeypatch.setattr(os, "link", link)
+    test_a_file_that_is_there_is_kept(tmp_path)

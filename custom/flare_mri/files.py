@@ -128,14 +128,26 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, replac
         if replace:
             temporary.replace(path)
         else:
-            os.link(temporary, path)  # fails where there is a file, however late it came
-            temporary.unlink()
+            _place(temporary, path)
     except OSError as error:
         with suppress(OSError):  # what could not be made need not be removed; the first error counts
             temporary.unlink()
         if isinstance(error, FileExistsError) and not replace:
             raise InputError(f"{path}: expected no such file, got one; nothing was overwritten") from None
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
+
+
+def _place(temporary: Path, path: Path) -> None:
+    """Gives a file its name; fails where there is a file of that name, however late it came."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # USB sticks and some network folders know no links: an empty file keeps the name until it is there
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        temporary.replace(path)
+    else:
+        temporary.unlink()
 
 
 def read_json(path: Path, limit: int, fix: str) -> Any:

@@ -58,6 +58,10 @@ def plain() -> PersonalModel:
     )
 
 
+def other_state() -> dict[str, torch.Tensor]:
+    return build_network(SPEC, 9).state_dict()
+
+
 def routed() -> PersonalModel:
     plain_network, states = build_network(SPEC, 0), [build_network(SPEC, seed).state_dict() for seed in range(3)]
     state = build_routed_network(plain_network, states).state_dict()
@@ -160,6 +164,45 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(word) for word in words]) == 2
     assert "Case00_segmentation.nii.gz: expected a folder without results" in capsys.readouterr().err
     assert (out / "Case00_segmentation.nii.gz").read_bytes() == before
+
+
+def test_of_two_runs_at_once_none_overwrites_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run, of another model, starts and ends while this one has looked for files and not written yet."""
+    folder, out = scans(tmp_path / "scans"), tmp_path / "new" / "out"
+    settings(tmp_path, tmp_path)
+    models = [written(plain(), tmp_path / "one"), written(replace(plain(), state=other_state()), tmp_path / "two")]
+    words = [[model, "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out] for model in models]
+    apply, seen = Segmenter.apply, {}
+
+    def slow(segmenter: Segmenter, number: int) -> Any:
+        result = apply(segmenter, number)
+        if not seen:
+            seen["begun"] = b""
+            assert main([str(word) for word in words[1]]) == 0
+            seen.update({path.name: path.read_bytes() for path in out.iterdir()})
+        return result
+
+    monkeypatch.setattr(Segmenter, "apply", slow)
+    capsys.readouterr()
+    assert main([str(word) for word in words[0]]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and "2 of 2 scans failed" in lines[2]
+    for line in lines[:2]:
+        assert "_segmentation.nii.gz: expected no such file, got one; nothing was overwritten" in line
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {k: v for k, v in seen.items() if k != "begun"}
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o600} and len(seen) == 4
+    assert out.stat().st_mode & 0o777 == out.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    folder, out = scans(tmp_path / "scans", count=1), tmp_path / "out"
+    out.mkdir(mode=0o755)
+    settings(tmp_path, tmp_path)
+    words = [written(plain(), tmp_path), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
+    assert main([str(word) for word in words]) == 0
+    assert out.stat().st_mode & 0o777 == 0o755 and {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o600}
 
 
 def test_a_scan_that_is_cut_short_costs_the_others_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,8 @@
 
 MODEL is the personal.safetensors that a job left in the hospital's site store, SITE_YAML the hospital's settings as
 they were for that job; their keys stand in flare_mri/data/site_config.py. Segmentation writes labels as NIfTI
-on each scan's own voxels; reconstruction writes HDF5 files. Nothing is sent, and nothing that is there is overwritten.
+on each scan's own voxels; reconstruction writes HDF5 files. Nothing is sent, and nothing that is there is overwritten;
+only their owner may read the files (mode 0600) and list a folder that is made for them (0700).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from flare_mri.data.formats import FORMATS, SEGMENTATION, naming_site
 from flare_mri.data.site_config import SiteConfig, load_site_config
 from flare_mri.errors import InputError
 from flare_mri.files import write_atomically
+from flare_mri.folders import private_folder
 from flare_mri.personal_model import PersonalModel, load_personal_model
 
 _OVERVIEW = "overview.png"
@@ -85,13 +87,20 @@ def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Pat
         start = time.perf_counter()
         try:
             result = application.apply(number)
-            write_atomically(path, result.content)
+            _write(path, result.content)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             continue
         results[path] = replace(result, content=b"")
         print(f"{path.name}: {result.text}, {time.perf_counter() - start:.1f} s", flush=True)
     return results, len(files) - len(results)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes what shows a patient: for its owner alone, and not over a file that came after `output_files` looked."""
+    if not path.parent.exists():
+        private_folder(path.parent, "out")
+    write_atomically(path, content, mode=0o600, replace=False)
 
 
 def _count(number: int, what: str) -> str:
@@ -125,7 +134,7 @@ def _summarise(application: Application, results: dict[Path, Result], out: Path)
     from flare_mri.apply.overview import overview  # matplotlib takes a second to import: only when all is done
 
     pictures = {path.name.removesuffix(application.ending): result.pictures for path, result in results.items()}
-    write_atomically(out / _OVERVIEW, overview(pictures, application.outlined))
+    _write(out / _OVERVIEW, overview(pictures, application.outlined))
     scores = [result.scores for result in results.values() if result.scores]
     if scores:
         means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
