@@ -18,8 +18,11 @@ from flare_mri.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def private_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def private_cache(tmp_path_factory, monkeypatch) -> Path:
+    """Apart from `tmp_path`, which is the data root of many tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "flare-mri"
 
 
 @pytest.fixture

@@ -51,11 +51,11 @@ def test_every_key(load, tmp_path, monkeypatch):
     )
 
 
-def test_defaults(load, tmp_path):
+def test_defaults(load, tmp_path, private_cache):
     config = load("data: {format: fastmri, root: .}\nstore: null")
     expected = SiteConfig("site-1", DataSettings("fastmri", tmp_path), SplitSettings(), MaskSettings())
     assert config == expected
-    assert config.cache.folder == tmp_path / "cache" / "flare-mri"
+    assert config.cache.folder == private_cache
 
 
 def test_the_phantom_needs_no_file(load):

@@ -18,6 +18,7 @@ from hostile_hdf5 import hdf5_files
 from mutators import Base, Case, Kind
 from PIL import Image
 
+from flare_mri.data.cache_folder import site_folder
 from flare_mri.data.labelled import open_labelled
 from flare_mri.data.masks import MaskSettings
 from flare_mri.data.site_config import CacheSettings, DataSettings, SiteConfig, SplitSettings
@@ -49,7 +50,7 @@ def read_labelled(folder: Path, name: str, datalist: str = "") -> list[np.ndarra
 
 
 def _fresh(config: SiteConfig) -> SiteConfig:
-    for path in (config.cache.folder / config.site).glob("*"):
+    for path in site_folder(config.cache.folder, config.site).glob("*.npy"):
         path.unlink()
     return config
 

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key, site_folder
+from flare_mri.data.cache import CachedVolume, cache_key, open_cache
 from flare_mri.data.cases import Case
 from flare_mri.data.formats import SEGMENTATION, check_task
 from flare_mri.data.grid import Grid
@@ -59,15 +59,17 @@ def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
         The volumes in the order of the list or of their names, all of one height and width.
 
     Raises:
-        InputError: no volume, a bad file, labels that do not fit, or volumes of different sizes.
+        InputError: no volume, a bad file, labels that do not fit, volumes of different sizes, or a cache folder that
+            cannot be used.
     """
     data, cases = config.data, find_cases(config)
-    cache = VolumeCache(site_folder(config.cache.folder, config.site), config.cache.limit_mb)
+    cache = open_cache(config)
     settings = {**asdict(data), "root": None, "datalist": None, "subjects": None, "cache": CACHE_VERSION}
     volumes: list[LabelledVolume] = []
     for case in cases:
         what = ["labelled", len(case.files)] if case.files else [config.site, "pelvis", case.name, PELVIS_VERSION]
-        keys = [cache_key(case.files, [settings, what, part]) for part in ("grid", "slices")]
+        key = cache_key(case.files, [settings, what])  # looks at the files once
+        keys = [cache_key((), [key, part]) for part in ("grid", "slices")]
         grid = _decoded(cache.load(keys[0], partial(_encoded, case, data)), case, data)
         if volumes and grid.matrix != volumes[0].grid.matrix:
             raise InputError(

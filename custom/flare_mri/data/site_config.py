@@ -22,7 +22,8 @@ mask: {kind: equispaced, acceleration: 4, centre_fraction: 0.08, seed: 0}   # eq
 batch_size: 4
 device: auto                # auto | cpu | cuda | cuda:N
 workers: 0
-cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps; readable by the owner only
+cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps, in a folder flare-mri-volumes
+                            # of their own in it, readable by the owner only; no data may lie in `folder`, nor it in them
 pool: [../a/site.yaml]      # instead of data, split and mask: the centralised run, one site with the data of several
 store: null                 # where private state lies; null: site_store in the site's FLARE folder
 ```

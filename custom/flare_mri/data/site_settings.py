@@ -39,7 +39,7 @@ class SplitSettings:
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Where volumes are kept as memory maps, and how many megabytes (2^20 bytes) one site may keep."""
+    """In which folder volumes are kept as memory maps, and how many megabytes (2^20 bytes) one site may keep."""
 
     folder: Path = field(default_factory=lambda: _cache_home() / "flare-mri")
     limit_mb: int = 2048

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from flare_mri.data.cache import CachedVolume, VolumeCache, cache_key, site_folder
+from flare_mri.data.cache import CachedVolume, cache_key, open_cache
 from flare_mri.data.formats import RECONSTRUCTION, check_task
 from flare_mri.data.kspace import crop_kspace
 from flare_mri.data.orientation import orientation
@@ -55,10 +55,11 @@ def open_volumes(config: SiteConfig) -> list[Volume]:
         The volumes in the order of their names, all of one height and width.
 
     Raises:
-        InputError: no volume, a bad file, or volumes of different sizes; the line names the file and the fix.
+        InputError: no volume, a bad file, volumes of different sizes, or a cache folder that cannot be used; the line
+            names the file or key and the fix.
     """
     data, sources = config.data, find_sources(config)
-    cache = VolumeCache(site_folder(config.cache.folder, config.site), config.cache.limit_mb)
+    cache = open_cache(config)
     settings = {**asdict(data), "root": None, "contrasts": None, "cache": CACHE_VERSION}
     volumes: list[Volume] = []
     for source in sources:
