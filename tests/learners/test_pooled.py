@@ -17,10 +17,14 @@ def test_pool_holds_all_slices_and_scores_every_site_alike(tmp_path: Path, cache
         write_site(tmp_path / name, cache)
         (tmp_path / name / "local" / "site.yaml").rename(tmp_path / name / "site.yaml")
     (tmp_path / "all.yaml").write_text("pool: [a/site.yaml, b/site.yaml]\nbatch_size: 3\n")
-    pooled = build_task("reconstruction", load_site_config(tmp_path / "all.yaml", "centralised"), seed=0)
+    pool = load_site_config(tmp_path / "all.yaml", "centralised")
+    pooled = build_task("reconstruction", pool, seed=0)
     config = [load_site_config(tmp_path / name / "site.yaml", name) for name in ("a", "b")]
     alone = [build_task("reconstruction", c, seed=0) for c in config]
     assert pooled.batch_size == 3 and pooled.site == "centralised"
+    assert alone[0].fingerprint() != alone[1].fingerprint() and len(pooled.fingerprint()) == 64
+    assert pooled.fingerprint() == build_task("reconstruction", pool, seed=0).fingerprint()
+    assert pooled.fingerprint() != build_task("reconstruction", pool, seed=1).fingerprint()
     assert len(pooled.dataset("train")) == sum(len(task.dataset("train")) for task in alone)  # type: ignore[arg-type]
     network = build_network(TINY, seed=0)
     expected = np.mean([task.evaluate(network, "test")["psnr"] for task in alone])

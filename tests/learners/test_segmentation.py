@@ -55,6 +55,10 @@ class Known(nn.Module):
         return nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
 
 
+def test_the_fingerprint_is_that_of_the_data(task, config):
+    assert task.fingerprint() == task.data.fingerprint() == build_task("segmentation", config, seed=0).fingerprint()
+
+
 def test_the_loss_is_the_published_formula(task):
     items = [task.data.train[place] for place in (0, 2, 3)]
     images, labels = (torch.stack([item[key] for item in items]) for key in ("image", "label"))

@@ -109,5 +109,5 @@ def _new_file(path: Path) -> IO[bytes]:
 
 def _digest(volume: np.ndarray) -> "hashlib._Hash":
     digest = hashlib.sha256(f"float32 {list(volume.shape)} ".encode())
-    digest.update(memoryview(volume).cast("B"))
+    digest.update(volume.data.cast("B"))
     return digest

@@ -38,7 +38,7 @@ class LabelledVolume:
     """One volume: `slices[i]` is float32 [2, H, W], z-scored image and label 0 or 1, or [1, H, W] without a label.
 
     Slices with label are kept, all of them where there is no label; `grid` says which these are, `orientation` how the
-    file's axes lie, where that is known.
+    file's axes lie, where that is known; `digest` is the hex SHA-256 of the slices, where they are cached.
     """
 
     name: str
@@ -47,6 +47,7 @@ class LabelledVolume:
     grid: Grid
     slices: CachedVolume | np.ndarray
     orientation: str = ""
+    digest: str = ""
 
 
 def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
@@ -77,8 +78,8 @@ def open_labelled(config: SiteConfig) -> list[LabelledVolume]:
                 f"got {list(grid.matrix)}; set data.matrix to bring all volumes to one size"
             )
         slices = cache.open(keys[1], partial(read_slices, case, data, grid))
-        axes = orientation(case.files)
-        volumes.append(LabelledVolume(case.name, case.section, case.label is not None, grid, slices, axes))
+        axes, labelled = orientation(case.files), case.label is not None
+        volumes.append(LabelledVolume(case.name, case.section, labelled, grid, slices, axes, slices.digest))
     return volumes
 
 

@@ -15,7 +15,7 @@ from flare_mri.data.kspace import undersample
 from flare_mri.data.masks import make_mask
 from flare_mri.data.orientation import known
 from flare_mri.data.site_config import SiteConfig
-from flare_mri.data.split import split_slices
+from flare_mri.data.split import fingerprint, split_slices
 from flare_mri.data.volumes import open_volumes
 from flare_mri.errors import InputError
 
@@ -111,6 +111,7 @@ class ReconstructionData:
             self._notes.append("no validation slices: the test slices choose the best model too")
             logging.getLogger(__name__).warning("site %r: %s", config.site, self._notes[0])
         self._config, self._mask, self._subjects = config, mask, len(set(subjects))
+        self._volumes = [(volume.name, volume.subject, volume.digest) for volume in volumes]
 
     def describe(self) -> dict[str, Any]:
         """Returns counts and settings that may leave the site: no path, no name, nothing of a patient."""
@@ -124,6 +125,13 @@ class ReconstructionData:
             "mask": {"kind": self._config.mask.kind, "acceleration": round(1 / float(self._mask.mean()), 2)},
             "notes": list(self._notes),
         }
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the volumes' slices, names and subjects and of which slices are for what; it stays here.
+
+        Files that are copied, touched or moved to another root, with the names they have in it, keep it.
+        """
+        return fingerprint(self._volumes, [part.indices for part in (self.train, self.validation, self.test)])
 
     def _check_scorable(self) -> None:
         """Scores are relative to the maximum of a volume's slices, which must not be 0."""

@@ -4,6 +4,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from flare_mri.data.formats import FORMATS, SEGMENTATION, check_task, naming_sit
 from flare_mri.data.labelled import LabelledVolume, open_labelled
 from flare_mri.data.orientation import known
 from flare_mri.data.site_config import SiteConfig
-from flare_mri.data.split import Split, split_slices
+from flare_mri.data.split import Split, fingerprint, split_slices
 from flare_mri.errors import InputError
 
 CLASSES = 2  # background and organ
@@ -147,6 +148,14 @@ class SegmentationData:
             "labelled": self.outside.labelled,
             "notes": list(self._notes),
         }
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the volumes' slices, labels, names and grids and of which slices are for what; it stays here.
+
+        Files that are copied, touched or moved to another root, with the names they have in it, keep it.
+        """
+        volumes = [(volume.name, volume.labelled, asdict(volume.grid), volume.digest) for volume in self.volumes]
+        return fingerprint(volumes, [part.indices for part in (self.train, self.validation, self.test)])
 
 
 def _divided(volumes: Sequence[LabelledVolume], config: SiteConfig, seed: int) -> Split:

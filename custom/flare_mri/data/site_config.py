@@ -23,7 +23,7 @@ batch_size: 4
 device: auto                # auto | cpu | cuda | cuda:N
 workers: 0
 cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps, in a folder flare-mri-volumes
-                            # of their own in it, readable by the owner only; no data may lie in `folder`, nor it in them
+                            # of their own in it, readable by the owner only; `folder` and data must not overlap
 pool: [../a/site.yaml]      # instead of data, split and mask: the centralised run, one site with the data of several
 store: null                 # where private state lies; null: site_store in the site's FLARE folder
 ```

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Division of a site's slices into training, validation and test."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,6 +55,19 @@ def split_slices(counts: Sequence[int], subjects: Sequence[str], settings: Split
             )
         part.sort()
     return split
+
+
+def fingerprint(volumes: Sequence[Sequence[object]], parts: Sequence[Sequence[tuple[int, int]]]) -> str:
+    """What tells data and their division from any other.
+
+    Args:
+        volumes: of each volume its name, its subject and digests of its content, as JSON takes them.
+        parts: (volume, slice) of all slices for training, for validation and for testing.
+
+    Returns:
+        Hex SHA-256.
+    """
+    return hashlib.sha256(json.dumps([volumes, parts]).encode()).hexdigest()
 
 
 def _of_subject(name: str, counts: Sequence[int], subjects: Sequence[str]) -> list[tuple[int, int]]:

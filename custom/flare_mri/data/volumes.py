@@ -28,13 +28,14 @@ CACHE_VERSION = 1  # raise it when readers give other numbers for the same files
 class Volume:
     """One volume: `slices[i]` is float32 [H, W], magnitudes >= 0, read from the cache when asked for.
 
-    `orientation` says how the file's axes lie, where that is known.
+    `orientation` says how the file's axes lie, where that is known; `digest` is the hex SHA-256 of the slices.
     """
 
     name: str
     subject: str
     slices: CachedVolume
     orientation: str = ""
+    digest: str = ""
 
 
 FINDERS: dict[str, Callable[[DataSettings], list[Source]]] = {
@@ -66,7 +67,7 @@ def open_volumes(config: SiteConfig) -> list[Volume]:
         label = source.name if source.files else (config.site, source.name, PHANTOM_VERSION)
         key = cache_key(source.files, [settings, label])
         slices = cache.open(key, partial(read_volume, source, data))
-        volumes.append(Volume(source.name, source.subject, slices, orientation(source.files)))
+        volumes.append(Volume(source.name, source.subject, slices, orientation(source.files), slices.digest))
         if slices.shape[1:] != volumes[0].slices.shape[1:]:
             raise InputError(
                 f"{source.files[0]}: expected slices of {list(volumes[0].slices.shape[1:])} as in {volumes[0].name}, "

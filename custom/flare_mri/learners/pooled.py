@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data of several sites in one place: the centralised run that federated ones are compared with."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,10 @@ class PooledTask:
     def baseline(self) -> dict[str, float]:
         """Mean over the sites of doing nothing."""
         return _mean([task.baseline() for task in self.tasks])
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the sites' own, in their order."""
+        return hashlib.sha256(" ".join(task.fingerprint() for task in self.tasks).encode()).hexdigest()
 
     def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
         """The examples of all sites, one after the other."""

@@ -73,6 +73,10 @@ class ReconstructionTask:
             _add(metrics, batch, batch["input"])
         return metrics.aggregate()
 
+    def fingerprint(self) -> str:
+        """That of the data and their division."""
+        return self.data.fingerprint()
+
     def examples(self, network: nn.Module, count: int = 2) -> dict[str, np.ndarray]:
         """Middle test slices (input, output, target; scanner units, [N, H, W]) and bottleneck features [M, C]."""
         total = len(self.dataset("test"))  # type: ignore[arg-type]

@@ -64,6 +64,10 @@ class SegmentationTask:
         """Nothing: there is no segmentation without a network."""
         return {}
 
+    def fingerprint(self) -> str:
+        """That of the data and their division."""
+        return self.data.fingerprint()
+
     def examples(self, network: nn.Module, count: int = 2) -> dict[str, np.ndarray]:
         """Some test slices for the site's own report.
 

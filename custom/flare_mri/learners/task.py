@@ -49,6 +49,10 @@ class Task(Protocol):
     def baseline(self) -> dict[str, float]:
         """Test metrics of doing nothing (zero-filled), empty where there is no such thing."""
 
+    def fingerprint(self) -> str:
+        """Hex SHA-256 that changes with the content of the site's data and with what is for training and what for
+        testing, not with where the files lie; it stays at the site."""
+
     def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Arrays for the site's own report; they stay at the site."""
 
