@@ -29,6 +29,11 @@ class MetaKey:
     NETWORK: Final = "flare_mri_network"
 
 
+DEFAULT_NEGATIVES: Final = "all"
+NEGATIVES_DTYPES: Final = ("float32", "bfloat16")
+MAX_SLICES: Final = 10**7
+"""That a site may claim to have; a hospital's whole archive is smaller."""
+
 METRIC_NAME: Final = re.compile(
     r"(slices/(train|validation|test)"
     r"|train/(loss|seconds)"

@@ -80,12 +80,45 @@ def test_bad_update_is_left_out_and_named(changes: dict, reason: str) -> None:
         assert torch.equal(aggregator.aggregate_model().params["encoder.weight"], good.params["encoder.weight"])
 
 
-@pytest.mark.parametrize("slices", [0, -1, float("nan"), float("inf"), "12", None])
+@pytest.mark.parametrize("slices", [0, -1, float("nan"), float("inf"), "12", None, 12.5, 1e9, 1.7e308])
 def test_a_weight_that_is_no_number_of_slices(slices: object) -> None:
     aggregator = PartialAggregator("slices")
     aggregator.begin_round(REFERENCE, 2)
     assert not aggregator.accept_model(update("site-1", 1, slices=slices))  # type: ignore[arg-type]
     assert "expected the number of training slices" in aggregator.rejected["site-1"]
+
+
+@pytest.mark.parametrize(
+    "claims, max_weight, counted",
+    [
+        ([10, 12, 10**7], 10, [10, 12, 120]),
+        ([10, 12, 10**7], 0, [10, 12, 10**7]),
+        ([10, 1000], 10, [10, 100]),
+        ([1, 1, 900, 1000], 10, [1, 1, 10, 10]),
+        ([10, 20, 70], 10, [10, 20, 70]),
+    ],
+)
+def test_no_claim_of_slices_takes_the_average_for_itself(
+    claims: list[int], max_weight: float, counted: list[int]
+) -> None:
+    aggregator = PartialAggregator("slices", max_weight=max_weight)
+    aggregator.begin_round(REFERENCE, 2)
+    updates = [update(f"site-{i}", seed=i, slices=claim) for i, claim in enumerate(claims)]
+    assert all(aggregator.accept_model(u) for u in updates)
+    result = aggregator.aggregate_model().params["encoder.weight"].numpy()
+    expected = np.average([u.params["encoder.weight"].numpy() for u in updates], axis=0, weights=counted)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
+    capped = {f"site-{i}": (a, b) for i, (a, b) in enumerate(zip(claims, counted, strict=True)) if a != b}
+    assert aggregator.capped == capped and len(aggregator.remarks()) == len(capped)
+
+
+def test_a_capped_claim_is_told() -> None:
+    aggregator = PartialAggregator("slices")
+    aggregator.begin_round(REFERENCE, 2)
+    for site, claim in (("a", 10), ("b", 10), ("c", 5000)):
+        aggregator.accept_model(update(site, 1, slices=claim))
+    aggregator.aggregate_model()
+    assert aggregator.remarks() == ["5000 slices of c count as 100, 10 times the round's median"]
 
 
 def test_keys_that_are_no_names() -> None:
@@ -141,8 +174,10 @@ def test_the_size_of_an_update_is_that_of_its_change() -> None:
     assert not aggregator.rejected
 
 
-def test_clipping_is_off_unless_asked_for() -> None:
-    assert gathered([1, 1, 50]).aggregate_model().params["encoder.weight"][0, 0] == pytest.approx(52 / 3)
+def test_three_medians_unless_asked_for_otherwise() -> None:
+    assert gathered([1, 1, 50]).aggregate_model().params["encoder.weight"][0, 0] == pytest.approx(5 / 3)
+    plain = gathered([1, 1, 50], clip_norm=0)
+    assert plain.aggregate_model().params["encoder.weight"][0, 0] == pytest.approx(52 / 3)
 
 
 def test_norm_clipping_against_the_median() -> None:
@@ -152,7 +187,7 @@ def test_norm_clipping_against_the_median() -> None:
     np.testing.assert_allclose(aggregator.aggregate_model().params["encoder.weight"].numpy(), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("option", ["max_norm", "clip_norm"])
+@pytest.mark.parametrize("option", ["max_norm", "clip_norm", "max_weight"])
 @pytest.mark.parametrize("value", [-1, 0.5, float("nan"), float("inf")])
 def test_norm_options_out_of_range(option: str, value: float) -> None:
     with pytest.raises(InputError, match=option):

@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Partial-model aggregation on the server."""
 
-from flare_mri.aggregators.partial import PartialAggregator
+from flare_mri.aggregators.partial import CLIP_NORM, MAX_NORM, MAX_WEIGHT, PartialAggregator
 
-__all__ = ["PartialAggregator"]
+__all__ = ["CLIP_NORM", "MAX_NORM", "MAX_WEIGHT", "PartialAggregator"]

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from flare_mri.aggregators import CLIP_NORM, MAX_NORM, MAX_WEIGHT
 from flare_mri.errors import InputError
 from flare_mri.filters.update_privacy import MECHANISMS
 from flare_mri.recipes.simulate import CENTRALISED, client_names
@@ -69,8 +70,10 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--round_timeout", type=int, default=0, help="seconds a round may last (default: for ever)")
     group.add_argument("--grace", type=int, default=600, help=f"seconds for others after --min_sites; {_DEFAULT}")
     medians = f"an update whose norm is more than so many times the round's median; 0: none; {_DEFAULT}"
-    group.add_argument("--max_norm", type=float, default=100.0, help=f"leave out {medians}")
-    group.add_argument("--clip_norm", type=float, default=0.0, help=f"scale down {medians}")
+    group.add_argument("--max_norm", type=float, default=MAX_NORM, help=f"leave out {medians}")
+    group.add_argument("--clip_norm", type=float, default=CLIP_NORM, help=f"scale down {medians}")
+    weight = f"count no more slices of a site than so many times the round's median; 0: all; {_DEFAULT}"
+    group.add_argument("--max_weight", type=float, default=MAX_WEIGHT, help=weight)
     group.add_argument("--privacy", choices=MECHANISMS, help="FLARE's filter on what a round changes")
     group.add_argument("--privacy_arguments", type=_json, metavar="JSON", help="of that filter, a JSON object")
 
@@ -84,6 +87,7 @@ def _server_arguments(args: argparse.Namespace) -> dict[str, Any]:
         "grace": args.grace,
         "max_norm": args.max_norm,
         "clip_norm": args.clip_norm,
+        "max_weight": args.max_weight,
         "privacy": {"mechanism": args.privacy, "arguments": args.privacy_arguments or {}} if args.privacy else None,
     }
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
+from flare_mri.aggregators.partial import CLIP_NORM, MAX_NORM, MAX_WEIGHT
 from flare_mri.components import (
     PartialAggregator,
     PersonalizedExecutor,
@@ -21,7 +22,7 @@ from flare_mri.errors import InputError
 from flare_mri.learners import TrainingSettings
 from flare_mri.methods import Method
 from flare_mri.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
-from flare_mri.wire import TaskName
+from flare_mri.wire import DEFAULT_NEGATIVES, NEGATIVES_DTYPES, TaskName
 
 
 class TrainingRecipe(FlareMRIRecipe):
@@ -43,6 +44,8 @@ class TrainingRecipe(FlareMRIRecipe):
             sites may have different private parts, the shared part must be the same.
         max_norm: an update larger than this many times the round's median is left out; 0 admits any size.
         clip_norm: an update larger than this many times the round's median is scaled down to it; 0 clips nothing.
+        max_weight: slices above this many times the round's median do not count, with weighting ``slices``; 0 counts
+            all.
         privacy: settings of :class:`~flare_mri.filters.UpdatePrivacy` for what leaves a site in a round, such as
             ``{"mechanism": "svt", "arguments": {...}}``; not for IOP-FL, whose personal models leave whole.
         resume: go on after the last finished round of the job of this name.
@@ -73,12 +76,13 @@ class TrainingRecipe(FlareMRIRecipe):
         partition: str | list[str] | None = None,
         training: TrainingSettings | None = None,
         fedprox_mu: float = 0.01,
-        negatives: str = "all",
-        negatives_dtype: str = "float32",
+        negatives: str = DEFAULT_NEGATIVES,
+        negatives_dtype: str = NEGATIVES_DTYPES[0],
         weighting: str | None = None,
         site_networks: dict[str, dict[str, Any]] | None = None,
-        max_norm: float = 100.0,
-        clip_norm: float = 0.0,
+        max_norm: float = MAX_NORM,
+        clip_norm: float = CLIP_NORM,
+        max_weight: float = MAX_WEIGHT,
         privacy: dict[str, Any] | None = None,
         resume: bool = False,
         round_timeout: int = 0,
@@ -102,6 +106,7 @@ class TrainingRecipe(FlareMRIRecipe):
             "partition": made_of.partition if partition is None else partition,
         }
         server: dict[str, Any] = {"negatives": negatives, "negatives_dtype": negatives_dtype}
+        limits = {"max_norm": max_norm, "clip_norm": clip_norm, "max_weight": max_weight}
         job = FedJob(name=name, min_clients=min_clients)
         workflow = TrajectoryFedAvg if made_of.gathers_personal_models else PersonalizedFedAvg
         controller = workflow(
@@ -114,10 +119,10 @@ class TrainingRecipe(FlareMRIRecipe):
             resume=resume,
             settings={
                 **{"job": name, "num_rounds": num_rounds, **shared, "training": settings, **server},
-                **{"weighting": weighting, "max_norm": max_norm, "clip_norm": clip_norm, "privacy": privacy},
+                **{"weighting": weighting, **limits, "privacy": privacy},
             },
         )
-        _add_server(job, controller, PartialAggregator(weighting, max_norm, clip_norm), {**shared, "seed": seed})
+        _add_server(job, controller, PartialAggregator(weighting, **limits), {**shared, "seed": seed})
         executor = PersonalizedExecutor(
             job=name,
             method=method,
