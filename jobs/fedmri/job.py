@@ -16,6 +16,7 @@ from pathlib import Path
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments
 from flare_mri.recipes.simulate import add_environment_arguments, execute
+from flare_mri.wire import DEFAULT_NEGATIVES, NEGATIVES, NEGATIVES_DTYPES
 
 NETWORKS = {"image": "flare_mri.networks.unet.UNet", "dual": "flare_mri.networks.dual_domain.DualDomainUNet"}
 
@@ -26,10 +27,9 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = add_training_arguments(parser, FedMRIRecipe)
     weight = FedMRIRecipe.default_training.contrastive_weight
     group.add_argument("--contrastive_weight", type=float, default=weight, help="β of the paper; default %(default)s")
-    group.add_argument("--negatives", choices=["all", "own", "none"], default="all", help="default %(default)s")
-    group.add_argument(
-        "--negatives_dtype", choices=["float32", "bfloat16"], default="float32", help="default %(default)s"
-    )
+    told = "default %(default)s"
+    group.add_argument("--negatives", choices=NEGATIVES, default=DEFAULT_NEGATIVES, help=told)
+    group.add_argument("--negatives_dtype", choices=NEGATIVES_DTYPES, default=NEGATIVES_DTYPES[0], help=told)
     group.add_argument("--decoder", choices=["plain", "refined"], default="plain", help="default %(default)s")
     group.add_argument("--refined_at", default="", help="sites with the second decoder, comma separated")
     group.add_argument(

@@ -19,7 +19,7 @@ from flare_mri.filters.update_privacy import note_received
 from flare_mri.learners import SPLITS, Learner, SiteStore, Split, Task, TrainingSettings, build_task
 from flare_mri.networks import build_network, check_size, shared_keys
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.wire import MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
+from flare_mri.wire import DEFAULT_NEGATIVES, MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
 
 _EXAMPLES = "examples.npz"
 
@@ -53,7 +53,7 @@ class PersonalizedExecutor(SiteExecutor):
         network: dict[str, Any],
         partition: str | list[str],
         training: dict[str, Any],
-        negatives: str = "all",
+        negatives: str = DEFAULT_NEGATIVES,
         site_networks: dict[str, dict[str, Any]] | None = None,
         require_site_config: bool = False,
     ):
@@ -104,11 +104,12 @@ class PersonalizedExecutor(SiteExecutor):
         if round_number and round_number % self._settings.evaluate_every == 0:
             splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
             metrics |= self._evaluate(learner, shared, round_number - 1, splits)
-        negatives = (
-            learner.own_negatives()
-            if self.negatives == "own"
-            else decode_negatives(model.meta.get(MetaKey.NEGATIVES) or {}, shared)
-        )
+        encoded = model.meta.get(MetaKey.NEGATIVES) if self.negatives == "all" else None
+        negatives, problems = decode_negatives(encoded or [], shared)
+        for problem in problems:
+            self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
+        if self.negatives == "own":
+            negatives = learner.own_negatives()
         report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
         store.save_round(round_number, {"run": run, **learner.private_state()})
         note_received(fl_ctx, shared)

@@ -30,6 +30,7 @@ class Checkpoint:
         shared: the global shared part.
         negatives: the sites' shared parts as differences from it, by site.
         record: what results.json says so far.
+        scale: what sizes of updates were last compared with; 0 where nothing was.
     """
 
     run: str
@@ -37,6 +38,7 @@ class Checkpoint:
     shared: dict[str, Tensor]
     negatives: dict[str, dict[str, Tensor]]
     record: dict[str, Any]
+    scale: float = 0.0
 
 
 class RunStore:

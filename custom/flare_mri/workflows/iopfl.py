@@ -26,7 +26,8 @@ class TrajectoryFedAvg(PersonalizedFedAvg):
 
     def _finish(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
         aggregator.begin_round(shared, self.num_rounds)
-        for answer in self._ask(TaskName.SUBMIT, self._connected(), {}, self.num_rounds, meta):
+        ready = [site for site in self._connected() if site in self._ready]
+        for answer in self._ask(TaskName.SUBMIT, ready, {}, self.num_rounds, meta):
             aggregator.accept_model(answer)
         for site, problem in sorted(aggregator.rejected.items()):
             self.warning(f"personal model of {site} left out of the routing space: {problem}")

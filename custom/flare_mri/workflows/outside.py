@@ -4,6 +4,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nvflare.fuel.utils import fobs
 from flare_mri.errors import InputError
 from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space
 from flare_mri.wire import MetaKey, TaskName, under
-from flare_mri.workflows.answers import usable_answers
+from flare_mri.workflows.answers import Answers, job_in_words
 from flare_mri.workflows.run_record import RESULTS_FILE, run_entry, write_results
 
 SPACE_VARIABLE = "FLARE_MRI_ROUTING_SPACE"
@@ -62,24 +63,27 @@ class RouteOutside(ModelController):
         if not path:
             raise InputError(f"routing space: no path; give it to the job or set ${SPACE_VARIABLE} on the server")
         space = load_routing_space(Path(path))
-        self._ask(TaskName.CHECK, FLModel(params_type=ParamsType.FULL, params={}, current_round=0))
-        data = FLModel(
-            params_type=ParamsType.FULL, params=space.experts, current_round=0, meta={MetaKey.NETWORK: space.network}
-        )
-        answers = self._ask(TaskName.ROUTE, data)
+        self._answers = Answers(job_in_words(MODEL_NAMES["routing"], {"network": space.network}), self.warning)
+        self._ask(TaskName.CHECK, space, {})
+        answers = self._ask(TaskName.ROUTE, space, space.experts)
         methods = self._methods(space, answers, time.monotonic() - started)
         file = Path(self.get_run_dir()) / RESULTS_FILE
         write_results(file, methods)
         self.info(f"results of routing: {file}")
 
-    def _ask(self, task: str, data: FLModel) -> list[FLModel]:
+    def _ask(self, task: str, space: RoutingSpace, experts: Mapping[str, Any]) -> list[FLModel]:
+        """The usable answers; the network's settings come with the check too, so that a site can refuse them there."""
+        meta = {MetaKey.NETWORK: space.network}
+        data = FLModel(params_type=ParamsType.FULL, params=dict(experts), current_round=0, meta=meta)
         sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
         answers = self.broadcast_model(data, task_name=task, targets=sites, min_responses=0, timeout=self.timeout)
-        answers = usable_answers(answers, task, self.warning, ["slices/test"])
+        answers = self._answers.usable(answers, task, ["slices/test"])
         answered = {answer.meta["client_name"] for answer in answers}
-        missing = ", ".join(site for site in sites if site not in answered)
+        missing = [site for site in sites if site not in answered]
         if len(answered) < self.min_sites or (task == TaskName.CHECK and missing):
-            raise InputError(f"{task}: no usable answer from {missing}; the log of each such site names what to mend")
+            self._answers.end_if_refused(missing)
+            names = ", ".join(missing)
+            raise InputError(f"{task}: no usable answer from {names}; the log of each such site names what to mend")
         return answers
 
     def _methods(self, space: RoutingSpace, answers: list[FLModel], seconds: float) -> dict[str, Any]:
@@ -108,12 +112,15 @@ class RouteOutside(ModelController):
 
 def _routing(metrics: dict[str, float], experts: list[str]) -> dict[str, Any]:
     """What was told of routing without labels, as the report takes it."""
-    weights: dict[str, list[float]] = {}
-    for name, value in sorted(under("routing/weight", metrics).items(), key=lambda item: int(item[0].split("/")[1])):
-        weights.setdefault(name.split("/")[0], []).append(value)
+    layers: dict[str, dict[int, float]] = {}
+    for name, value in under("routing/weight", metrics).items():
+        layer, number = name.split("/")
+        layers.setdefault(layer, {})[int(number)] = value
+    complete = all(sorted(weights) == list(range(len(experts))) for weights in layers.values())
     found: dict[str, Any] = {"adaptation_seconds": metrics.get("routing/seconds")}
-    if weights and {"routing/entropy_before", "routing/entropy_after"} <= metrics.keys():
-        found["routing"] = {"experts": experts, "layers": list(weights), "weights": list(weights.values())}
+    if layers and complete and {"routing/entropy_before", "routing/entropy_after"} <= metrics.keys():
+        weights = [[of_layer[i] for i in range(len(experts))] for of_layer in layers.values()]
+        found["routing"] = {"experts": experts, "layers": list(layers), "weights": weights}
         found["entropy"] = {when: metrics[f"routing/entropy_{when}"] for when in ("before", "after")}
         found["movement"] = metrics.get("routing/movement")
     if metrics.get("routing/fallback"):

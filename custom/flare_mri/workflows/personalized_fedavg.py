@@ -20,14 +20,20 @@ from torch import Tensor
 
 from flare_mri.aggregators import PartialAggregator
 from flare_mri.errors import InputError
-from flare_mri.wire import MetaKey, TaskName, encode_negatives
-from flare_mri.workflows.answers import usable_answers
+from flare_mri.wire import (
+    DEFAULT_NEGATIVES,
+    NEGATIVES,
+    NEGATIVES_DTYPES,
+    MetaKey,
+    TaskName,
+    encode_negatives,
+    negative_differences,
+)
+from flare_mri.workflows.answers import NEEDED, Answers, job_in_words
 from flare_mri.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.workflows.run_record import RunRecord
 
 _CLEAN_UP_EVERY = 5  # rounds; FLARE's advice for servers, whose allocator else keeps what messages took
-_NEEDED = {TaskName.TRAIN: ("train/loss", "slices/train")}  # metrics without which an answer is none
-NEGATIVES = ("all", "own", "none")
 
 
 class PersonalizedFedAvg(ModelController):
@@ -61,8 +67,8 @@ class PersonalizedFedAvg(ModelController):
         method: str,
         num_rounds: int,
         min_sites: int,
-        negatives: str = "all",
-        negatives_dtype: str = "float32",
+        negatives: str = DEFAULT_NEGATIVES,
+        negatives_dtype: str = NEGATIVES_DTYPES[0],
         round_timeout: int = 0,
         grace: int = 600,
         resume: bool = False,
@@ -81,8 +87,8 @@ class PersonalizedFedAvg(ModelController):
             raise InputError(f"num_rounds = {num_rounds}, min_sites = {min_sites}: expected 1 or more")
         if negatives not in NEGATIVES:
             raise InputError(f"negatives {negatives!r}: expected one of {', '.join(NEGATIVES)}")
-        if negatives_dtype not in ("float32", "bfloat16"):
-            raise InputError(f"negatives_dtype {negatives_dtype!r}: expected float32 or bfloat16")
+        if negatives_dtype not in NEGATIVES_DTYPES:
+            raise InputError(f"negatives_dtype {negatives_dtype!r}: expected {' or '.join(NEGATIVES_DTYPES)}")
         self.method = method
         self.num_rounds = num_rounds
         self.min_sites = min_sites
@@ -97,6 +103,7 @@ class PersonalizedFedAvg(ModelController):
         self.task_check_period = task_check_period
         self._asked: set[str] = set()
         self._ready: set[str] = set()
+        self._answers = Answers(job_in_words(method, self.settings), self.warning)
 
     def run(self) -> None:
         """Check, train `num_rounds` rounds, validate; a message that names the site ends the job where one fails."""
@@ -120,7 +127,7 @@ class PersonalizedFedAvg(ModelController):
 
     def _run(self, aggregator: PartialAggregator, store: RunStore) -> None:
         record = RunRecord(self.get_run_dir(), self.method, self.settings)
-        first, shared, meta = self._start(store, record)
+        first, shared, meta = self._start(aggregator, store, record)
         for round_number in range(first, self.num_rounds):
             started = time.monotonic()
             self.event(AppEventType.ROUND_STARTED)
@@ -130,14 +137,13 @@ class PersonalizedFedAvg(ModelController):
                 aggregator.accept_model(answer)
             if self._aborted():
                 return
-            self._check_round(aggregator, round_number)
-            shared = aggregator.aggregate_model().params or {}
+            shared = self._aggregate(aggregator, round_number)
             updates = {site: model.params for site, model in aggregator.accepted.items()}
-            meta[MetaKey.NEGATIVES] = (
-                encode_negatives(updates, shared, self.negatives_dtype) if self.negatives == "all" else {}
-            )
+            negatives = negative_differences(updates if self.negatives == "all" else {}, shared, self.negatives_dtype)
+            meta[MetaKey.NEGATIVES] = encode_negatives(negatives)
             record.trained(round_number, aggregator.accepted, time.monotonic() - started)
-            store.save(Checkpoint(meta[MetaKey.RUN], round_number, shared, meta[MetaKey.NEGATIVES], record.entry))
+            scale = aggregator.scale.value
+            store.save(Checkpoint(meta[MetaKey.RUN], round_number, shared, negatives, record.entry, scale))
             self._save(shared, round_number)
             if round_number % _CLEAN_UP_EVERY == 0:
                 cleanup_memory()
@@ -148,14 +154,21 @@ class PersonalizedFedAvg(ModelController):
         self._finish(aggregator, shared, run)
         self.info(f"results of {self.method}: {record.path}")
 
-    def _start(self, store: RunStore, record: RunRecord) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
+    def _start(
+        self, aggregator: PartialAggregator, store: RunStore, record: RunRecord
+    ) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
         """The first round to train, the shared part before it, and the metadata that goes with it."""
         if self.resume:
             last = store.load(self.method, self.settings, self.num_rounds)
             record.resume(last.record)
+            aggregator.scale.value = last.scale
             self.info(f"resuming run {last.run} after round {last.finished + 1} of {self.num_rounds}")
             self._check_sites(self._connected(), record, last.run)
-            return last.finished + 1, last.shared, {MetaKey.RUN: last.run, MetaKey.NEGATIVES: last.negatives}
+            return (
+                last.finished + 1,
+                last.shared,
+                {MetaKey.RUN: last.run, MetaKey.NEGATIVES: encode_negatives(last.negatives)},
+            )
         run = uuid.uuid4().hex
         self._check_sites(self._connected(), record, run)
         return 0, {k: torch.as_tensor(v) for k, v in self.load_model().params.items()}, {MetaKey.RUN: run}
@@ -208,40 +221,31 @@ class PersonalizedFedAvg(ModelController):
             timeout=self.round_timeout or (0 if at_least else self.grace),  # nobody waits for ever for nobody
             wait_time_after_min_received=self.grace,
         )
-        answers = usable_answers(answers, task, self.warning, _NEEDED.get(task, ()))
+        answers = self._answers.usable(answers, task, NEEDED.get(task, ()))
         answered = {answer.meta["client_name"] for answer in answers}
-        missing = ", ".join(site for site in sites if site not in answered)
+        missing = [site for site in sites if site not in answered]
         if missing and not self._aborted():
-            self._report_missing(task, round_number, missing, len(answered), at_least)
+            self._answers.tell_missing(task, round_number, missing, len(answered), at_least)
         return answers
-
-    def _report_missing(self, task: str, round_number: int, missing: str, answered: int, at_least: int) -> None:
-        if task == TaskName.CHECK and answered < at_least:
-            raise InputError(f"not ready: {missing}; each such site's log names what to mend, no round was run")
-        if answered < at_least:
-            raise InputError(
-                f"{task} in round {round_number}: {answered} sites answered, expected at least {at_least}; no usable "
-                f"answer from {missing}, see their logs"
-            )
-        self.warning(
-            f"{task} in round {round_number}: going on without {missing}: too late, or an error that its log names"
-        )
 
     def _aborted(self) -> bool:
         return self.abort_signal is not None and bool(self.abort_signal.triggered)
 
-    def _check_round(self, aggregator: PartialAggregator, round_number: int) -> None:
+    def _aggregate(self, aggregator: PartialAggregator, round_number: int) -> dict[str, Tensor]:
+        """The new global shared part; the log tells what was left out, scaled down or capped."""
         aggregator.compare_norms()
         for site, problem in sorted(aggregator.rejected.items()):
             self.warning(f"round {round_number}: update of {site} left out: {problem}")
-        for site, factor in sorted(aggregator.clipped.items()):
-            self.info(f"round {round_number}: update of {site} scaled down to {factor:.1%} of its norm")
         if len(aggregator.accepted) < self.min_sites:
             reasons = "; ".join(f"{site}: {problem}" for site, problem in sorted(aggregator.rejected.items()))
             raise InputError(
                 f"round {round_number}: {len(aggregator.accepted)} good updates, expected at least {self.min_sites} "
                 f"({reasons}); the global model stays as it was"
             )
+        shared = aggregator.aggregate_model().params or {}
+        for remark in aggregator.remarks():
+            self.info(f"round {round_number}: {remark}")
+        return shared
 
     def _save(self, shared: dict[str, Tensor], round_number: int) -> None:
         if shared:
