@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model a hospital ends with, as it lies in its site store: ``personal.safetensors``."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from flare_mri.data.formats import RECONSTRUCTION, SEGMENTATION
 from flare_mri.errors import InputError
-from flare_mri.networks import build_network, check_fits, check_shapes, state_shapes
+from flare_mri.networks import build_network, check_fits, check_state, expected_state
 from flare_mri.routing import build_routed_network
 from flare_mri.tensor_file import check_tensor, read_tensor_file
 
@@ -89,7 +88,7 @@ class PersonalModel:
         return build_network(self.network, seed=0)
 
     def _routed(self) -> nn.Module:
-        needed = len(self.experts) * sum(math.prod(shape) for shape in state_shapes(self.network).values())
+        needed = len(self.experts) * sum(value.numel() for value in expected_state(self.network).values())
         stored = sum(value.numel() for value in self.state.values())
         if needed > 2 * stored:  # before memory is taken for what the description claims
             raise InputError(
@@ -98,8 +97,7 @@ class PersonalModel:
             )
         plain = build_network(self.network, seed=0)
         routed = build_routed_network(plain, [plain.state_dict()] * len(self.experts), names=self.experts)
-        expected = {key: tuple(value.shape) for key, value in routed.state_dict().items()}
-        check_shapes(self.network, expected, self.state)
+        check_state(self.network, routed.state_dict(), self.state)
         return routed
 
 

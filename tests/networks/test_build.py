@@ -90,7 +90,7 @@ def test_shared_part_is_exactly_the_shared_state(spec, partition):
 def test_a_state_of_another_network_is_told_before_memory_is_taken():
     state = build_network({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, seed=0).state_dict()
     check_fits({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, state)
-    with pytest.raises(InputError, match=r"expected .* of shape \(.*\), got \(8, 16, 3, 3\); the model is another"):
+    with pytest.raises(InputError, match=r"expected shape \(.*\), got \(8, 16, 3, 3\); the model is another"):
         check_fits({"path": SPEC["path"], "args": {"channels": 2**20, "num_pools": 2}}, state)  # would be 100 TB
-    with pytest.raises(InputError, match="got None"):
+    with pytest.raises(InputError, match="is missing"):
         check_fits({"path": SPEC["path"], "args": {"channels": 4, "num_pools": 2}}, {})

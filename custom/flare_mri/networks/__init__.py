@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks, and the partition of their state into what is shared and what is private."""
 
-from flare_mri.networks.build import SharedPart, build_network, check_fits, check_shapes, check_size, state_shapes
+from flare_mri.networks.build import SharedPart, build_network, check_fits, check_size, check_state, expected_state
 from flare_mri.networks.dual_domain import DualDomainUNet
 from flare_mri.networks.partition import PARTITIONS, shared_keys
+from flare_mri.networks.state_check import problem_in_state
 from flare_mri.networks.unet import UNet
 
 __all__ = [
@@ -14,8 +15,9 @@ __all__ = [
     "UNet",
     "build_network",
     "check_fits",
-    "check_shapes",
     "check_size",
+    "check_state",
+    "expected_state",
+    "problem_in_state",
     "shared_keys",
-    "state_shapes",
 ]

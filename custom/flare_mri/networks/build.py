@@ -3,7 +3,6 @@
 """From a job's settings to a network: the same weights at every hospital and on the server."""
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from flare_mri.errors import InputError
 from flare_mri.networks.admitted import check_arguments, network_class
 from flare_mri.networks.partition import shared_keys
+from flare_mri.networks.state_check import problem_in_state
 
 MOST_VALUES = 2**29
 """Of a network's state: seventeen times the published U-Net with 64 channels, 2 GiB as float32."""
@@ -55,30 +55,26 @@ def check_fits(spec: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
         state: tensors by name.
 
     Raises:
-        InputError: a key or a shape differs; or as :func:`build_network`.
+        InputError: a key, a shape or a type differs, or a value is not finite; or as :func:`build_network`.
     """
-    check_shapes(spec, state_shapes(spec), state)
+    check_state(spec, expected_state(spec), state)
 
 
-def check_shapes(spec: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> None:
-    """Raises InputError with the first key of a state that is missing, not expected or of another shape."""
-    for key in sorted(expected.keys() | state.keys()):
-        got = tuple(state[key].shape) if key in state else None
-        if expected.get(key) != got:
-            raise InputError(
-                f"network {spec['path']}: expected {key} of shape {expected.get(key)}, got {got}; the model is another "
-                "network's"
-            )
+def check_state(spec: Mapping[str, Any], expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Raises InputError with the first key of a state that keeps it from being one like `expected`."""
+    problem = problem_in_state(expected, state)
+    if problem:
+        raise InputError(f"network {spec['path']}: {problem}; the model is another network's")
 
 
-def state_shapes(spec: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the state of the network that ``spec`` describes, however large it is: no memory is taken for it.
+def expected_state(spec: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state of the network that ``spec`` describes, without values: no memory is taken, however large it is.
 
     Raises:
         InputError: as :func:`build_network`.
     """
     with torch.device("meta"):
-        return {key: tuple(value.shape) for key, value in build_network(spec, seed=0).state_dict().items()}
+        return build_network(spec, seed=0).state_dict()
 
 
 def check_size(spec: Mapping[str, Any]) -> None:
@@ -87,7 +83,7 @@ def check_size(spec: Mapping[str, Any]) -> None:
     Raises:
         InputError: it is larger; or as :func:`build_network`.
     """
-    values = sum(math.prod(shape) for shape in state_shapes(spec).values())
+    values = sum(value.numel() for value in expected_state(spec).values())
     if values > MOST_VALUES:
         raise InputError(
             f"network {spec['path']}: expected at most {MOST_VALUES} values, got {values}; make it smaller"

@@ -12,7 +12,7 @@ from nvflare.job_config.defs import FilterType
 from flare_mri.components import RouteOutside, RoutingExecutor, SharedPartOnly
 from flare_mri.errors import InputError
 from flare_mri.learners import SEGMENTATION
-from flare_mri.networks import build_network
+from flare_mri.networks import expected_state
 from flare_mri.recipes.job import FlareMRIRecipe
 from flare_mri.routing import check_experts
 from flare_mri.routing.space import load_routing_space
@@ -70,5 +70,5 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         if not path:
             raise InputError(f"routing space: no path; give it with --routing_space or set ${SPACE_VARIABLE}")
         space = load_routing_space(Path(path))
-        check_experts(build_network(space.network, seed=0), space.experts)
+        check_experts(expected_state(space.network), space.experts)
         super().check_sites(names, workspace)

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from flare_mri.errors import InputError
+from flare_mri.networks.state_check import problem_in_state
 from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer, RoutedLinear, Router
 from flare_mri.routing.norm import use_batch_statistics
 
@@ -60,7 +61,7 @@ def build_routed_network(
             f"routing space: expected at least one expert and a name for each, got {len(experts)} experts and "
             f"{len(labels)} names; give the personal models and the global model"
         )
-    check_experts(network, dict(zip(labels, experts, strict=True)))
+    check_experts(network.state_dict(), dict(zip(labels, experts, strict=True)))
     routed = copy.deepcopy(network)
     routed.load_state_dict(experts[-1])
     with torch.random.fork_rng(devices=[]):
@@ -78,11 +79,24 @@ def build_routed_network(
     return routed
 
 
-def check_experts(network: nn.Module, experts: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Raises InputError unless every state dict, by name, has the keys and shapes of ``network`` and finite values."""
-    expected = network.state_dict()
+def check_experts(expected: Mapping[str, Tensor], experts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """See that every model of a routing space is one of the same network.
+
+    Args:
+        expected: the state of that network, with or without values (:func:`flare_mri.networks.expected_state`).
+        experts: state dicts by name.
+
+    Raises:
+        InputError: names the first that misses a key, has one too many, a tensor of another shape or type, or values
+            that are not finite.
+    """
     for name, expert in experts.items():
-        _check_expert(name, expert, expected)
+        problem = problem_in_state(expected, expert)
+        if problem:
+            raise InputError(
+                f"routing space, {name}: {problem}; use a routing space made with the same network settings, or leave "
+                "this model out"
+            )
 
 
 def routed_layers(routed: nn.Module) -> dict[str, RoutedLayer]:
@@ -131,29 +145,6 @@ def fix_routing(routed: nn.Module, weights: Tensor | None) -> None:
                 f"got shape {tuple(weights.shape)}; give a vector of that length"
             )
         layer.router.fixed = None if weights is None else weights.to(layer.weights)
-
-
-def _check_expert(label: str, expert: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raises InputError unless ``expert`` has exactly the keys and shapes of ``expected`` and finite values."""
-    missing = [key for key in expected if key not in expert]
-    unknown = [key for key in expert if key not in expected]
-    if missing or unknown:
-        kind, keys = ("misses", missing) if missing else ("got too many:", unknown)
-        raise InputError(
-            f"routing space, {label}: expected the {len(expected)} keys of the network, {kind} {len(keys)}, "
-            f"first {keys[0]!r}; use a routing space made with the same network settings"
-        )
-    for key, tensor in expected.items():
-        if expert[key].shape != tensor.shape:
-            raise InputError(
-                f"routing space, {label}, {key!r}: expected shape {tuple(tensor.shape)}, "
-                f"got {tuple(expert[key].shape)}; use a routing space made with the same network settings"
-            )
-        if not torch.isfinite(expert[key]).all():
-            raise InputError(
-                f"routing space, {label}, {key!r}: expected finite numbers, got NaN or infinity; "
-                "leave this model out or train it anew"
-            )
 
 
 def _replace_layers(
