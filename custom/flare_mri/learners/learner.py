@@ -4,6 +4,7 @@
 
 import copy
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,11 @@ from flare_mri.errors import InputError
 from flare_mri.learners.settings import TrainingSettings
 from flare_mri.learners.task import Abort, Task, check_trains, on_device, training_loader
 from flare_mri.learners.trajectory import advance
+from flare_mri.networks.state_check import norm_of, not_finite, problem_in_state
 from flare_mri.regularizers import WeightedContrastive
+
+MOST_NORMS = 100
+"""How many times larger than a site's own a received model may be: the bound that the server has for updates."""
 
 State = dict[str, Tensor]
 Proximal = Callable[[nn.Module, nn.Module], Tensor]
@@ -64,7 +69,7 @@ class Learner:
         self.shared = list(shared)
         self._proximal = proximal
         self._optimizer = settings.build_optimizer(network)
-        self._scheduler = settings.build_scheduler(self._optimizer)
+        self._initial_norm = norm_of(network.parameters())
         self._previous: State | None = None
         self.trajectory: State | None = None
         self.best: dict[str, Any] | None = None
@@ -96,16 +101,27 @@ class Learner:
             raise InputError(f"site {self.task.site}: the job's network cannot take this site's images: {e}") from e
 
     def receive(self, shared_state: Mapping[str, Tensor]) -> None:
-        """Load the global shared part; the private part stays as it is.
+        """Load the global shared part, once it is one; the private part stays as it is.
 
         Raises:
-            InputError: keys or shapes differ from the shared part of this site's network.
+            InputError: keys, shapes or types differ from the shared part of this site's network, values are not finite,
+                or its parameters' norm is more than :data:`MOST_NORMS` times that of the network's initial weights and
+                of what this site last returned. Nothing was loaded.
         """
         own = self.network.state_dict()
-        problem = _difference({key: own[key] for key in self.shared}, shared_state)
+        problem = problem_in_state({key: own[key] for key in self.shared}, shared_state)
         if problem:
             raise InputError(f"site {self.task.site}: global model does not fit this site's network: {problem}")
+        norm, own_norm = norm_of(shared_state[key] for key in self.shared_parameters), self._own_norm()
+        if norm > MOST_NORMS * own_norm:
+            raise InputError(
+                f"site {self.task.site}: global model has parameters of norm {norm:.3g}, expected at most {MOST_NORMS} "
+                f"times this site's {own_norm:.3g}; it is not loaded, ask the consortium's lead what the server sends"
+            )
         self.network.load_state_dict(shared_state, strict=False)
+
+    def _own_norm(self) -> float:
+        return max(self._initial_norm, norm_of((self._previous or {}).values()))
 
     def train(
         self,
@@ -122,17 +138,20 @@ class Learner:
         Args:
             shared_state: θ_G, the global shared part.
             negatives: {θ_j}, shared parameters that sites returned in the round before; empty in the first round.
-            round_number: counts from 0; with the seed and the site's name it fixes the order of slices.
+            round_number: of the job, from 0: it sets the learning rate, and with the seed and the site's name the order
+                of slices.
             abort: asked after every step; True ends training.
 
         Raises:
             AbortedError: `abort` said so. The learner's state is then worthless; restore it from the store.
-            InputError: the loss is no longer finite.
+            InputError: as :meth:`receive`; or the loss or the trained network is no longer finite.
         """
         started = time.monotonic()
         self.receive(shared_state)
         received = copy.deepcopy(self.network) if self._proximal else None
         term = self._contrastive(shared_state, negatives)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings.lr_of_round(round_number)
         seed = _stable_seed(self.settings.seed, self.task.site, round_number)
         torch.manual_seed(seed)
         self.network.train()
@@ -142,13 +161,13 @@ class Learner:
                 if abort():
                     raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
                 losses.append(self._step(on_device(batch, self.task.device), received, term if losses else None))
-        self._scheduler.step()
         self._finish_round()
         loss = float(torch.stack(losses).mean())
-        if not torch.isfinite(torch.tensor(loss)):
-            raise InputError(
-                f"site {self.task.site}: training loss is {loss} in round {round_number}; lower the learning rate"
-            )
+        bad = "" if math.isfinite(loss) else f"training loss is {loss}"
+        if where := not_finite(self.network.state_dict()):  # the last step's, which no loss tells of
+            bad = bad or f"{where} is not finite"
+        if bad:
+            raise InputError(f"site {self.task.site}: {bad} after round {round_number}; lower the learning rate")
         slices = len(self.task.dataset("train"))  # type: ignore[arg-type]
         return RoundReport(loss, slices, time.monotonic() - started)
 
@@ -185,8 +204,10 @@ class Learner:
         return [] if self._previous is None else [self._previous]
 
     def consider_best(self, validation: Mapping[str, float], round_number: int) -> bool:
-        """Keep the present network as the site's personal model if its validation is the best so far."""
+        """Keep the present network as the site's personal model if its validation is the best so far, and a number."""
         score = validation[self.task.key_metric]
+        if not math.isfinite(score):  # NaN is not below any score either
+            return False
         if self.best is not None and score <= self.best["validation"][self.task.key_metric]:
             return False
         network = {key: value.detach().cpu().clone() for key, value in self.network.state_dict().items()}
@@ -205,7 +226,6 @@ class Learner:
         return {
             "network": {k: v.cpu() for k, v in self.network.state_dict().items() if k not in keys},
             "optimizer": self._optimizer.state_dict(),
-            "scheduler": self._scheduler.state_dict(),
             "previous": self._previous,
             "trajectory": self.trajectory,
             "best": self.best,
@@ -219,24 +239,12 @@ class Learner:
         """
         keys = set(self.shared)
         own = {k: v for k, v in self.network.state_dict().items() if k not in keys}
-        problem = _difference(own, state["network"])
+        problem = problem_in_state(own, state["network"])
         if problem:
             raise InputError(f"site {self.task.site}: stored private state does not fit this job's network: {problem}")
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["scheduler"])
         self._previous, self.trajectory, self.best = state["previous"], state["trajectory"], state["best"]
-
-
-def _difference(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
-    for key in expected.keys() | got.keys():
-        if key not in got:
-            return f"{key} is missing"
-        if key not in expected:
-            return f"{key} is not expected"
-        if expected[key].shape != got[key].shape:
-            return f"{key} has shape {tuple(got[key].shape)}, expected {tuple(expected[key].shape)}"
-    return ""
 
 
 def _stable_seed(*parts: Any) -> int:

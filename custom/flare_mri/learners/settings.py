@@ -24,8 +24,8 @@ class TrainingSettings:
     Attributes:
         optimizer: ``rmsprop`` (FedMRI), ``adam`` (IOP-FL, with amsgrad) or ``sgd``; its state lasts over rounds.
         lr: learning rate.
-        lr_step: rounds of ``StepLR``; 0 keeps the learning rate constant.
-        lr_gamma: factor of ``StepLR``.
+        lr_step: rounds of the job after which the learning rate falls by `lr_gamma`; 0 keeps it constant.
+        lr_gamma: that factor.
         local_epochs: epochs over the site's training slices in a round.
         contrastive_weight: β of FedMRI (eq. 5); 0 leaves the term out.
         reconstruction_weight: λ of FedMRI, the weight of the task's own loss.
@@ -82,6 +82,12 @@ class TrainingSettings:
         extra = {"amsgrad": True} if self.optimizer == "adam" else {}
         return OPTIMIZERS[self.optimizer](network.parameters(), lr=self.lr, **extra)
 
-    def build_scheduler(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        """``StepLR`` by rounds; a step size beyond any job stands for a constant learning rate."""
-        return torch.optim.lr_scheduler.StepLR(optimizer, self.lr_step or 2**31, self.lr_gamma)
+    def lr_of_round(self, round_number: int) -> float:
+        """The learning rate of a round of the job, the same at a site that joins in it as at one that was always there.
+
+        By repeated products, as ``StepLR`` makes them: a power differs from them in the last bits.
+        """
+        lr = self.lr
+        for _ in range(round_number // self.lr_step if self.lr_step else 0):
+            lr *= self.lr_gamma
+        return lr

@@ -70,5 +70,5 @@ def _tensors(state: Any, path: str) -> Iterator[tuple[str, Tensor]]:
 
 def norm_of(tensors: Iterable[Tensor]) -> float:
     """Euclidean norm of the floating-point ones among `tensors`, as of one vector, in double precision."""
-    parts = [float(torch.linalg.vector_norm(t, dtype=torch.float64)) for t in tensors if t.is_floating_point()]
+    parts = [float(torch.linalg.vector_norm(t.detach(), dtype=torch.float64)) for t in tensors if t.is_floating_point()]
     return math.hypot(*parts)
