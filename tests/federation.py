@@ -5,6 +5,7 @@
 Only transport and scheduling are left out; every message passes through FOBS bytes, and all are kept for inspection.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.component_builder import ComponentBuilder
 
+from flare_mri.learners import SiteStore
 from flare_mri.networks import SharedPart
 from flare_mri.recipes.job import FlareMRIRecipe
 
@@ -47,6 +49,7 @@ class Federation:
         root: folder for the sites' FLARE folders and the server's run folder.
         fresh: every task gets a new executor, as in the simulator with fewer threads than sites.
         tamper: changes what a site answered before the server sees it.
+        hostile: changes what the server gives to a site.
         connected: the connected sites at the time the server asks, if not always all.
         sent: (site, task, Shareable as the server decoded it) of every answer.
         wire: (site, task, bytes given to the site, bytes that it sent) of every task.
@@ -57,6 +60,7 @@ class Federation:
     root: Path
     fresh: bool = False
     tamper: Tamper | None = None
+    hostile: Callable[[str, str, FLModel], FLModel] | None = None
     connected: Callable[[], list[str]] | None = None
     sent: list[tuple[str, str, Shareable]] = field(default_factory=list)
     wire: list[tuple[str, str, bytes, bytes]] = field(default_factory=list)
@@ -116,7 +120,8 @@ class Federation:
     def _broadcast(self, data: FLModel, task_name: str, targets: list[str], **kwargs: Any) -> list[FLModel]:
         answers = []
         for site in targets:
-            given = fobs.dumps(FLModelUtils.to_shareable(data))
+            message = self.hostile(site, task_name, copy.deepcopy(data)) if self.hostile else data
+            given = fobs.dumps(FLModelUtils.to_shareable(message))
             reply = self._execute(site, task_name, fobs.loads(given))
             self.wire.append((site, task_name, given, fobs.dumps(reply)))
             self.sent.append((site, task_name, reply))
@@ -173,6 +178,15 @@ def context(identity: str, job: str, root: Path) -> FLContext:
         private_stickers={FLContextKey.WORKSPACE_ROOT: str(root), ReservedKey.RUN_NUM: job},
     )
     return manager.new_context()
+
+
+def state_in(store: Path, job: str, site: str, number: int) -> dict[str, Any]:
+    """The private state that a site's only run of a job left after a round."""
+    states = list((store / job / site).glob(f"*/round-{number}.pt"))
+    assert len(states) == 1, states
+    state = SiteStore(store, job, site).load(states[0].name, states[0].parent.name)
+    assert state is not None
+    return state
 
 
 def weights_in(shareable: Shareable) -> dict[str, Any]:

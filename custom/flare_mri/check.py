@@ -19,8 +19,9 @@ from flare_mri.data.formats import FORMATS
 from flare_mri.errors import InputError
 from flare_mri.executors.site import Site, open_site
 from flare_mri.files import read_json
-from flare_mri.folders import private_folder
+
 from flare_mri.kit_policies import check_policies
+from flare_mri.folders import PRIVATE
 from flare_mri.learners import build_task
 
 _MOST_BYTES = 2**20
@@ -68,7 +69,7 @@ def check(kit: Path, seed: int = 0) -> dict[str, Any]:
 
 def _check_store(site: Site) -> None:
     try:
-        private_folder(site.store_root, f"site {site.config.site}: site store")
+        site.store_root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=site.store_root):
             pass
     except OSError as e:

@@ -148,7 +148,7 @@ def test_a_hospital_that_dies_and_comes_back(runs: Runs, clock: Callable[[str], 
     runs.wait_for_round("machine-off", 0)
     runs.consortium.kill("hospital-3")
     clock("the hospital's machine is off")
-    kept = {p.name: p.read_bytes() for p in runs.store("hospital-3", "machine-off").glob("round-*.pt")}
+    kept = {p.name: p.read_bytes() for p in runs.store("hospital-3", "machine-off").glob("*/round-*.pt")}
     assert kept
     runs.consortium.start("hospital-3")
     runs.consortium.wait_until_connected(["hospital-3"])
@@ -157,7 +157,7 @@ def test_a_hospital_that_dies_and_comes_back(runs: Runs, clock: Callable[[str], 
     clock(f"the job ended: {status}")
     rounds = runs.results(job)["rounds"]
     assert len(rounds) == 4 and sorted(rounds[3]["sites"]) == SITES[:2]
-    assert {p.name: p.read_bytes() for p in runs.store("hospital-3", "machine-off").glob("round-*.pt")} == kept
+    assert {p.name: p.read_bytes() for p in runs.store("hospital-3", "machine-off").glob("*/round-*.pt")} == kept
     assert "going on without hospital-3" in runs.said(job, "going on without")
     longer = runs.submit("machine-off", rounds=5, min_clients=2, grace=5, resume=True)
     assert runs.end(longer) == "FINISHED:COMPLETED"
@@ -195,7 +195,7 @@ def test_a_full_disk(runs: Runs, clock: Callable[[str], None]) -> None:
     clock("no room left")
     runs.consortium.wait_for_log(SERVER, "going on without hospital-3", CLOCK, job)  # it cannot even write a log
     state = runs.store("hospital-3", "disk-full")
-    assert list(state.glob("round-*.pt")) and not list(state.glob(".round-*"))
+    assert list(state.glob("*/round-*.pt")) and not list(state.glob("*/.round-*"))
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
     clock("room again")
     assert runs.end(job) == "FINISHED:COMPLETED"

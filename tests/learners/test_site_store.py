@@ -1,9 +1,11 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
@@ -13,6 +15,8 @@ import torch
 
 from flare_mri.errors import InputError
 from flare_mri.learners import SiteStore
+
+RUN = "a" * 32
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -41,7 +45,15 @@ def test_names_cannot_leave_the_store(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError):
         SiteStore(tmp_path, "job", name)
     with pytest.raises(InputError):
-        SiteStore(tmp_path, "job", "site-1").path(name)
+        SiteStore(tmp_path, "job", "site-1").path(name or "..")
+    if name:
+        with pytest.raises(InputError):
+            SiteStore(tmp_path, "job", "site-1").path("a.pt", run=name)
+
+
+def test_a_name_that_no_file_system_takes() -> None:
+    with pytest.raises(InputError, match="^job name 'aaa.*at most 128; rename it"):
+        SiteStore("/nowhere", "a" * 129, "site-1")
 
 
 def test_a_write_that_fails_keeps_the_old_state(tmp_path: Path) -> None:
@@ -94,21 +106,92 @@ def test_a_second_run_keeps_the_model_of_the_first(tmp_path: Path) -> None:
     assert torch.equal(safetensors.torch.load_file(store.path("personal.safetensors"))["w"], torch.ones(1))
 
 
-def test_the_last_two_rounds_are_kept(tmp_path: Path) -> None:
-    store = SiteStore(tmp_path, "job", "site-1")
-    for number in (0, 1, 2, 5):
-        store.save_round(number, {"run": "a", "x": number})
-    assert sorted(p.name for p in store.folder.iterdir()) == ["round-2.pt", "round-5.pt"]
-    assert store.last_round("a", before=5) == (2, {"run": "a", "x": 2})
-    assert store.last_round("a", before=9) == (5, {"run": "a", "x": 5})
-    assert store.last_round("a", before=2) is None and store.last_round("b", before=9) is None
-    store.save_round(3, {"run": "a", "x": 3})  # resumed after round 2: what was begun later is void
-    assert sorted(p.name for p in store.folder.iterdir()) == ["round-2.pt", "round-3.pt"]
+def test_folders_and_files_are_this_user_s_alone(tmp_path: Path) -> None:
+    store = SiteStore(tmp_path / "store", "job", "site-1")
+    store.lock()
+    store.save("a.pt", {"x": 1})
+    for folder in (tmp_path / "store", store.folder.parent, store.folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in store.folder.iterdir()} == {0o600}
+    store.folder.chmod(0o755)  # as an earlier version made it
+    assert SiteStore(tmp_path / "store", "job", "site-1").folder.stat().st_mode & 0o777 == 0o700
+    store.folder.chmod(0o777)
+    with pytest.raises(InputError, match=r"^site site-1: site store .*only its owner may write to, got mode 777"):
+        SiteStore(tmp_path / "store", "job", "site-1")
 
 
-def test_a_new_run_forgets_states_and_keeps_the_personal_model(tmp_path: Path) -> None:
+def test_a_store_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir(mode=0o755)
+    SiteStore(tmp_path / "store", "job", "site-1")
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_killed_process_left_goes_at_the_next_lock(tmp_path: Path) -> None:
     store = SiteStore(tmp_path, "job", "site-1")
-    store.save_round(0, {"run": "a"})
-    store.save_model("personal.safetensors", {"w": torch.zeros(1)}, {})
-    store.forget_rounds()
-    assert [p.name for p in store.folder.iterdir()] == ["personal.safetensors"]
+    (store.folder / RUN).mkdir()
+    (tmp_path / "outside").mkdir()
+    (store.folder / "link").symlink_to(tmp_path / "outside")
+    left = [store.folder / ".personal.safetensors.ab_12xyz", store.folder / RUN / ".round-3.pt.abcd1234"]
+    others = [store.folder / ".nfs0001", store.folder / "round.pt", tmp_path / "outside" / ".round-3.pt.abcd1234"]
+    for path in (*left, *others):
+        path.write_text("x")
+    other = SiteStore(tmp_path, "job", "site-1")
+    assert all(path.exists() for path in left), "only who holds the lock may remove them"
+    other.lock()
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_lock_that_is_no_plain_file_is_refused(tmp_path: Path, kind: str) -> None:
+    store = SiteStore(tmp_path, "job", "site-1")
+    (tmp_path / "target").write_text("precious")
+    path = store.path("lock")
+    make = {"link": lambda: path.symlink_to(tmp_path / "target"), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}
+    make[kind]()
+    with pytest.raises(InputError, match="^site site-1: .*(lock|site store)"):
+        store.lock()
+    assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_a_lock_holds_no_more_than_the_number_of_its_process(tmp_path: Path) -> None:
+    store = SiteStore(tmp_path, "job", "site-1")
+    store.path("lock").write_bytes(b"\xff" * 100)
+    store.lock()
+    assert store.path("lock").read_text() == str(os.getpid())
+
+
+def refused(*args: Any, **kwargs: Any) -> Any:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.parametrize("name", ["iterdir", "exists"])
+def test_a_disk_that_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    store = SiteStore(tmp_path, "job", "site-1")
+    monkeypatch.setattr(Path, name, refused)
+    actions = {
+        "iterdir": [store.lock],
+        "exists": [lambda: store.load("a.pt"), lambda: store.save_model("m.safetensors", {}, {})],
+    }
+    for action in actions[name]:
+        with pytest.raises(InputError, match=r"^site site-1: site store .*Read-only file system\); free"):
+            action()
+    monkeypatch.undo()
+    store.lock()  # the failed one holds nothing
+
+
+def test_a_file_in_the_folder_s_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "job").write_text("")
+    with pytest.raises(InputError, match="^site site-1: site store .*expected a folder, got a link or a file"):
+        SiteStore(tmp_path, "job", "site-1")
+
+
+def test_a_model_that_is_not_finite_replaces_none(tmp_path: Path) -> None:
+    store = SiteStore(tmp_path, "job", "site-1")
+    for value in (1.0, 2.0):
+        store.save_model("personal.safetensors", {"w": torch.tensor([value])}, {})
+    kept = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    assert len(kept) == 2
+    for value in (float("nan"), float("inf")) * 2:
+        with pytest.raises(InputError, match=r"^site site-1: personal\.safetensors: w is not finite; it is not saved"):
+            store.save_model("personal.safetensors", {"w": torch.tensor([value])}, {})
+    assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == kept

@@ -11,9 +11,9 @@ from nvflare.apis.dxo import from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 
 from conftest import TINY, write_site
-from federation import Federation, weights_in
+from federation import Federation, state_in, weights_in
 from flare_mri.errors import InputError
-from flare_mri.learners import SiteStore, TrainingSettings
+from flare_mri.learners import TrainingSettings
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.wire import METRIC_NAME, tensors_in
 
@@ -83,10 +83,10 @@ def test_every_message_holds_encoder_keys_and_metrics_only(tmp_path: Path, sites
 
 def test_decoders_differ_and_stay_at_their_sites(tmp_path: Path, sites: list[str]) -> None:
     run(tmp_path, sites)
-    states = [SiteStore(tmp_path / site / "site_store", "fedmri", site).load("round-2.pt") for site in sites]
-    decoders = [state["network"]["decoder.output.weight"] for state in states if state]
+    states = [state_in(tmp_path / site / "site_store", "fedmri", site, 2) for site in sites]
+    decoders = [state["network"]["decoder.output.weight"] for state in states]
     assert len(decoders) == 3 and not any(torch.equal(decoders[0], other) for other in decoders[1:])
-    assert all(not k.startswith("encoder.") for state in states if state for k in state["network"])
+    assert all(not k.startswith("encoder.") for state in states for k in state["network"])
 
 
 def test_a_fresh_process_for_every_task_changes_nothing(tmp_path: Path, sites: list[str], cache: Path) -> None:
@@ -152,8 +152,8 @@ def test_half_precision_negatives_halve_their_bytes_and_keep_the_result_close(
 def test_sites_may_have_different_decoders_and_not_different_encoders(tmp_path: Path, sites: list[str]) -> None:
     federation = run(tmp_path, sites, rounds=2, site_networks={"site-2": {"decoder": "refined"}})
     assert not federation.panics and set(scores(federation)) == set(sites)
-    states = {s: SiteStore(tmp_path / s / "site_store", "fedmri", s).load("round-1.pt") for s in sites}
-    refined = [site for site, state in states.items() if state and "decoder.refine.weight" in state["network"]]
+    states = {s: state_in(tmp_path / s / "site_store", "fedmri", s, 1) for s in sites}
+    refined = [site for site, state in states.items() if "decoder.refine.weight" in state["network"]]
     assert refined == ["site-2"]
     with pytest.raises(InputError, match="site-3.*changes what is shared"):
         FedMRIRecipe(network=TINY, site_networks={"site-3": {"channels": 8}})

@@ -11,10 +11,9 @@ import torch
 from nvflare.apis.dxo import from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 
-from federation import Federation, weights_in
+from federation import Federation, state_in, weights_in
 from flare_mri.data.segmentation import SegmentationData, SliceImages
 from flare_mri.data.site_config import load_site_config
-from flare_mri.learners import SiteStore
 from flare_mri.personal_model import load_personal_model
 from flare_mri.recipes import IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.routing import predict
@@ -94,10 +93,9 @@ def test_routing_space_holds_the_trajectories_and_the_global_model(trained: Fede
     for key, value in trained.saved[-1]["params"].items():
         assert torch.equal(space.experts[GLOBAL][key], value)
     for site in trained.sites:
-        store = SiteStore(trained.root / site / "site_store", "iopfl", site)
-        state = store.load("round-1.pt")
-        assert state is not None
-        own = load_personal_model(store.path("personal.safetensors"))
+        store = trained.root / site / "site_store"
+        state = state_in(store, "iopfl", site, 1)
+        own = load_personal_model(store / "iopfl" / site / "personal.safetensors")
         assert own.build() and all(torch.equal(own.state[k], v) for k, v in state["trajectory"].items())
         assert all(torch.equal(space.experts[site][k], v) for k, v in state["trajectory"].items())
 

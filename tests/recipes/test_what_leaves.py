@@ -58,8 +58,10 @@ def secrets(federation: Federation, site: str, task: str, job: str, sent_keys: s
                     for window in windows(value):
                         yield f"{split} {name}", window
     store = SiteStore(root / "site_store", job, site)
-    for path in store.folder.glob("*.pt"):
-        for key, value in named_tensors(store.load(path.name)):
+    states = list(store.folder.glob("*/*.pt"))
+    assert states or job == "iopfl_outside"
+    for path in states:
+        for key, value in named_tensors(store.load(path.name, path.parent.name)):
             if key.split("/")[-1] not in sent_keys:
                 for window in windows(value):
                     yield key, window

@@ -21,6 +21,7 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 
 from flare_mri.errors import InputError
+from flare_mri.executors.received import received_model
 from flare_mri.executors.site import Site, open_site
 from flare_mri.executors.site_log import LOG_FILE, write_site_log
 from flare_mri.learners import AbortedError
@@ -71,7 +72,7 @@ class SiteExecutor(Executor):
             self.log_error(fl_ctx, f"task {task_name!r:.80} is unknown, expected one of {', '.join(actions)}")
             return make_reply(ReturnCode.TASK_UNKNOWN)
         try:
-            model = FLModelUtils.from_shareable(shareable)
+            model = received_model(fl_ctx.get_identity_name(), shareable)
             answer = self._answer(task_name, actions[task_name], model, fl_ctx, abort_signal)
             answer.current_round, answer.total_rounds = model.current_round, model.total_rounds
             return FLModelUtils.to_shareable(answer)

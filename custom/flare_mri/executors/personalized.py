@@ -14,9 +14,19 @@ from torch import Tensor
 
 from flare_mri.errors import InputError
 from flare_mri.executors.base import Action, SiteExecutor
+from flare_mri.executors.received import received_run
 from flare_mri.executors.site import Site
 from flare_mri.filters.update_privacy import note_received
-from flare_mri.learners import SPLITS, Learner, SiteStore, Split, Task, TrainingSettings, build_task
+from flare_mri.learners import (
+    SPLITS,
+    Learner,
+    RunStates,
+    SiteStore,
+    Split,
+    Task,
+    TrainingSettings,
+    build_task,
+)
 from flare_mri.networks import build_network, check_size, shared_keys
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.wire import DEFAULT_NEGATIVES, MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
@@ -70,6 +80,7 @@ class PersonalizedExecutor(SiteExecutor):
             raise InputError(f"fedprox_mu with partition {partition!r}: FedProx shares everything; use partition 'all'")
         self._task: Task | None = None
         self._store: SiteStore | None = None
+        self._run = ""
 
     def actions(self) -> Mapping[str, Action]:
         """The tasks of a training job."""
@@ -96,10 +107,9 @@ class PersonalizedExecutor(SiteExecutor):
         return FLModel(metrics=prefixed("slices", slices) | zero_filled)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        task, store = self._site(fl_ctx)
-        learner, run, round_number = self._learner(task), str(model.meta[MetaKey.RUN]), int(model.current_round or 0)
-        self._restore(learner, store, run, round_number, fl_ctx)
+        task, learner, states, round_number = self._take_up(model, fl_ctx)
         shared: dict[str, Tensor] = model.params or {}
+        learner.receive(shared)
         metrics: dict[str, float] = {}
         if round_number and round_number % self._settings.evaluate_every == 0:
             splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
@@ -111,7 +121,7 @@ class PersonalizedExecutor(SiteExecutor):
         if self.negatives == "own":
             negatives = learner.own_negatives()
         report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
-        store.save_round(round_number, {"run": run, **learner.private_state()})
+        states.save(round_number, learner.private_state())
         note_received(fl_ctx, shared)
         update = learner.shared_state()
         cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
@@ -126,9 +136,8 @@ class PersonalizedExecutor(SiteExecutor):
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Evaluate the last aggregate, then the personal models, and leave pictures in the site's own store."""
-        task, store = self._site(fl_ctx)
-        learner, run, rounds = self._learner(task), str(model.meta[MetaKey.RUN]), int(model.current_round or 0)
-        self._restore(learner, store, run, rounds, fl_ctx)
+        task, learner, states, rounds = self._take_up(model, fl_ctx)
+        store = states.store
         metrics = self._evaluate(learner, model.params or {}, rounds - 1, ["validation", "test"])
         if learner.best is None:
             raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
@@ -147,9 +156,7 @@ class PersonalizedExecutor(SiteExecutor):
 
     def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Give the personal trajectory to the server: an expert of IOP-FL's routing space."""
-        task, store = self._site(fl_ctx)
-        learner, run, rounds = self._learner(task), str(model.meta[MetaKey.RUN]), int(model.current_round or 0)
-        self._restore(learner, store, run, rounds, fl_ctx)
+        task, learner, _, _ = self._take_up(model, fl_ctx)
         if self.partition != "all":  # the personal model is a whole network
             raise InputError(f"site {task.site}: a job that shares {self.partition!r:.80} asks for the personal model")
         if learner.trajectory is None:
@@ -181,22 +188,29 @@ class PersonalizedExecutor(SiteExecutor):
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
 
-    def _restore(self, learner: Learner, store: SiteStore, run: str, round_number: int, fl_ctx: FLContext) -> None:
-        """Take up the private state of the last round that this site trained in this very run."""
+    def _take_up(self, model: FLModel, fl_ctx: FLContext) -> tuple[Task, Learner, RunStates, int]:
+        """The site's learner as its last round of this very run left it, where that is kept, and the job's round."""
+        run, round_number = received_run(fl_ctx.get_identity_name(), model)
+        task, store = self._site(fl_ctx)
+        if self._run not in ("", run):
+            raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")
+        self._run, learner, states = run, self._learner(task), RunStates(store, run)
         if round_number == 0:
-            store.forget_rounds()
-            return
-        found = store.last_round(run, round_number)
+            states.forget()
+            return task, learner, states, round_number
+        found = states.last(round_number)
         if found is None:
             self.log_warning(
-                fl_ctx, f"site {store.site}: no private state of this run; joining it at round {round_number}"
+                fl_ctx,
+                f"site {store.site}: no private state of this run; joining it at round {round_number}"
+                + states.told_of_old_files(),
             )
-            store.forget_rounds()
-            return
+            return task, learner, states, round_number
         number, state = found
         if number < round_number - 1:
             self.log_info(fl_ctx, f"site {store.site}: away since round {number}; going on from its private state")
         learner.restore(state)
+        return task, learner, states, round_number
 
     def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
         if self._task is None or self._store is None:

@@ -4,6 +4,7 @@
 
 from flare_mri.learners.build import RECONSTRUCTION, SEGMENTATION, build_task
 from flare_mri.learners.learner import AbortedError, Learner, RoundReport
+from flare_mri.learners.run_states import RunStates, check_round, check_run
 from flare_mri.learners.segmentation import SegmentationTask
 from flare_mri.learners.settings import TrainingSettings
 from flare_mri.learners.site_store import SiteStore, check_name
@@ -17,10 +18,13 @@ __all__ = [
     "AbortedError",
     "Learner",
     "RoundReport",
+    "RunStates",
     "SiteStore",
     "Split",
     "Task",
     "TrainingSettings",
     "build_task",
     "check_name",
+    "check_round",
+    "check_run",
 ]

@@ -1,13 +1,15 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The private state of one hospital, on its own disk, outside FLARE's run folders."""
+"""What a hospital keeps of a job on its own disk, outside FLARE's run folders."""
 
 import fcntl
 import os
 import re
+import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,36 +17,41 @@ import numpy as np
 import torch
 
 from flare_mri.errors import InputError
+from flare_mri.folders import private_folder, remove_left_over
+from flare_mri.networks.state_check import not_finite
 from flare_mri.tensor_file import pack_tensors
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-_STATE = re.compile(r"round-([0-9]+)\.pt\Z")
+_LEFT_OVER = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.(pt|npz|safetensors)\.[a-z0-9_]{8}\Z")
 _LOCK = "lock"
 _LOCK_PATIENCE = 5.0  # seconds: where FLARE gives every task a process, the one before may still be ending
 
 
-def check_name(kind: str, name: str) -> None:
+def check_name(kind: str, name: Any) -> None:
     """See that a name can be part of a path and not lead out of it.
 
     Raises:
-        InputError: it holds other than letters, digits, ".", "_" and "-".
+        InputError: it holds other than letters, digits, ".", "_" and "-", or is longer than file systems take.
     """
-    if not _NAME.match(name):
-        raise InputError(f"{kind} name {name!r}: expected letters, digits, '.', '_' and '-' only; rename it")
+    if not isinstance(name, str) or not _NAME.match(name) or len(name) > 128:
+        raise InputError(
+            f"{kind} name {name!r:.160}: expected letters, digits, '.', '_' and '-' only, at most 128; rename it"
+        )
 
 
 class SiteStore:
-    """Keeps what must outlive a process and must never leave the site: decoder, optimizer, trajectory, best model.
+    """Keeps what must outlive a process and must never leave the site: the personal model, states of rounds, pictures.
 
-    Every write is atomic (temporary file, fsync, rename), so a crash at any moment leaves the last complete state.
+    Every write is atomic (temporary file, fsync, rename), so a crash at any moment leaves the last complete file. The
+    folders of job and site are this user's alone (mode 0700), as all files in them are (0600).
 
     Args:
-        root: folder of the store, made if missing.
-        job: name of the job; part of the path, so that two jobs never share state.
+        root: folder of the store, made if missing; one that is there stays as it is.
+        job: name of the job; part of the path, so that two jobs never share a file.
         site: name of the site.
 
     Raises:
-        InputError: a name that could leave the folder, or a folder that cannot be written.
+        InputError: a name that could leave the folder, a folder that cannot be written, or that is another user's.
     """
 
     def __init__(self, root: str | Path, job: str, site: str):
@@ -54,32 +61,52 @@ class SiteStore:
         self.site = site
         self.folder = Path(root) / job / site
         self._lock: IO[str] | None = None
+        self.make_folder(self.folder.parent)
+        self.make_folder(self.folder)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder of the store, or see that it is this user's alone.
+
+        Raises:
+            InputError: it cannot be made, or others may write to it.
+        """
+        private_folder(folder, f"site {self.site}: site store")
+
+    def path(self, name: str, run: str = "") -> Path:
+        """Path of the file called `name` in this store, in the folder of a run if one is given."""
+        if not _NAME.match(name) or (run and not _NAME.match(run)):
+            raise InputError(f"site {self.site}: {name!r} is no file name for the site store")
+        return self.folder / run / name
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Turns what the disk refuses into one line.
+
+        Raises:
+            InputError: names the site and its store.
+        """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            yield
         except OSError as e:
             raise InputError(
-                f"site {site}: site store {self.folder} cannot be made ({e.strerror}); free or move it"
+                f"site {self.site}: site store {self.folder} cannot be read and written ({e.strerror or e}); free, "
+                "mend or move it"
             ) from e
 
-    def path(self, name: str) -> Path:
-        """Path of the file called `name` in this store."""
-        if not _NAME.match(name):
-            raise InputError(f"site {self.site}: {name!r} is no file name for the site store")
-        return self.folder / name
-
-    def save(self, name: str, state: dict[str, Any]) -> None:
+    def save(self, name: str, state: dict[str, Any], run: str = "") -> None:
         """Write tensors and plain values (what ``torch.load(weights_only=True)`` reads back) to the file `name`."""
-        self._write(name, lambda file: torch.save(state, file))
+        self._write(self.path(name, run), lambda file: torch.save(state, file))
 
-    def load(self, name: str) -> dict[str, Any] | None:
+    def load(self, name: str, run: str = "") -> dict[str, Any] | None:
         """Read the file `name`; None where it was never written.
 
         Raises:
             InputError: the file is there and cannot be read.
         """
-        path = self.path(name)
-        if not path.exists():
-            return None
+        path = self.path(name, run)
+        with self.telling():
+            if not path.exists():
+                return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict):
@@ -92,57 +119,80 @@ class SiteStore:
 
     def save_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write NumPy arrays to the compressed ``.npz`` file `name`."""
-        self._write(name, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        self._write(self.path(name), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
     def save_model(self, name: str, state: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> Path | None:
         """Write a model as safetensors, with `description` and a checksum as JSON in its metadata (``flare_mri``).
 
         Returns:
             Where the model that lay there before is kept now, one back; None where there was none.
+
+        Raises:
+            InputError: a tensor is not finite, or the disk; both models that were there are still there.
         """
-        content, _ = pack_tensors(state, description)
         path, former = self.path(name), self.path(f"former-{name}")
-        kept = path.exists()
-        if kept:
-            self._write(former.name, lambda file: file.write(path.read_bytes()))
-        self._write(name, lambda file: file.write(content))
-        return former if kept else None
+        if where := not_finite(state):
+            raise InputError(
+                f"site {self.site}: {name}: {where} is not finite; it is not saved, {path} stays as it was; lower the "
+                "learning rate"
+            )
+        content, _ = pack_tensors(state, description)
+        with self.telling():
+            before = path.read_bytes() if path.exists() else None
+        if before is not None:
+            self._write(former, lambda file: file.write(before))
+        self._write(path, lambda file: file.write(content))
+        return None if before is None else former
 
     def lock(self) -> None:
         """Hold this store until :meth:`unlock` or the end of the process; a second call changes nothing.
+
+        What killed processes left half written is removed then: only who holds the store can tell it from a file that
+        is being written.
 
         Raises:
             InputError: another process holds it: a job of the same name runs here; or the store cannot be written.
         """
         if self._lock is not None:
             return
+        with self.telling():
+            file = self._open_lock()
+            try:
+                self._await(file)
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+                runs = [path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink()]
+                inside = [path for folder in (self.folder, *runs) for path in folder.iterdir()]
+            except BaseException:
+                file.close()
+                raise
+        self._lock = file
+        remove_left_over(path for path in inside if _LEFT_OVER.match(path.name))
+
+    def _open_lock(self) -> IO[str]:
+        """The lock's file: never one that a link leads to, which would be emptied."""
         path = self.path(_LOCK)
-        try:
-            file = path.open("a+")
-        except OSError as e:
-            raise InputError(
-                f"site {self.site}: site store {self.folder} cannot be written ({e.strerror}); free or move it"
-            ) from e
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise InputError(f"site {self.site}: {path}: expected a plain file, got another thing; move it away")
+        return os.fdopen(handle, "r+", errors="replace")
+
+    def _await(self, file: IO[str]) -> None:
         deadline = time.monotonic() + _LOCK_PATIENCE
         while True:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as e:
+                return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as e:  # what POSIX allows for a lock that another holds
                 if time.monotonic() < deadline:
                     time.sleep(0.1)
                     continue
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                file.close()
+                holder = file.read(20).strip() or "unknown"
                 raise InputError(
                     f"site {self.site}: a job named {self.job!r} runs here already (process {holder}); wait for its "
                     "end or give this one another name"
                 ) from e
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._lock = file
 
     def unlock(self) -> None:
         """Let the store go."""
@@ -150,42 +200,10 @@ class SiteStore:
             self._lock.close()
             self._lock = None
 
-    def save_round(self, number: int, state: dict[str, Any]) -> None:
-        """Write the state after round `number`; of all others only the newest before it is kept."""
-        self.save(f"round-{number}.pt", state)
-        others = [other for other in self._rounds() if other != number]
-        for other in others:
-            if other != max((o for o in others if o < number), default=None):
-                self.path(f"round-{other}.pt").unlink()
-
-    def last_round(self, run: str, before: int) -> tuple[int, dict[str, Any]] | None:
-        """The newest state that `run` left here before round `before`, with its round; None where there is none.
-
-        A site that missed a round (it was away, or too late) goes on from its own last one.
-
-        Raises:
-            InputError: the newest state cannot be read.
-        """
-        for number in reversed(self._rounds()):
-            state = self.load(f"round-{number}.pt") if number < before else None
-            if state is not None and state["run"] == run:
-                return number, state
-        return None
-
-    def forget_rounds(self) -> None:
-        """Remove the states of all rounds: a run that starts at round 0 owes nothing to an older one."""
-        for number in self._rounds():
-            self.path(f"round-{number}.pt").unlink()
-
-    def _rounds(self) -> list[int]:
-        """Numbers of the rounds whose state is kept, ascending."""
-        return sorted(int(found[1]) for path in self.folder.iterdir() if (found := _STATE.match(path.name)))
-
-    def _write(self, name: str, write: Any) -> None:
-        path = self.path(name)
+    def _write(self, path: Path, write: Any) -> None:
         temporary = None
         try:
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=f".{name}.", delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
                 temporary = Path(file.name)
                 write(file)
                 file.flush()
@@ -193,5 +211,5 @@ class SiteStore:
             os.replace(temporary, path)
         except (OSError, RuntimeError) as e:  # torch reports a full disk as RuntimeError
             if temporary is not None:
-                temporary.unlink(missing_ok=True)
+                remove_left_over([temporary])
             raise InputError(f"site {self.site}: cannot write {path} ({e}); the last complete state is kept") from e
