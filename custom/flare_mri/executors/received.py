@@ -24,10 +24,13 @@ def received_model(site: str, shareable: Shareable) -> FLModel:
     """The model of a task's message.
 
     Raises:
-        InputError: it holds none, or a header of it is no such value.
+        InputError: it holds none, or its round is no round's number.
     """
     try:
-        return FLModelUtils.from_shareable(shareable)
+        model = FLModelUtils.from_shareable(shareable)
+        if model.current_round is not None:
+            check_round(model.current_round)
+        return model
     # FLARE raises ValueError, TypeError, KeyError and AttributeError for messages that are none of its own.
     except Exception as e:
         reason = " ".join(str(e).split())[:200] or type(e).__name__

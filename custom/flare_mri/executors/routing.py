@@ -16,12 +16,13 @@ from nvflare.app_common.abstract.fl_model import FLModel
 
 from flare_mri.data.segmentation import SliceImages
 from flare_mri.executors.base import Action, SiteExecutor, plain_network
+from flare_mri.executors.received import received_space
 from flare_mri.executors.site import Site
 from flare_mri.learners import SEGMENTATION, AbortedError, SegmentationTask, SiteStore, build_task
 from flare_mri.learners.segmentation import score
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
-from flare_mri.networks import build_network, check_fits, check_size
+from flare_mri.networks import build_network, check_size
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.routing import MIN_SLICES, AdaptationReport, adapt, build_routed_network, predict
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
@@ -77,7 +78,7 @@ class RoutingExecutor(SiteExecutor):
 
     def _adapt(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, store = self._site(fl_ctx)
-        space = RoutingSpace(plain_network(model.meta.get(MetaKey.NETWORK)), model.params or {})
+        space = received_space(task.site, model)
         metrics = {"slices/test": float(len(task.data.outside))}
         return FLModel(metrics=metrics | self._route(task, store, space, fl_ctx, abort_signal))
 
@@ -91,7 +92,6 @@ class RoutingExecutor(SiteExecutor):
             if abort_signal.triggered:
                 raise AbortedError(f"site {task.site}: aborted after epoch {epoch} of adaptation")
 
-        check_fits(space.network, space.experts[GLOBAL])
         plain = build_network(space.network, self.seed).to(task.device)
         names, states = list(space.experts), list(space.experts.values())
         routed = build_routed_network(plain, states, names=names, seed=self.seed).to(task.device)
@@ -111,8 +111,8 @@ class RoutingExecutor(SiteExecutor):
             self.log_info(fl_ctx, f"site {task.site}: epoch {report.kept_epoch} had the lowest loss, its state is kept")
         probabilities = [predict(expert, slices, self.batch_size) for expert in experts]
         final = predict(experts[-1] if report.fallback else routed, slices, self.batch_size)
+        former = self._keep_model(store, task, space, routed, report)  # first: one that is not finite keeps nothing
         self._keep_predictions(store, task, final)
-        former = self._keep_model(store, task, space, routed, report)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the model of the run before is kept as {former.name}")
         self._keep_pictures(store, task, {GLOBAL: probabilities[-1], "routing": final})
