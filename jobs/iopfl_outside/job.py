@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flare_mri.recipes import IOPFLOutsideRecipe
 from flare_mri.recipes.simulate import add_environment_arguments, client_names, execute
+from flare_mri.routing import ENTROPY_REDUCTIONS
 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,6 +24,12 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--lr", type=float, default=1e-3, help="learning rate; default %(default)s")
     group.add_argument("--batch_size", type=int, default=8, help="slices in a batch; default %(default)s")
     group.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    group.add_argument(
+        "--entropy_reduction",
+        choices=ENTROPY_REDUCTIONS,
+        default="mean",
+        help="of the loss: mean over pixels, or the published code's, batch_size / 2 times that; default %(default)s",
+    )
     group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
     return parser.parse_args(argv)
 
@@ -37,6 +44,7 @@ def build_recipe(args: argparse.Namespace) -> IOPFLOutsideRecipe:
         lr=args.lr,
         batch_size=args.batch_size,
         seed=args.seed,
+        entropy_reduction=args.entropy_reduction,
         require_site_config=args.require_site_config,
         include_code=not args.no_code,
     )

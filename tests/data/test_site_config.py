@@ -34,6 +34,7 @@ def test_every_key(load, tmp_path, monkeypatch):
         batch_size: 2
         device: "cuda:1"
         workers: 3
+        compute_threads: 2
         cache: {limit_mb: 5, folder: here}
         store: there/store
         """
@@ -46,6 +47,7 @@ def test_every_key(load, tmp_path, monkeypatch):
         batch_size=2,
         device="cuda:1",
         workers=3,
+        compute_threads=2,
         cache=CacheSettings(tmp_path / "here", 5),
         store=tmp_path / "there" / "store",
     )
@@ -76,7 +78,7 @@ def test_the_documented_example_states_the_defaults(tmp_path):
     assert example["cache"]["limit_mb"] == CacheSettings.limit_mb
     assert example["data"]["slice_axis"] == DataSettings.slice_axis
     assert example["data"]["subjects"] == DataSettings.subjects
-    for key in ("batch_size", "device", "workers", "store"):
+    for key in ("batch_size", "device", "workers", "compute_threads", "store"):
         assert example[key] == getattr(SiteConfig, key)
     known = set(SiteConfig.__dataclass_fields__) - {"file"}
     assert set(example) == known
@@ -104,6 +106,7 @@ def test_the_documented_example_states_the_defaults(tmp_path):
         ("data: {format: phantom}\nsite: site-2", ["FLARE site name 'site-1'", "'site-2'"]),
         ("data: {format: phantom}\nbatch_size: 0", ["batch_size", "a whole number >= 1"]),
         ("data: {format: phantom}\nbatch_size: true", ["batch_size", "True"]),
+        ("data: {format: phantom}\ncompute_threads: 0", ["compute_threads", "a whole number >= 1", "got 0"]),
         ("data: {format: phantom}\nworkers: two", ["workers", "a whole number >= 0", "'two'"]),
         ("data: {format: phantom}\ndevice: gpu", ["device", "cuda:N", "'gpu'"]),
         ("data: {format: phantom}\nsplit: {train: 0.9}", ["split.train", "sum to 1", "0.9, 0.1, 0.2"]),

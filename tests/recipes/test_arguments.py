@@ -4,16 +4,19 @@
 
 import argparse
 import json
+import os
 import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 from conftest import TINY
-from flare_mri.executors.site import open_site
+from federation import build
+from flare_mri.executors.site import open_site, use_threads
 from flare_mri.recipes import FedMRIRecipe
 from flare_mri.recipes.arguments import add_training_arguments
-from flare_mri.recipes.simulate import stores_path
+from flare_mri.recipes.simulate import add_environment_arguments, build_environment, stores_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +55,50 @@ def test_help_tells_every_default(
             continue
         assert "default" in (action.help or ""), action.dest
         assert f"default {action.default}" in text, action.dest
+
+
+@pytest.mark.parametrize(("sites", "expected"), [(1, "8"), (4, "2"), (12, "1")])
+def test_numbers_do_not_depend_on_how_many_sites_compute_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: int, expected: str
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    parser = argparse.ArgumentParser()
+    add_environment_arguments(parser)
+    for threads in ("1", "2", "4"):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        environment = build_environment(
+            parser.parse_args(["--n_clients", str(sites), "--threads", threads, "--workspace", str(tmp_path)])
+        )
+        assert os.environ["OMP_NUM_THREADS"] == expected
+        assert environment.num_threads == min(sites, int(threads))  # type: ignore[attr-defined]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    build_environment(parser.parse_args(["--workspace", str(tmp_path)]))
+    assert os.environ["OMP_NUM_THREADS"] == "3", "who sets it knows why"
+
+
+def test_entropy_reduction_reaches_the_executor(tmp_path: Path) -> None:
+    for given, expected in ([], "mean"), (["--entropy_reduction", "published"], "published"):
+        module = runpy.run_path(str(ROOT / "jobs" / "iopfl_outside" / "job.py"))
+        recipe = module["build_recipe"](module["_parse_args"]([*given, "--no_code"]))
+        recipe.export(str(tmp_path / expected))
+        folder = tmp_path / expected / "iopfl_outside" / "app" / "config"
+        executor = build(json.loads((folder / "config_fed_client.json").read_text())["executors"][0]["executor"])
+        assert executor.entropy_reduction == executor._loss.entropy_reduction == expected
+        server = json.loads((folder / "config_fed_server.json").read_text())
+        assert server["workflows"][0]["args"]["settings"]["entropy_reduction"] == expected
+
+
+def test_a_site_may_say_how_many_threads_compute(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    settings = tmp_path / "local" / "site.yaml"
+    settings.parent.mkdir()
+    try:
+        for text, expected in (("", before), ("compute_threads: 3\n", 3)):
+            settings.write_text(f"data: {{format: phantom}}\n{text}")
+            use_threads(open_site("site-1", tmp_path).config)
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_resume_takes_the_name() -> None:

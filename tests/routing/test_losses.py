@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from torch import nn
 
 from flare_mri.errors import InputError
-from flare_mri.routing.losses import TestTimeLoss, Turns, consistency, entropy, shape_term
+from flare_mri.routing.losses import ENTROPY_REDUCTIONS, TestTimeLoss, Turns, consistency, entropy, shape_term
 
 
 def _logits(classes: int = 3) -> torch.Tensor:
@@ -93,6 +93,20 @@ def test_loss_is_the_weighted_sum_of_its_terms():
     loss, terms = TestTimeLoss()(network, images)
     assert loss.item() == pytest.approx(10 * terms["entropy"] + 0.1 * terms["consistency"] + terms["shape"], rel=1e-5)
     assert terms["entropy"] == pytest.approx(entropy(network(images)).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_published_entropy_counts_half_a_batch_times_as_much(batch):
+    network, images = nn.Conv2d(3, 2, 1), torch.randn(batch, 3, 16, 16)
+    values = {}
+    for reduction in ENTROPY_REDUCTIONS:
+        torch.manual_seed(0)
+        values[reduction] = TestTimeLoss(entropy_reduction=reduction)(network, images)
+    assert values["mean"][1] == values["published"][1], "the terms that are told are the same"
+    more = values["published"][0].item() - values["mean"][0].item()
+    assert more == pytest.approx((batch / 2 - 1) * 10 * values["mean"][1]["entropy"], rel=1e-5, abs=1e-7)
+    with pytest.raises(InputError, match="entropy_reduction: expected mean or published, got 'sum'"):
+        TestTimeLoss(entropy_reduction="sum")
 
 
 def test_a_pointwise_network_is_consistent_under_turns_but_not_under_noise():

@@ -22,6 +22,7 @@ mask: {kind: equispaced, acceleration: 4, centre_fraction: 0.08, seed: 0}   # eq
 batch_size: 4
 device: auto                # auto | cpu | cuda | cuda:N
 workers: 0
+compute_threads: null       # threads of PyTorch on the CPU, 1 or more; null: $OMP_NUM_THREADS, else all cores
 cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps, in a folder flare-mri-volumes
                             # of their own in it, readable by the owner only; `folder` and data must not overlap
 pool: [../a/site.yaml]      # instead of data, split and mask: the centralised run, one site with the data of several
@@ -55,6 +56,7 @@ __all__ = [
 _MOST = {  # far above what a hospital has, so that a slip of the finger takes neither hours nor the machine's memory
     "batch_size": 4096,
     "workers": 256,
+    "compute_threads": 1024,
     "seed": 2**32 - 1,
     "limit_mb": 2**30,
 }
@@ -103,6 +105,7 @@ def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
         batch_size=top.integer("batch_size", SiteConfig.batch_size, 1, _MOST["batch_size"]),
         device=_device(top),
         workers=top.integer("workers", SiteConfig.workers, 0, _MOST["workers"]),
+        compute_threads=top.integer("compute_threads", SiteConfig.compute_threads, 1, _MOST["compute_threads"]),
         cache=_cache(top.section("cache")),
         store=top.path("store", None),
         file=path,
@@ -123,6 +126,7 @@ def _pooled(top: Section, site_name: str) -> SiteConfig:
         batch_size=top.integer("batch_size", members[0].batch_size, 1, _MOST["batch_size"]),
         device=_device(top),
         workers=top.integer("workers", SiteConfig.workers, 0, _MOST["workers"]),
+        compute_threads=top.integer("compute_threads", SiteConfig.compute_threads, 1, _MOST["compute_threads"]),
         store=top.path("store", None),
     )
     top.finish()

@@ -56,6 +56,7 @@ class SiteConfig:
     batch_size: int = 4
     device: str = "auto"
     workers: int = 0
+    compute_threads: int | None = None
     cache: CacheSettings = field(default_factory=CacheSettings)
     store: Path | None = None
     pool: tuple["SiteConfig", ...] = ()

@@ -15,7 +15,7 @@ from torch import Tensor
 from flare_mri.errors import InputError
 from flare_mri.executors.base import Action, SiteExecutor
 from flare_mri.executors.received import received_run
-from flare_mri.executors.site import Site
+from flare_mri.executors.site import Site, use_threads
 from flare_mri.filters.update_privacy import note_received
 from flare_mri.learners import (
     SPLITS,
@@ -217,6 +217,7 @@ class PersonalizedExecutor(SiteExecutor):
             site = self.open_site(fl_ctx)
             if site.notice:
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
+            use_threads(site.config)
             uses_kspace = getattr(build_network(self.network, self._settings.seed), "uses_kspace", False)
             self._task = build_task(self.task, site.config, self._settings.seed, uses_kspace)
             self._store = SiteStore(site.store_root, self.job, site.config.site)

@@ -17,14 +17,14 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from flare_mri.data.segmentation import SliceImages
 from flare_mri.executors.base import Action, SiteExecutor, plain_network
 from flare_mri.executors.received import received_space
-from flare_mri.executors.site import Site
+from flare_mri.executors.site import Site, use_threads
 from flare_mri.learners import SEGMENTATION, AbortedError, SegmentationTask, SiteStore, build_task
 from flare_mri.learners.segmentation import score
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, check_size
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.routing import MIN_SLICES, AdaptationReport, adapt, build_routed_network, predict
+from flare_mri.routing import MIN_SLICES, AdaptationReport, TestTimeLoss, adapt, build_routed_network, predict
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
 
@@ -44,6 +44,10 @@ class RoutingExecutor(SiteExecutor):
         batch_size: slices in a batch; the statistics of a batch are part of the network.
         seed: of noise, turns and dropout.
         require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
+        entropy_reduction: ``mean`` or ``published``, see :class:`~flare_mri.routing.TestTimeLoss`.
+
+    Raises:
+        InputError: another `entropy_reduction`.
     """
 
     def __init__(
@@ -54,9 +58,12 @@ class RoutingExecutor(SiteExecutor):
         batch_size: int = OUTSIDE_BATCH,
         seed: int = 0,
         require_site_config: bool = False,
+        entropy_reduction: str = "mean",
     ):
         super().__init__(job, require_site_config)
         self.epochs, self.lr, self.batch_size, self.seed = epochs, lr, batch_size, seed
+        self.entropy_reduction = entropy_reduction
+        self._loss = TestTimeLoss(entropy_reduction=entropy_reduction)
         self._store: SiteStore | None = None
 
     def actions(self) -> Mapping[str, Action]:
@@ -102,9 +109,8 @@ class RoutingExecutor(SiteExecutor):
         if outside.labelled:  # only to be scored
             start = routed if len(slices) >= MIN_SLICES else experts[-1]
             before["unadapted"] = predict(start, slices, self.batch_size)
-        report = adapt(
-            routed, experts[-1], slices, self.epochs, self.lr, self.batch_size, self.seed, after_epoch=after_epoch
-        )
+        settings = (self.epochs, self.lr, self.batch_size, self.seed, self._loss)
+        report = adapt(routed, experts[-1], slices, *settings, after_epoch=after_epoch)
         if report.fallback:
             self.log_warning(fl_ctx, f"site {task.site}: the global model is used, not routing: {report.fallback}")
         elif report.kept_epoch < report.epochs:
@@ -159,6 +165,7 @@ class RoutingExecutor(SiteExecutor):
         site = self.open_site(fl_ctx)
         if site.notice:
             self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
+        use_threads(site.config)
         task: Any = build_task(SEGMENTATION, site.config, self.seed)
         if self._store is None:
             self._store = SiteStore(site.store_root, self.job, site.config.site)

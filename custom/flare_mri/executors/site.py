@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from flare_mri.data.site_config import SiteConfig, load_site_config, phantom_site_config
 from flare_mri.errors import InputError
 from flare_mri.learners import check_name
@@ -64,6 +66,12 @@ def open_site(name: str, workspace_root: Path, require_config: bool = False) -> 
     root = os.environ.get(STORE_VARIABLE) or config.store or workspace_root / "site_store"
     policy = find_policy(workspace_root / "local", name)
     return Site(config, Path(root).expanduser(), policy, () if path else tuple(looked))
+
+
+def use_threads(config: SiteConfig) -> None:
+    """Have PyTorch compute with as many threads as site.yaml says, in the whole process; else as it would."""
+    if config.compute_threads is not None:
+        torch.set_num_threads(config.compute_threads)
 
 
 def _find(name: str, workspace_root: Path) -> tuple[Path | None, list[Path]]:

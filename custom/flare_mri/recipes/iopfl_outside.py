@@ -5,6 +5,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
@@ -32,6 +33,8 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         lr: learning rate of the adaptation.
         batch_size: slices in a batch.
         seed: of the adaptation.
+        entropy_reduction: ``mean`` over the pixels, or ``published``: `batch_size` / 2 times that, as in the published
+            code, whose entropy sums over the batch (see :class:`~flare_mri.routing.TestTimeLoss`).
         require_site_config: refuse sites without a ``site.yaml`` instead of adapting to the phantom.
         include_code: put the package's code into the job.
     """
@@ -46,14 +49,16 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         lr: float = 1e-3,
         batch_size: int = 8,
         seed: int = 0,
+        entropy_reduction: str = "mean",
         require_site_config: bool = False,
         include_code: bool = True,
     ):
-        adaptation = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
+        adaptation: dict[str, Any] = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
+        adaptation["entropy_reduction"] = entropy_reduction
         job = FedJob(name=name, min_clients=min_clients)
         controller = RouteOutside(routing_space, min_clients, settings={"job": name, **adaptation})
         job.to_server(controller, id="controller")
-        executor = RoutingExecutor(name, epochs, lr, batch_size, seed, require_site_config)
+        executor = RoutingExecutor(name, epochs, lr, batch_size, seed, require_site_config, entropy_reduction)
         tasks = [TaskName.CHECK, TaskName.ROUTE]
         job.to_clients(executor, id="executor", tasks=tasks)
         job.to_clients(SharedPartOnly([]), filter_type=FilterType.TASK_RESULT, tasks=tasks)

@@ -67,7 +67,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | No
     names = f"names of the sites, comma separated: these and no others{default}"
     group.add_argument("--clients", default=clients, help=names)
     group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
-    group.add_argument("--threads", type=int, help="sites that compute at the same time (default: all)")
+    group.add_argument("--threads", type=int, help="sites that compute at the same time, same numbers (default: all)")
     group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")
     group.add_argument("--startup_kit", help="--env prod: the submitting user's startup kit")
     group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
@@ -123,7 +123,8 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     # the simulator empties its folders at every start; what is to be resumed must lie outside them
     os.environ[STORE_VARIABLE] = str(stores_path(args.workspace))
     threads = min(args.threads or len(names), len(names))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // threads)))
+    # How a sum is divided among cores shows in its last bits, which must not depend on how many sites run at a time.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(names))))
     # Threads that spin while they wait take the cores from other sites: on a busy machine three times slower than this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))

@@ -3,7 +3,7 @@
 """IOP-FL at an outside site: a network routed over all personal models, adapted without labels."""
 
 from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, SiteView, adapt, examine, predict
-from flare_mri.routing.losses import TestTimeLoss, consistency, entropy, shape_term
+from flare_mri.routing.losses import ENTROPY_REDUCTIONS, TestTimeLoss, consistency, entropy, shape_term
 from flare_mri.routing.network import (
     adaptable_parameters,
     build_routed_network,
@@ -14,6 +14,7 @@ from flare_mri.routing.network import (
 )
 
 __all__ = [
+    "ENTROPY_REDUCTIONS",
     "MIN_SLICES",
     "AdaptationReport",
     "SiteView",

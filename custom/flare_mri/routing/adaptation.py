@@ -96,7 +96,8 @@ def adapt(
         lr: learning rate.
         batch_size: the most slices in a batch.
         seed: of noise, turns and dropout; the caller's random state is left as it was.
-        loss: by default the paper's.
+        loss: by default the paper's, its entropy a mean over pixels; ``TestTimeLoss(entropy_reduction="published")``
+            weighs it as the published code does, B / 2 times as much in batches of B slices.
         min_slices: fewer are not adapted to.
         min_foreground: the adaptation has collapsed where it marks less than this share of the foreground that the
             global model marks, or none at all.

@@ -17,6 +17,8 @@ from torch import Generator, Tensor, nn
 from flare_mri.errors import InputError
 from flare_mri.routing.norm import forward_views
 
+ENTROPY_REDUCTIONS = ("mean", "published")
+
 
 def entropy(logits: Tensor) -> Tensor:
     r"""Mean over pixels of :math:`H = -\sum_c p_c \log p_c / \log(\mathrm{classes})`, in [0, 1].
@@ -116,6 +118,12 @@ class TestTimeLoss:
         entropy_weight, consistency_weight, shape_weight: factors of H, C and S.
         noise: standard deviation of the Gaussian noise of the second view, in units of the normalised image.
         reach: of the shape term's neighbourhood, in pixels.
+        entropy_reduction: "mean", H as :func:`entropy` has it, the mean over all pixels; or "published", as the
+            published code has it, which sums over the batch: B / 2 times that for a batch of B images, 4 at B = 8. The
+            terms that are returned hold the mean in both cases, so that batches can be compared.
+
+    Raises:
+        InputError: another `entropy_reduction`.
     """
 
     __test__ = False  # the name is the paper's: this is no test for pytest to collect
@@ -125,6 +133,13 @@ class TestTimeLoss:
     shape_weight: float = 1.0
     noise: float = 0.5
     reach: int = 10
+    entropy_reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        if self.entropy_reduction not in ENTROPY_REDUCTIONS:
+            raise InputError(
+                f"entropy_reduction: expected {' or '.join(ENTROPY_REDUCTIONS)}, got {self.entropy_reduction!r:.40}"
+            )
 
     def __call__(self, network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Runs ``network`` on ``images`` [B, C, H, W] and on their second view, noisy and turned, in one pass.
@@ -140,5 +155,6 @@ class TestTimeLoss:
         logits, changed_logits = forward_views(network, images, changed)
         probabilities, second = logits.softmax(dim=1), turns.undo(changed_logits.softmax(dim=1))
         h, c, s = entropy(logits), consistency(probabilities, second), shape_term(probabilities, self.reach)
-        loss = self.entropy_weight * h + self.consistency_weight * c + self.shape_weight * s
+        batch = len(images) / 2 if self.entropy_reduction == "published" else 1
+        loss = self.entropy_weight * batch * h + self.consistency_weight * c + self.shape_weight * s
         return loss, {"entropy": h.item(), "consistency": c.item(), "shape": s.item()}
