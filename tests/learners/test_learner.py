@@ -119,6 +119,16 @@ def test_no_negatives_leave_the_term_out() -> None:
     assert all(torch.equal(value, plain.shared_state()[key]) for key, value in weighted.shared_state().items())
 
 
+def test_a_state_of_other_data_or_of_another_network_is_not_taken_up() -> None:
+    state, site = learner().private_state(), learner()
+    site.restore(state, 3)
+    with pytest.raises(InputError, match="stored private state does not fit this job's network: 2.bias: is missing"):
+        site.restore({**state, "network": {}}, 3)
+    site.task.fingerprint = lambda: "other points"  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="^site site-1: data or split differ from those of round 3 of this run .a pat"):
+        site.restore(state, 3)
+
+
 @pytest.mark.parametrize(("step", "gamma"), [(20, 0.1), (3, 0.7), (0, 0.1)])
 def test_the_learning_rate_is_step_lr_s_to_the_bit(step: int, gamma: float) -> None:
     settings = TrainingSettings(lr=3e-4, lr_step=step, lr_gamma=gamma)
@@ -140,7 +150,7 @@ def test_who_joins_late_or_was_away_learns_at_the_job_s_rate() -> None:
             always.train(shared, [], number)
         away.train(shared, [], 0)
         back = learner(settings)
-        back.restore(away.private_state())
+        back.restore(away.private_state(), 0)
         back.train(shared, [], 6)
         late.train(shared, [], 6)
     rates = [site._optimizer.param_groups[0]["lr"] for site in (always, back, late)]

@@ -88,6 +88,27 @@ def test_a_finished_job_can_be_continued_for_longer(tmp_path: Path, cache: Path)
     assert len(longer.run()["methods"]["FedMRI"]["rounds"]) == 2 and not longer.panics
 
 
+def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A third volume more or less divides the volumes anew: a patient may have moved from training to test."""
+    root = prepare(tmp_path, cache)
+    federation(root, rounds=1).run()
+    site_yaml = root / "site-2" / "local" / "site.yaml"
+    settings = site_yaml.read_text()
+    site_yaml.write_text(settings.replace("subjects: 3", "subjects: 6"))
+    changed = federation(root, rounds=2, resume=True)
+    changed.run()
+    assert "no usable answer from site-2" in changed.panics[0]
+    told = [r.getMessage() for r in caplog.records if "data or split differ" in r.getMessage()]
+    assert len(told) == 1 and told[0].endswith(
+        "site site-2: data or split differ from those of round 0 of this run (a patient may have moved from "
+        "training to test); put the data back, or start the job under another name"
+    )
+    assert str(root) not in told[0]
+    site_yaml.write_text(settings)
+    back = federation(root, rounds=2, resume=True)
+    assert len(back.run()["methods"]["FedMRI"]["rounds"]) == 2 and not back.panics
+
+
 def test_a_site_that_missed_rounds_goes_on_from_its_own_last_one(tmp_path: Path, cache: Path) -> None:
     """site-2 is away in rounds 1 and 2; its decoder of round 0 must not be lost."""
     present = iter([SITES, SITES, ["site-1"], ["site-1"], SITES, SITES])

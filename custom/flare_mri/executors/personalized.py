@@ -209,7 +209,7 @@ class PersonalizedExecutor(SiteExecutor):
         number, state = found
         if number < round_number - 1:
             self.log_info(fl_ctx, f"site {store.site}: away since round {number}; going on from its private state")
-        learner.restore(state)
+        learner.restore(state, number)
         return task, learner, states, round_number
 
     def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:

@@ -3,7 +3,6 @@
 """What a hospital does in a round: plain PyTorch, no FLARE."""
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -152,7 +151,7 @@ class Learner:
         term = self._contrastive(shared_state, negatives)
         for group in self._optimizer.param_groups:
             group["lr"] = self.settings.lr_of_round(round_number)
-        seed = _stable_seed(self.settings.seed, self.task.site, round_number)
+        seed = self.settings.seed_of_round(self.task.site, round_number)
         torch.manual_seed(seed)
         self.network.train()
         losses: list[Tensor] = []
@@ -224,6 +223,7 @@ class Learner:
         """What must survive this process and never leave the site; readable by ``torch.load(weights_only=True)``."""
         keys = set(self.shared)
         return {
+            "data": self.task.fingerprint(),
             "network": {k: v.cpu() for k, v in self.network.state_dict().items() if k not in keys},
             "optimizer": self._optimizer.state_dict(),
             "previous": self._previous,
@@ -231,12 +231,17 @@ class Learner:
             "best": self.best,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what :meth:`private_state` gave.
+    def restore(self, state: Mapping[str, Any], round_number: int) -> None:
+        """Take up what :meth:`private_state` gave after a round.
 
         Raises:
-            InputError: the state belongs to another network or partition.
+            InputError: the state belongs to other data or another split, to another network or partition.
         """
+        if state["data"] != self.task.fingerprint():
+            raise InputError(
+                f"site {self.task.site}: data or split differ from those of round {round_number} of this run (a "
+                "patient may have moved from training to test); put the data back, or start the job under another name"
+            )
         keys = set(self.shared)
         own = {k: v for k, v in self.network.state_dict().items() if k not in keys}
         problem = problem_in_state(own, state["network"])
@@ -245,8 +250,3 @@ class Learner:
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
         self._previous, self.trajectory, self.best = state["previous"], state["trajectory"], state["best"]
-
-
-def _stable_seed(*parts: Any) -> int:
-    """A seed from values, equal in every process (Python's own hash is salted)."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a job says about training: one place for every default."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -91,3 +92,7 @@ class TrainingSettings:
         for _ in range(round_number // self.lr_step if self.lr_step else 0):
             lr *= self.lr_gamma
         return lr
+
+    def seed_of_round(self, site: str, round_number: int) -> int:
+        """The seed of a site's round, equal in every process (Python's own hash is salted)."""
+        return int.from_bytes(hashlib.sha256(repr((self.seed, site, round_number)).encode()).digest()[:7], "big")
