@@ -18,6 +18,7 @@ from typing import Any
 from flare_mri.recipes.follow import run_and_follow
 from flare_mri.recipes.simulate import default_workspace
 from flare_mri.report.results import load_results
+from flare_mri.wire import NEGATIVES
 
 REPO = Path(__file__).parents[1]
 PUBLISHED = {"FedMRI": 28.16, "FedAvg": 26.68, "local-only": 27.29}
@@ -43,6 +44,9 @@ def main() -> None:
     parser.add_argument("--num_rounds", type=int, default=30)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--contrastive_weight", type=float, default=1.0)
+    parser.add_argument(
+        "--negatives", choices=NEGATIVES, default="all", help="of FedMRI; default %(default)s, the paper's"
+    )
     parser.add_argument("--sites", type=Path, default=REPO / "examples" / "brain")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     parser.add_argument("--output", type=Path, default=Path("results"), help="where results.json of every run goes")
@@ -53,7 +57,7 @@ def main() -> None:
         for method in args.methods:
             arguments = ["--sites", str(args.sites), "--num_rounds", str(args.num_rounds), "--lr_step", "0"]
             arguments += ["--channels", str(args.channels), "--contrastive_weight", str(args.contrastive_weight)]
-            arguments += ["--seed", str(seed)]
+            arguments += ["--seed", str(seed), "--negatives", args.negatives]
             name = f"brain-{method.lower()}-{seed}"
             job = REPO / "jobs" / "fedmri" / "job.py"
             path = run_and_follow(

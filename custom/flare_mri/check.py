@@ -19,9 +19,8 @@ from flare_mri.data.formats import FORMATS
 from flare_mri.errors import InputError
 from flare_mri.executors.site import Site, open_site
 from flare_mri.files import read_json
-
-from flare_mri.kit_policies import check_policies
 from flare_mri.folders import PRIVATE
+from flare_mri.kit_policies import check_policies
 from flare_mri.learners import build_task
 
 _MOST_BYTES = 2**20

@@ -31,7 +31,8 @@ class MetaKey:
 
 
 NEGATIVES: Final = ("all", "own", "none")
-DEFAULT_NEGATIVES: Final = "all"
+DEFAULT_NEGATIVES: Final = "own"
+"""No hospital is sent another's weights; the paper's ``all`` was 0.23 and 0.09 dB better on four real sites."""
 NEGATIVES_DTYPES: Final = ("float32", "bfloat16")
 MAX_NEGATIVES: Final = 1024
 """That a site takes in a round: one for every hospital of a federation."""

@@ -28,7 +28,10 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     weight = FedMRIRecipe.default_training.contrastive_weight
     group.add_argument("--contrastive_weight", type=float, default=weight, help="β of the paper; default %(default)s")
     told = "default %(default)s"
-    group.add_argument("--negatives", choices=NEGATIVES, default=DEFAULT_NEGATIVES, help=told)
+    whose = (
+        "whose last encoders the term pushes away from; all, as in the paper, sends every site's to every site; " + told
+    )
+    group.add_argument("--negatives", choices=NEGATIVES, default=DEFAULT_NEGATIVES, help=whose)
     group.add_argument("--negatives_dtype", choices=NEGATIVES_DTYPES, default=NEGATIVES_DTYPES[0], help=told)
     group.add_argument("--decoder", choices=["plain", "refined"], default="plain", help="default %(default)s")
     group.add_argument("--refined_at", default="", help="sites with the second decoder, comma separated")

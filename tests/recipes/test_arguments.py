@@ -63,6 +63,7 @@ def test_numbers_do_not_depend_on_how_many_sites_compute_at_a_time(
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     parser = argparse.ArgumentParser()
+    parser.set_defaults(name="fedmri")
     add_environment_arguments(parser)
     for threads in ("1", "2", "4"):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

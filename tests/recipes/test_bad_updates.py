@@ -15,7 +15,7 @@ from flare_mri.recipes import FedMRIRecipe
 
 
 def federation(root: Path, sites: list[str], min_sites: int, tamper: object) -> Federation:
-    recipe = FedMRIRecipe(network=TINY, min_clients=min_sites, num_rounds=2, include_code=False)
+    recipe = FedMRIRecipe(network=TINY, min_clients=min_sites, num_rounds=2, negatives="all", include_code=False)
     return Federation(recipe, sites, root, tamper=tamper)  # type: ignore[arg-type]
 
 

@@ -48,7 +48,7 @@ def sibling(tmp_path: Path, sites: list[str], name: str, cache: Path) -> Path:
 
 
 def test_results_are_complete(tmp_path: Path, sites: list[str]) -> None:
-    federation = run(tmp_path, sites)
+    federation = run(tmp_path, sites, negatives="all")
     assert not federation.panics
     method = federation.results["methods"]["FedMRI"]
     assert method["seed"] == 0 and method["settings"]["partition"] == "encoder"
@@ -141,8 +141,8 @@ def test_without_foreign_negatives_no_site_receives_another_sites_weights(
 def test_half_precision_negatives_halve_their_bytes_and_keep_the_result_close(
     tmp_path: Path, sites: list[str], cache: Path
 ) -> None:
-    full = run(tmp_path, sites)
-    half = run(sibling(tmp_path, sites, "half", cache), sites, negatives_dtype="bfloat16")
+    full = run(tmp_path, sites, negatives="all")
+    half = run(sibling(tmp_path, sites, "half", cache), sites, negatives="all", negatives_dtype="bfloat16")
     received = [f.results["methods"]["FedMRI"]["rounds"][1]["sites"]["site-1"]["bytes_received"] for f in (full, half)]
     assert received[1] == received[0] * (1 + 3 / 2) / (1 + 3)
     for key, value in final(full).items():

@@ -222,7 +222,7 @@ def test_an_outside_site_may_refuse_the_routing_space(tmp_path: Path, cache: Pat
 
 
 def test_negatives_come_without_names(tmp_path: Path, cache: Path) -> None:
-    run = federation(tmp_path, cache, rounds=2)
+    run = federation(tmp_path, cache, rounds=2, negatives="all")
     run.run()
     given = [fobs.loads(g) for site, task, g, _ in run.wire if task == "train"]
     for first, second in zip(given[:2], given[2:], strict=True):

@@ -116,7 +116,7 @@ class SiteExecutor(Executor):
         site, root = fl_ctx.get_identity_name(), workspace_root(fl_ctx)
         where = f"the end of {LOG_FILE} in this site's FLARE folder says why"
         try:
-            write_site_log(root, f"{task_name}: {private}")
+            write_site_log(root, f"{task_name}: {'' if private.startswith('site ') else f'site {site}: '}{private}")
         except OSError as error:  # a full or read-only disk must not hide the error itself
             where = f"{LOG_FILE} in this site's FLARE folder cannot be written ({os.strerror(error.errno or 0)})"
         self.log_error(fl_ctx, f"site {site}: {task_name}: {public}; {where}", fire_event=False)

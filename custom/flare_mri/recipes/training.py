@@ -37,7 +37,8 @@ class TrainingRecipe(FlareMRIRecipe):
         partition: what is shared, where it is to differ from the method's.
         training: settings of every site's training; those a method is made of are put in.
         fedprox_mu: μ of the method FedProx; no other method uses it.
-        negatives: ``all`` (paper), ``own`` or ``none``: whose former encoders the contrastive term pushes away from.
+        negatives: ``own``, ``all`` (paper) or ``none``: whose former encoders the contrastive term pushes away from;
+            ``all`` sends every site's to every site.
         negatives_dtype: ``float32`` or ``bfloat16``.
         weighting: ``equal`` or ``slices``; by default the paper's.
         site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``;
