@@ -39,4 +39,4 @@ class TrajectoryFedAvg(PersonalizedFedAvg):
         experts = {site: dict(aggregator.accepted[site].params or {}) for site in sorted(aggregator.accepted)}
         path = Path(self.get_run_dir()) / SPACE_FILE
         digest = save_routing_space(path, RoutingSpace(self.settings["network"], {**experts, GLOBAL: shared}))
-        self.info(f"routing space of {len(experts)} sites and the global model: {path}, checksum {digest}")
+        self.info(f"routing space of {len(experts)} sites and the global model: {path.name}, checksum {digest}")

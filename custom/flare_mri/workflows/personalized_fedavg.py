@@ -152,7 +152,7 @@ class PersonalizedFedAvg(ModelController):
         run = {MetaKey.RUN: meta[MetaKey.RUN]}
         record.validated(self._ask(TaskName.VALIDATE, self._ready_sites(record), shared, self.num_rounds, run))
         self._finish(aggregator, shared, run)
-        self.info(f"results of {self.method}: {record.path}")
+        self.info(f"results of {self.method}: {record.path.name}")
 
     def _start(
         self, aggregator: PartialAggregator, store: RunStore, record: RunRecord
