@@ -87,7 +87,7 @@ class Consortium:
         """Write what a participant writes for itself into its kit."""
         if self.provisioned:
             policies.allow_package(self.kit(name))
-            policies.forbid_code(self.kit(name))
+            policies.restrict_rights(self.kit(name))
             if name != SERVER:
                 policies.take_part(self.kit(name), self.methods)
         if name != SERVER and self.site_yaml is not None:

@@ -7,8 +7,9 @@ python poc/policies.py <kit> --methods FedMRI,IOP-FL   takes part in these; IOP-
 python poc/policies.py <kit> --jobs_in <folder>  a server's: and keeps its jobs there, apart from other servers'
 
 resources.json: class_allow_list holds flare-mri's component classes by their exact names and none of FLARE's own, and
-no log is streamed to the server. authorization.json: nobody may bring code (BYOC). At a hospital also flare_mri.yaml,
-the policy of what it takes part in, and privacy.json, a filter that holds for every job. Entries that FLARE's default
+no log is streamed to the server. authorization.json: nobody may bring code (BYOC) or, at a hospital, look at the kit's
+files by FLARE's shell commands. At a hospital also flare_mri.yaml, the policy of what it takes part in,
+and privacy.json, a filter that holds for every job. Entries that FLARE's default
 does not have stay; a policy that is there stays unless --methods asks for another.
 """
 
@@ -49,14 +50,18 @@ def allow_package(kit: Path) -> None:
     _write(kit, "resources.json", resources)
 
 
-def forbid_code(kit: Path) -> None:
-    """Take the right to bring code (BYOC) from everyone, in ``local/authorization.json``."""
+def restrict_rights(kit: Path) -> None:
+    """Take rights from everyone, in ``local/authorization.json``: to bring code (BYOC), at a hospital to read files too.
+
+    FLARE's admins can run ``cat``, ``grep`` and ``ls`` on a site's kit, in which the site's own log lies.
+    """
+    taken = {"byoc": "none"} if _is_server(kit) else {"byoc": "none", "shell_commands": "none"}
     policy = _read(kit, "authorization.json")
     # "any" grants a role every right, so the project admin's have to be spelt out to leave one out.
     rights = [right for role in policy["permissions"].values() if isinstance(role, dict) for right in role]
     for role, granted in policy["permissions"].items():
         spelt_out = dict.fromkeys(rights, granted) if isinstance(granted, str) else granted
-        policy["permissions"][role] = {**spelt_out, "byoc": "none"}
+        policy["permissions"][role] = {**spelt_out, **taken}
     _write(kit, "authorization.json", policy)
 
 
@@ -156,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _settle(kit: Path, args: argparse.Namespace) -> None:
     allow_package(kit)
-    forbid_code(kit)
+    restrict_rights(kit)
     written = ["resources.json", "authorization.json"]
     if args.jobs_in:
         keep_jobs_in(kit, args.jobs_in.absolute())

@@ -56,7 +56,7 @@ def test_a_ready_hospital(kit: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_what_a_kit_leaves_open_is_told(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(kit, "resources.json", {**RESOURCES, "class_allow_list": []})
-    write(kit, "authorization.json", {"permissions": {"lead": "any", "member": {"byoc": "none"}}})
+    write(kit, "authorization.json", {"permissions": {"lead": {"byoc": "any"}, "member": {"byoc": "none"}}})
     (kit / "local" / "privacy.json").unlink()
     assert main([str(kit)]) == 0
     found = yaml.safe_load(capsys.readouterr().out)
@@ -95,6 +95,15 @@ def test_a_kit_without_a_policy_is_refused(kit: Path, capsys: pytest.CaptureFixt
     (kit / "local" / POLICY_FILE).unlink()
     assert main([str(kit)]) == 2
     assert "any method, network and optimizer would be admitted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rights", ["any", {"byoc": "none", "shell_commands": "o:site"}])
+def test_a_kit_whose_files_the_consortium_s_admins_may_read_is_refused(
+    kit: Path, rights: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(kit, "authorization.json", {"permissions": {"lead": {"byoc": "none"}, "project_admin": rights}})
+    assert main([str(kit)]) == 2
+    assert "shell_commands: expected none, got rights of project_admin" in capsys.readouterr().err
 
 
 def test_a_kit_that_others_may_write_to_is_refused(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:

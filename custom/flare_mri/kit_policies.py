@@ -51,12 +51,19 @@ def check_policies(kit: Path, site: str) -> dict[str, Any]:
         raise InputError(
             f"site {site}: no {POLICY_FILE} in {kit}/local: any method, network and optimizer would be admitted; {_FIX}"
         )
-    pinned = _pinned(kit)
+    rights = _read(kit, "authorization.json")
+    reading = _granted(rights, "shell_commands")
+    if reading:
+        raise InputError(
+            f"{kit}/local/authorization.json: shell_commands: expected none, got rights of {', '.join(reading)}: they "
+            f"can read this kit's files, its log among them; {_FIX}"
+        )
+    coders, pinned = _granted(rights, "byoc"), _pinned(kit)
     return {
         "jobs without code": "admitted"
         if set(SITE_CLASSES) <= listed
         else f"refused: class_allow_list lacks ours, {_FIX}",
-        "jobs with code": _code_admitted(_read(kit, "authorization.json")),
+        "jobs with code": f"admitted from {', '.join(coders)}: they may run anything here" if coders else "refused",
         "takes part in": {name: list(values) for name, values in vars(policy).items()},
         "pinned filter": "none: a job's own filter decides" if pinned is None else ", ".join(pinned) or "no weights",
     }
@@ -101,13 +108,16 @@ def _is_prefix(entry: str) -> bool:
         return False
 
 
-def _code_admitted(policy: Mapping[str, Any]) -> str:
+def _granted(policy: Mapping[str, Any], right: str) -> list[str]:
+    """The roles that have a right, by FLARE's ``any`` too; one that is not spelt out is not granted."""
     permissions = policy.get("permissions")
-    roles = permissions if isinstance(permissions, dict) else {}
-    admitted = [
-        role for role, rights in roles.items() if (rights.get("byoc") if isinstance(rights, dict) else rights) != "none"
+    if not isinstance(permissions, dict):
+        return ["everyone"]
+    return [
+        role
+        for role, rights in permissions.items()
+        if (rights.get(right, "none") if isinstance(rights, dict) else rights) != "none"
     ]
-    return f"admitted from {', '.join(admitted)}: they may run anything here" if admitted or not roles else "refused"
 
 
 def _pinned(kit: Path) -> list[str] | None:

@@ -5,6 +5,7 @@
 Every attack ends before anything of it runs; an honest job of the same lead completes beside them.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import processes
-from consortium import SERVER, Consortium
+from consortium import ADMIN, SERVER, Consortium
 from demonstration import COMPLETED, SITE_YAML, SMALL, export
 
 SITES = ["hospital-1", "hospital-2"]
@@ -132,6 +133,18 @@ def test_no_path_leaves_a_hospital_by_its_logs(consortium: Consortium, honest: P
         assert str(patient) in (consortium.kit(SITES[1]) / "flare_mri.log").read_text()
     finally:
         site_yaml.write_text(SITE_YAML)
+
+
+def test_nobody_reads_a_hospital_s_files_by_flare_s_shell_commands(consortium: Consortium) -> None:
+    """FLARE lets a project's admin run cat, grep and ls on the kits of all sites."""
+    (consortium.kit(SITES[0]) / "flare_mri.log").write_text("/data/Doe_Jane_1950\n")
+    with contextlib.closing(consortium.session(ADMIN)) as session:
+        for command in ("cat {} flare_mri.log", "grep {} Doe flare_mri.log", "ls {} -R .", "head {} flare_mri.log"):
+            try:
+                told = str(session.api.do_command(command.format(SITES[0])))
+            except Exception as error:  # FLARE has a dozen for a refusal
+                told = str(error)
+            assert "Doe" not in told and "site_store" not in told and "authorized" in told.lower(), told
 
 
 def test_a_job_outside_the_policy_is_refused_at_both_ends(consortium: Consortium, tmp_path: Path) -> None:
