@@ -51,7 +51,7 @@ def allow_package(kit: Path) -> None:
 
 
 def restrict_rights(kit: Path) -> None:
-    """Take rights from everyone, in ``local/authorization.json``: to bring code (BYOC), at a hospital to read files too.
+    """Take rights from everyone, in ``local/authorization.json``: to bring code (BYOC), at a hospital to read files.
 
     FLARE's admins can run ``cat``, ``grep`` and ``ls`` on a site's kit, in which the site's own log lies.
     """
