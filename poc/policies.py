@@ -24,7 +24,7 @@ from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
 from flare_mri.methods import METHOD_NAMES, shared_layers_of
-from flare_mri.policy import POLICY_FILE, SAFE_METHODS, SERVER_CLASSES, SITE_CLASSES, Policy, read_policy
+from flare_mri.policy import NO_SHELL, POLICY_FILE, SAFE_METHODS, SERVER_CLASSES, SITE_CLASSES, Policy, read_policy
 
 _MOST_BYTES = 2**20
 _PIN = "flare_mri.components.SharedPartOnly"
@@ -47,6 +47,8 @@ def allow_package(kit: Path) -> None:
     resources["class_list_enforcement_mode"] = "enforce"
     if not _is_server(kit):
         resources["allow_log_streaming"] = False
+        others = [c for c in resources.get("components", []) if c.get("id") != NO_SHELL["id"]]
+        resources["components"] = [*others, NO_SHELL]
     _write(kit, "resources.json", resources)
 
 
@@ -78,7 +80,7 @@ def take_part(kit: Path, methods: tuple[str, ...] | None = None) -> Policy:
     else:
         chosen = SAFE_METHODS if methods is None else methods
         policy = Policy(methods=chosen, shared_layers=shared_layers_of(chosen))
-        write_atomically(path, policy.text())
+        write_atomically(path, policy.text(), mode=0o644)
     _pin(kit, policy.pinned_prefixes())
     return policy
 
@@ -95,7 +97,7 @@ def _pin(kit: Path, allowed: list[str]) -> None:
         filters = [f for f in scope.get("task_result_filters", []) if f.get("path") != _PIN]
         pin = {"name": "SharedPartOnly", "path": _PIN, "args": {"allowed": allowed}}
         scope["task_result_filters"] = [*filters, pin]
-    write_atomically(path, json.dumps(policy, indent=2) + "\n")
+    write_atomically(path, json.dumps(policy, indent=2) + "\n", mode=0o644)
 
 
 def keep_jobs_in(kit: Path, folder: Path) -> None:
@@ -129,7 +131,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _write(kit: Path, name: str, policy: dict[str, Any]) -> None:
-    write_atomically(kit / "local" / name, json.dumps(policy, indent=2) + "\n")
+    write_atomically(kit / "local" / name, json.dumps(policy, indent=2) + "\n", mode=0o644)
 
 
 def _methods(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flare_mri.check import main
-from flare_mri.policy import POLICY_FILE, SITE_CLASSES, Policy
+from flare_mri.policy import NO_SHELL, POLICY_FILE, SITE_CLASSES, Policy
 
 PHANTOM = """\
 data: {format: phantom, subjects: 3, matrix: [32, 32], slices: {step: 4}}
@@ -33,7 +33,11 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-RESOURCES = {"class_allow_list": ["other.Class", *SITE_CLASSES], "allow_log_streaming": False}
+RESOURCES = {
+    "class_allow_list": ["other.Class", *SITE_CLASSES],
+    "allow_log_streaming": False,
+    "components": [NO_SHELL],
+}
 PIN = {"name": "SharedPartOnly", "path": "flare_mri.components.SharedPartOnly", "args": {"allowed": ["encoder"]}}
 PRIVACY = {"scopes": [{"name": "public", "task_result_filters": [PIN]}], "default_scope": "public"}
 
@@ -68,6 +72,7 @@ def test_what_a_kit_leaves_open_is_told(kit: Path, capsys: pytest.CaptureFixture
 HOLES = {
     "logs are streamed": ({"allow_log_streaming": True}, "allow_log_streaming: expected false, got True"),
     "logs are streamed by default": ({"allow_log_streaming": None}, "expected false, got None"),
+    "FLARE's shell commands": ({"components": []}, "a server could read this machine's files"),
     "every module": ({"class_allow_list": ["flare_mri."]}, "exact names of classes, got 'flare_mri.'"),
     "every module, without the dot": ({"class_allow_list": ["flare_mri"]}, "got 'flare_mri', through which"),
     "one module": ({"class_allow_list": ["flare_mri.files"]}, "got 'flare_mri.files', through which"),
@@ -95,6 +100,15 @@ def test_a_kit_without_a_policy_is_refused(kit: Path, capsys: pytest.CaptureFixt
     (kit / "local" / POLICY_FILE).unlink()
     assert main([str(kit)]) == 2
     assert "any method, network and optimizer would be admitted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["local/resources.json", "local/flare_mri.yaml", "startup/fed_client.json"])
+def test_a_file_of_the_kit_that_others_may_write_to_is_refused(
+    kit: Path, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kit / path).chmod(0o666)
+    assert main([str(kit)]) == 2
+    assert f"{path}: expected a file of user" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rights", ["any", {"byoc": "none", "shell_commands": "o:site"}])

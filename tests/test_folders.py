@@ -42,6 +42,15 @@ def test_a_link_is_no_folder_of_ones_own(tmp_path: Path) -> None:
         private_folder(tmp_path / "link", "store")
 
 
+def test_a_folder_that_anyone_may_replace_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open" / "mine").mkdir(parents=True, mode=0o700)
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(InputError, match="in which others could put another in its place"):
+        check_own_folder(tmp_path / "open" / "mine", "store")
+    (tmp_path / "open").chmod(0o1777)  # as /tmp: only the owner of what is in it may move it
+    check_own_folder(tmp_path / "open" / "mine", "store")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o700)

@@ -3,6 +3,8 @@
 """A hospital's own policy: a job outside of it is refused at both ends, whatever the lead says."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +110,35 @@ def test_the_readme_shows_the_default() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     shown = next(block for block in re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL) if "methods:" in block)
     assert shown in Policy().text()
+
+
+@pytest.mark.parametrize("name", [POLICY_FILE, "flare_mri.yml"])
+def test_a_policy_that_cannot_be_read_admits_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="flare_mri"):
+        find_policy(tmp_path, "a")
+
+
+def test_a_job_writes_no_line_of_its_own_into_a_log() -> None:
+    told = Policy().refusals("FedMRI\n2026 ERROR forged", TINY, "encoder", "rmsprop")["method"]
+    assert "\n" not in told and "FedMRI?2026 ERROR forged" in told
+
+
+@pytest.mark.parametrize("settings", [{"lr": 1e5}, {"reconstruction_weight": 1e-12}, {"contrastive_weight": 1e9}])
+def test_no_setting_makes_gradients_of_updates(settings: dict) -> None:
+    """A loss below the optimizers' ε and a rate that undoes it would: RMSprop and Adam divide by no less."""
+    with pytest.raises(InputError, match=f"{next(iter(settings))} = .*: expected 0"):
+        TrainingSettings(**settings)
+
+
+def test_a_site_without_shell_commands() -> None:
+    """In a process of its own: FLARE's list is one for the whole process."""
+    script = (
+        "from nvflare.private.defs import SysCommandTopic as T;"
+        "from nvflare.private.fed.client.client_req_processors import ClientRequestProcessors as P;"
+        "from flare_mri.site_components import NoShellCommands;"
+        "topics = lambda: [t for p in P.request_processors for t in p.get_topics()];"
+        "before = topics(); NoShellCommands(); assert T.SHELL in before;"
+        "assert topics() == [t for t in before if t != T.SHELL] and len(topics()) > 10"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

@@ -57,13 +57,14 @@ def test_the_metrics_that_exist_are_listed() -> None:
         ({"train/loss": 10**400}, "metric 'train/loss' is an integer beyond every number of ours"),
         ({"train/loss": 10**5000}, "metric 'train/loss' is an integer beyond every number of ours"),
         ({"slices/train": 1e9}, "metric 'slices/train' is 1000000000.0, expected a whole number of at most 10000000"),
+        ({"wire/sent": 1.7e308}, "metric 'wire/sent' is 1.7e+308, expected at most 1e+12"),
         ({"slices/test": 12.5}, "metric 'slices/test' is 12.5, expected a whole number"),
         ({"slices/test": -1}, "metric 'slices/test' is -1, expected a whole number"),
         ({"refused/optimizer": 3.0}, "metric 'refused/optimizer' is 3.0, expected 1"),
         ({"refused/patient": 1.0}, "is not listed"),
         ([("train/loss", 1.0)], "metrics are a list"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_metrics_that_may_not_cross(metrics: Any, told: str) -> None:
     assert told in problem_in_metrics(metrics)

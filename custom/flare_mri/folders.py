@@ -22,7 +22,8 @@ def check_own_folder(path: Path, what: str) -> None:
         what: how the message calls it.
 
     Raises:
-        InputError: it is a symbolic link or no folder, belongs to another user, or others may write to it.
+        InputError: it is a symbolic link or no folder, belongs to another user, or others may write to it; or a folder
+            above it belongs to another user than root, or anyone may replace what is in it.
     """
     try:
         state = path.lstat()
@@ -41,6 +42,14 @@ def check_own_folder(path: Path, what: str) -> None:
             f"{what} {path}: expected a folder that only its owner may write to, got mode {mode:o}; look at what lies "
             f"in it, then chmod 700 {path}"
         )
+    for above in Path(os.path.realpath(path)).parents:
+        state = above.stat()
+        open_to_all = state.st_mode & stat.S_IWOTH and not state.st_mode & stat.S_ISVTX
+        if open_to_all or state.st_uid not in (0, os.geteuid()):
+            raise InputError(
+                f"{what} {path}: lies in {above}, a folder of user {state.st_uid} with mode "
+                f"{stat.S_IMODE(state.st_mode):o}, in which others could put another in its place; choose another place"
+            )
 
 
 def private_folder(path: Path, what: str) -> Path:

@@ -3,6 +3,8 @@
 """Whether the policies in a hospital's kit let in, or out, more than they should."""
 
 import importlib.util
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from nvflare.app_common.widgets.component_path_authorizer import (
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.folders import check_own_folder
-from flare_mri.policy import POLICY_FILE, SITE_CLASSES, find_policy
+from flare_mri.policy import NO_SHELL, POLICY_FILE, SITE_CLASSES, find_policy
 
 _MOST_BYTES = 2**20
 _FIX = "write it anew with poc/policies.py"
@@ -41,10 +43,14 @@ def check_policies(kit: Path, site: str) -> dict[str, Any]:
             admits more than single classes, or FLARE's persistor, which builds any class that a job names; or there is
             no policy.
     """
-    for folder in (kit, kit / "startup", kit / "local"):
-        check_own_folder(folder, "kit")
+    _check_owner(kit)
     resources = _read(kit, "resources.json")
     _check_log_streaming(kit, resources)
+    if NO_SHELL not in (resources.get("components") or []):
+        raise InputError(
+            f"{kit}/local/resources.json: components: expected {NO_SHELL['path']}, got none: a server could read this "
+            f"machine's files by FLARE's shell commands; {_FIX}"
+        )
     listed = _check_classes(kit, resources)
     policy = find_policy(kit / "local", site)
     if policy is None:
@@ -67,6 +73,20 @@ def check_policies(kit: Path, site: str) -> dict[str, Any]:
         "takes part in": {name: list(values) for name, values in vars(policy).items()},
         "pinned filter": "none: a job's own filter decides" if pinned is None else ", ".join(pinned) or "no weights",
     }
+
+
+def _check_owner(kit: Path) -> None:
+    """Whatever FLARE reads or runs of the kit at its start must be this user's, and nobody else's to change."""
+    for folder in (kit, kit / "startup", kit / "local"):
+        check_own_folder(folder, "kit")
+    for path in [*(kit / "startup").rglob("*"), *(kit / "local").rglob("*")]:
+        state = path.lstat()
+        shared = state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(state.st_mode)
+        if shared or state.st_uid != os.geteuid():
+            raise InputError(
+                f"{path}: expected a file of user {os.geteuid()} that no other may write to, got one of user "
+                f"{state.st_uid} with mode {stat.S_IMODE(state.st_mode):o}; chown and chmod go-w the kit"
+            )
 
 
 def _check_log_streaming(kit: Path, resources: Mapping[str, Any]) -> None:

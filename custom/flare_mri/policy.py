@@ -12,6 +12,8 @@ optimizers: [rmsprop, adam]           # sgd sends gradients as they are, from wh
 ```
 """
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,8 @@ SERVER_CLASSES = tuple(
     for name in ("PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor", "TrajectoryFedAvg")
 )
 """What they name at the server."""
+NO_SHELL = {"id": "no_shell_commands", "path": "flare_mri.site_components.NoShellCommands", "args": {}}
+"""A hospital's own component, see :mod:`flare_mri.site_components`."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Policy:
             "optimizer": (optimizer, self.optimizers),
         }
         return {
-            name: f"{name} {value!s:.80}, admitted: {', '.join(admitted) or 'none'}"
+            name: f"{name} {_plain(value)}, admitted: {', '.join(admitted) or 'none'}"
             for name, (value, admitted) in asked.items()
             if value is not None and value not in admitted
         }
@@ -121,7 +125,15 @@ def find_policy(local: Path, site: str) -> Policy | None:
         InputError: as :func:`read_policy`.
     """
     path = local / POLICY_FILE
-    return read_policy(path, site) if path.is_file() else None
+    meant = local / Path(POLICY_FILE).with_suffix(".yml")
+    if os.path.lexists(meant):
+        raise InputError(f"site {site}: {meant}: expected the policy as {POLICY_FILE}; rename it")
+    return read_policy(path, site) if os.path.lexists(path) else None
+
+
+def _plain(value: Any) -> str:
+    """A value of the job for one line of a log: nothing in it can begin a second one."""
+    return re.sub(r"[^ -~]", "?", str(value))[:80]
 
 
 def _names(top: Section, key: str, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -87,6 +87,16 @@ def read_tensor_file(
     return description, tensors, str(found)
 
 
+def stored_description(path: Path) -> dict[str, Any]:
+    """The description in a file of this package, unchecked; empty where it cannot be read as one."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            description = json.loads((file.metadata() or {}).get(KEY, "null"))
+    except (safetensors.SafetensorError, ValueError):
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
 def check_tensor(key: str, tensor: Tensor, fix: str) -> None:
     """Refuses types that no network's state has, and values that are not finite.
 

@@ -61,6 +61,9 @@ METRIC_NAME: Final = re.compile(
 MAX_METRICS: Final = 4096
 """In one answer. Routing weights are the most: the U-Net's 33 layers with 120 experts, or 289 layers with 14."""
 
+MAX_METRIC: Final = 1e12
+"""Of any metric's absolute value: results are filed as JSON, counts as whole numbers."""
+
 MAX_SLICES: Final = 10**7
 """That a site may claim to have; a hospital's whole archive is smaller."""
 
@@ -78,6 +81,8 @@ def problem_in_metrics(metrics: Any) -> str:
             return f"metric {name!r} is {_shown(value)}, expected one finite number"
         if name.startswith("slices/") and not (value == int(value) and 0 <= value <= MAX_SLICES):
             return f"metric {name!r} is {_shown(value)}, expected a whole number of at most {MAX_SLICES}"
+        if abs(value) > MAX_METRIC:
+            return f"metric {name!r} is {_shown(value)}, expected at most {MAX_METRIC:g}"
         if name.startswith(f"{REFUSED}/") and value != 1:
             return f"metric {name!r} is {_shown(value)}, expected 1"
     return ""

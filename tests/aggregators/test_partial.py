@@ -43,6 +43,16 @@ def test_is_the_weighted_mean(weighting: str, weights: list[int]) -> None:
     assert result["encoder.count"] == 2
 
 
+def test_a_negative_variance_is_left_out() -> None:
+    """No site could load the mean of it, and the run would be over."""
+    reference = {"norm.running_var": torch.ones(2)}
+    aggregator = PartialAggregator()
+    aggregator.begin_round(reference, 0)
+    bad = FLModel(params_type=ParamsType.FULL, params={"norm.running_var": torch.tensor([1.0, -0.1])}, current_round=0)
+    bad.meta["client_name"] = "a"
+    assert not aggregator.accept_model(bad) and "negative variances" in aggregator.rejected["a"]
+
+
 def test_order_of_arrival_changes_no_bit() -> None:
     updates = [update(f"site-{i}", seed=i) for i in range(4)]
     results = [aggregate(list(order))["encoder.weight"] for order in permutations(updates)]

@@ -93,7 +93,7 @@ def test_model_file_describes_itself(tmp_path: Path) -> None:
     store = SiteStore(tmp_path, "job", "site-1")
     store.save_model("personal.safetensors", {"w": torch.eye(3).t()}, {"job": "job"})
     with safetensors.safe_open(store.path("personal.safetensors"), "pt") as file:
-        assert json.loads(file.metadata()["flare_mri"]) == {"job": "job", "checksum": ANY}
+        assert json.loads(file.metadata()["flare_mri"]) == {"job": "job", "run": "", "checksum": ANY}
         assert torch.equal(file.get_tensor("w"), torch.eye(3))
 
 
@@ -104,6 +104,17 @@ def test_a_second_run_keeps_the_model_of_the_first(tmp_path: Path) -> None:
     former = store.save_model("personal.safetensors", {"w": torch.ones(1)}, {})
     assert former == store.path("former-personal.safetensors") and former.read_bytes() == first
     assert torch.equal(safetensors.torch.load_file(store.path("personal.safetensors"))["w"], torch.ones(1))
+
+
+def test_no_number_of_tasks_of_one_run_moves_the_model_of_the_run_before_away(tmp_path: Path) -> None:
+    store = SiteStore(tmp_path, "job", "site-1")
+    honest = store.save_model("personal.safetensors", {"w": torch.zeros(1)}, {}, "a" * 32)
+    assert honest is None
+    for _ in range(3):
+        former = store.save_model("personal.safetensors", {"w": torch.ones(1)}, {}, "b" * 32)
+    assert former is None
+    kept = safetensors.torch.load_file(store.path("former-personal.safetensors"))
+    assert torch.equal(kept["w"], torch.zeros(1))
 
 
 def test_folders_and_files_are_this_user_s_alone(tmp_path: Path) -> None:

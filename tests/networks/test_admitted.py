@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flare_mri.components import SharedPartPersistor
 from flare_mri.errors import InputError
 from flare_mri.networks import build_network, check_size
 from flare_mri.networks.admitted import full_name
@@ -65,6 +66,8 @@ def test_other_modules_are_not_admitted(path: str) -> None:
         ("UNet", {"channels": [2, 2**40], "strides": [1]}, "channels: expected numbers"),
         ("BasicUNet", {"dropout": float("nan")}, "dropout: expected numbers"),
         ("BasicUNet", {"norm": [[[[[["x"]]]]]]}, "norm: expected numbers"),
+        ("UNet", {"channels": [2, 2], "strides": [1], "num_res_units": 5000}, "num_res_units: expected at most 64"),
+        ("SegResNet", {"blocks_down": [1, 10**6]}, "blocks_down: expected at most 64"),
     ],
 )
 def test_arguments_that_fetch_or_name_files_are_refused(name: str, args: dict[str, Any], told: str) -> None:
@@ -77,3 +80,5 @@ def test_a_network_that_no_machine_holds_is_refused_before_memory_is_taken() -> 
     with pytest.raises(InputError, match="expected at most 536870912 values, got"):
         check_size({"path": "flare_mri.networks.unet.UNet", "args": {"channels": 2**20}})
     check_size({"path": "flare_mri.networks.unet.UNet"})
+    with pytest.raises(InputError, match="expected at most 536870912 values, got"):
+        SharedPartPersistor({"path": "flare_mri.networks.unet.UNet", "args": {"channels": 2**20}}, "encoder")

@@ -92,11 +92,14 @@ class PartialAggregator(ModelAggregator):
             self.accepted[site] = model
         return not problem
 
-    def compare_norms(self) -> None:
+    def compare_norms(self, clip: bool = True) -> None:
         """Look at the sizes of all accepted updates, once the round's last has come.
 
         One that is more than `max_norm` times the scale moves to :attr:`rejected`; those more than `clip_norm` times
         as large are scaled down, and :attr:`clipped` holds by what factor.
+
+        Args:
+            clip: False scales nothing down: personal models may be far from the global one.
         """
         norms = {site: norm(model.params, self._reference) for site, model in self.accepted.items()}
         self.scale.follow(norms.values(), self._reference)
@@ -104,7 +107,7 @@ class PartialAggregator(ModelAggregator):
             if self.max_norm and size > self.max_norm * self.scale.least:
                 self.rejected[site] = self._too_large(site, size)
                 del self.accepted[site]
-            elif self.clip_norm and size > self.clip_norm * self.scale.value:
+            elif clip and self.clip_norm and size > self.clip_norm * self.scale.value:
                 self.clipped[site] = self.clip_norm * self.scale.value / size
                 self.accepted[site].params = self._scaled(self.accepted[site].params, self.clipped[site])
 
@@ -183,6 +186,8 @@ def _compare(key: str, expected: Tensor | None, got: Any) -> str:
         return f"{key}: dtype {got.dtype}, expected {expected.dtype}"
     if got.is_floating_point() and not torch.isfinite(got).all():
         return f"{key}: {int((~torch.isfinite(got)).sum())} of {got.numel()} values are not finite"
+    if key.endswith("running_var") and bool((got < 0).any()):
+        return f"{key}: negative variances, which no site could load"
     return ""
 
 

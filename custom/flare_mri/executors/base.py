@@ -23,7 +23,7 @@ from nvflare.fuel.utils import fobs
 from flare_mri.errors import InputError
 from flare_mri.executors.received import received_model
 from flare_mri.executors.site import Site, open_site
-from flare_mri.executors.site_log import LOG_FILE, write_site_log
+from flare_mri.executors.site_log import LOG_FILE, keep_libraries_here, write_site_log
 from flare_mri.learners import AbortedError
 from flare_mri.wire import TaskName
 
@@ -61,9 +61,10 @@ class SiteExecutor(Executor):
         """What the hospital's policy refuses of this job, see :meth:`flare_mri.policy.Policy.refusals`."""
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Make tensors known to FLARE's serialisation."""
+        """Make tensors known to FLARE's serialisation; keep what libraries say of files out of FLARE's logs."""
         if event_type == EventType.START_RUN:
             fobs.register(TensorDecomposer)
+            keep_libraries_here(workspace_root(fl_ctx))
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Carry out one of the tasks of :class:`~flare_mri.wire.TaskName`."""

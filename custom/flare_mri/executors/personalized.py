@@ -28,6 +28,7 @@ from flare_mri.learners import (
     build_task,
 )
 from flare_mri.networks import build_network, check_size, shared_keys
+from flare_mri.networks.admitted import network_class
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.wire import DEFAULT_NEGATIVES, MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
 
@@ -92,12 +93,12 @@ class PersonalizedExecutor(SiteExecutor):
         }
 
     def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
-        """What the hospital's policy refuses; a network too large for anyone is an error."""
-        network = self._network_of(site.config.site)
-        check_size(network)
-        if site.policy is None:
-            return {}
-        return site.policy.refusals(self.method, network, self.partition, self._settings.optimizer)
+        """What the hospital's policy refuses; a network too large for anyone is an error, once the policy admits it."""
+        network, policy = self._network_of(site.config.site), site.policy
+        refused = policy.refusals(self.method, network, self.partition, self._settings.optimizer) if policy else {}
+        if not refused:
+            check_size(network)
+        return refused
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, _ = self._site(fl_ctx)
@@ -148,7 +149,7 @@ class PersonalizedExecutor(SiteExecutor):
         personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
         network = self._network_of(task.site)
         own = PersonalModel(self.job, task.site, self.task, network, personal, task.matrix, task.orientations)
-        former = store.save_model(PERSONAL_FILE, own.state, own.description())
+        former = store.save_model(PERSONAL_FILE, own.state, own.description(), states.run)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")
         store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
@@ -202,9 +203,10 @@ class PersonalizedExecutor(SiteExecutor):
         if found is None:
             self.log_warning(
                 fl_ctx,
-                f"site {store.site}: no private state of this run; joining it at round {round_number}"
-                + states.told_of_old_files(),
+                f"site {store.site}: no private state of this run; joining it at round {round_number}",
             )
+            if old := states.old_files():
+                self.note(fl_ctx, f"site {store.site}: states of an earlier version are not used: {old}", old)
             return task, learner, states, round_number
         number, state = found
         if number < round_number - 1:
@@ -218,7 +220,7 @@ class PersonalizedExecutor(SiteExecutor):
             if site.notice:
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             use_threads(site.config)
-            uses_kspace = getattr(build_network(self.network, self._settings.seed), "uses_kspace", False)
+            uses_kspace = getattr(network_class(self.network), "uses_kspace", False)
             self._task = build_task(self.task, site.config, self._settings.seed, uses_kspace)
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()

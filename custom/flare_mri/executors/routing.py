@@ -73,11 +73,10 @@ class RoutingExecutor(SiteExecutor):
     def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
         """What the hospital's policy refuses; the network is known once the routing space comes."""
         network = model.meta.get(MetaKey.NETWORK)
-        if network is not None:
+        refused = site.policy.refusals(ROUTING, network) if site.policy else {}
+        if network is not None and not refused:
             check_size(plain_network(network))
-        if site.policy is None:
-            return {}
-        return site.policy.refusals(ROUTING, network)
+        return refused
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, _ = self._site(fl_ctx)

@@ -3,11 +3,40 @@
 """A hospital's own log: the lines that name its files and folders, which FLARE's logs never hold."""
 
 import datetime
+import logging
 import os
 from pathlib import Path
 
 LOG_FILE = "flare_mri.log"
 _MOST_BYTES = 2**20
+
+
+_LIBRARIES = ("pydicom", "nibabel", "nibabel.global", "monai", "py.warnings")
+"""Loggers whose messages may quote a header or a path."""
+
+
+class _SiteLogHandler(logging.Handler):
+    """Writes what a library has to say into the site's own log."""
+
+    def __init__(self, folder: Path):
+        super().__init__(logging.WARNING)
+        self.folder = folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append one message; as in every handler, a failure goes to :meth:`logging.Handler.handleError`."""
+        try:
+            write_site_log(self.folder, f"{record.name}: {record.getMessage()}")
+        except OSError:
+            self.handleError(record)
+
+
+def keep_libraries_here(folder: Path) -> None:
+    """From now on messages of the libraries that read files go to the site's own log and no longer to FLARE's."""
+    logging.captureWarnings(True)
+    for name in _LIBRARIES:
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.handlers = [_SiteLogHandler(folder)]
 
 
 def write_site_log(folder: Path, message: str) -> None:

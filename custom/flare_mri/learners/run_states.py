@@ -95,11 +95,9 @@ class RunStates:
         """Remove the states of this run: started at round 0 again, it owes nothing to its first start."""
         self._remove(self.folder, self._rounds(self.folder))
 
-    def told_of_old_files(self) -> str:
-        """A clause for a warning where an earlier version, which did not keep runs apart, left states; else empty."""
-        old = [f"round-{number}.pt" for number in self._rounds(self.store.folder)]
-        files = f"{', '.join(old)} in {self.store.folder}"
-        return f"; {files} are an earlier version's, from which no run goes on: delete them" if old else ""
+    def old_files(self) -> str:
+        """Names of states that an earlier version, which did not keep runs apart, left beside the runs; else empty."""
+        return ", ".join(f"round-{number}.pt" for number in self._rounds(self.store.folder))
 
     def _rounds(self, folder: Path) -> list[int]:
         """Numbers of the rounds whose state lies in a folder, ascending."""

@@ -16,6 +16,14 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
+# RMSprop and Adam divide by the gradient down to ε = 1e-8: a loss scaled below it, and a rate scaled up as much, would
+# make plain gradients of what they send, from which images can be rebuilt.
+_LIMITS = {
+    "lr": (0.0, 1.0),
+    "reconstruction_weight": (1e-3, 1e3),
+    "contrastive_weight": (0.0, 1e4),
+    "fedprox_mu": (0.0, 1e4),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,9 @@ class TrainingSettings:
         for name in ("lr", "lr_gamma", "reconstruction_weight"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} = {getattr(self, name)!r}: expected a number above 0")
+        for name, (low, high) in _LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected {low:g} to {high:g}")
         for name in ("contrastive_weight", "fedprox_mu", "lr_step", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} = {getattr(self, name)!r}: expected 0 or more")

@@ -19,7 +19,7 @@ import torch
 from flare_mri.errors import InputError
 from flare_mri.folders import private_folder, remove_left_over
 from flare_mri.networks.state_check import not_finite
-from flare_mri.tensor_file import pack_tensors
+from flare_mri.tensor_file import pack_tensors, stored_description
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _LEFT_OVER = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.(pt|npz|safetensors)\.[a-z0-9_]{8}\Z")
@@ -121,11 +121,20 @@ class SiteStore:
         """Write NumPy arrays to the compressed ``.npz`` file `name`."""
         self._write(self.path(name), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
-    def save_model(self, name: str, state: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> Path | None:
+    def save_model(
+        self, name: str, state: Mapping[str, torch.Tensor], description: Mapping[str, Any], run: str = ""
+    ) -> Path | None:
         """Write a model as safetensors, with `description` and a checksum as JSON in its metadata (``flare_mri``).
 
+        Args:
+            name: of the file.
+            state: of the model.
+            description: plain values.
+            run: id of the run; a model of the same run is replaced, so that no number of tasks of one run moves the
+                model of the run before away.
+
         Returns:
-            Where the model that lay there before is kept now, one back; None where there was none.
+            Where the model of another run that lay there before is kept now, one back; None where there was none.
 
         Raises:
             InputError: a tensor is not finite, or the disk; both models that were there are still there.
@@ -136,9 +145,10 @@ class SiteStore:
                 f"site {self.site}: {name}: {where} is not finite; it is not saved, {path} stays as it was; lower the "
                 "learning rate"
             )
-        content, _ = pack_tensors(state, description)
+        content, _ = pack_tensors(state, {**description, "run": run})
         with self.telling():
-            before = path.read_bytes() if path.exists() else None
+            kept = path.exists() and not (run and stored_description(path).get("run") == run)
+            before = path.read_bytes() if kept else None
         if before is not None:
             self._write(former, lambda file: file.write(before))
         self._write(path, lambda file: file.write(content))

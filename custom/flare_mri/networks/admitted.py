@@ -20,6 +20,8 @@ _TAKES = {"spatial_dims", "in_channels", "out_channels"}
 _FETCHES = {"pretrained", "url"}  # words in names of MONAI's arguments that make a constructor download something
 _TEXT = re.compile(r"[A-Za-z0-9_ .-]{0,64}\Z")  # names of layers, norms and backbones; no URL and no path
 _LONGEST, _DEEPEST, _LARGEST = 64, 4, 2**20
+_REPEATS = {"num", "depth", "depths", "layers", "blocks", "units", "levels"}  # words in names that count modules
+_MOST_REPEATS = 64
 
 
 def network_class(spec: Any) -> type[nn.Module]:
@@ -91,6 +93,10 @@ def check_arguments(spec: Mapping[str, Any]) -> dict[str, Any]:
                 f"network {spec['path']}: {name}: expected none, since nothing is downloaded, got {value!r:.80}; leave "
                 "it out"
             )
+        if set(name.split("_")) & _REPEATS and "channels" not in name and _largest(value) > _MOST_REPEATS:
+            raise InputError(
+                f"network {spec['path']}: {name}: expected at most {_MOST_REPEATS}, got {value!r:.80}; correct it"
+            )
         if not _plain(value):
             raise InputError(
                 f"network {spec['path']}: {name}: expected numbers or short names, no URL and no path, got "
@@ -108,6 +114,11 @@ def _admitted(found: type[nn.Module]) -> bool:
 
 def _own_name(found: type) -> str:
     return f"{found.__module__}.{found.__name__}"
+
+
+def _largest(value: Any) -> float:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return max((abs(v) for v in values if isinstance(v, (int, float))), default=0)
 
 
 def _plain(value: Any, depth: int = 0) -> bool:

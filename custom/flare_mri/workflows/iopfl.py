@@ -29,6 +29,7 @@ class TrajectoryFedAvg(PersonalizedFedAvg):
         ready = [site for site in self._connected() if site in self._ready]
         for answer in self._ask(TaskName.SUBMIT, ready, {}, self.num_rounds, meta):
             aggregator.accept_model(answer)
+        aggregator.compare_norms(clip=False)
         for site, problem in sorted(aggregator.rejected.items()):
             self.warning(f"personal model of {site} left out of the routing space: {problem}")
         if len(aggregator.accepted) < self.min_sites:

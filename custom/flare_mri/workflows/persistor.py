@@ -15,7 +15,7 @@ from nvflare.app_common.app_constant import DefaultCheckpointFileName
 from nvflare.app_opt.pt.model_persistence_format_manager import PTModelPersistenceFormatManager
 
 from flare_mri.files import write_atomically
-from flare_mri.networks import SharedPart
+from flare_mri.networks import SharedPart, check_size
 
 
 class SharedPartPersistor(ModelPersistor):
@@ -32,12 +32,13 @@ class SharedPartPersistor(ModelPersistor):
         seed: of the initial weights.
 
     Raises:
-        InputError: a network that is not admitted, or a partition that does not fit it.
+        InputError: a network that is not admitted or too large, or a partition that does not fit it.
     """
 
     def __init__(self, network: dict[str, Any], partition: str | list[str], seed: int = 0):
         super().__init__()
         self.network, self.partition, self.seed = network, partition, seed
+        check_size(network)
         self.model = SharedPart(network, partition, seed)
         self._manager: PTModelPersistenceFormatManager | None = None
 
