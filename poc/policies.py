@@ -171,6 +171,8 @@ def _settle(kit: Path, args: argparse.Namespace) -> None:
         policy = take_part(kit, args.methods)
         written += [POLICY_FILE, "privacy.json"]
         print(f"{kit}: takes part in {', '.join(policy.methods)}; may leave: {', '.join(policy.shared_layers)}")
+        if policy.pinned_prefixes() == ["*"]:
+            print(f"{kit}: whole networks may leave in jobs of these methods; the pinned filter lets every tensor pass")
     print(f"{kit}: wrote {', '.join(written)} in local/; restart it if it runs")
 
 

@@ -47,6 +47,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python -m flare_mri.check": "tests/deploy/test_provisioned.py",
     "kit/startup/": "tests/deploy/test_provisioned.py",
     "nvflare system disable-client": "tests/deploy/test_provisioned.py",
+    "nvflare system status": "tests/deploy/test_provisioned.py",
     "nvflare provision": "tests/deploy/test_provisioned.py",
     "export KIT=": "tests/deploy/test_provisioned.py",
     "python jobs/fedmri/job.py --no_code --env prod": "tests/deploy/test_provisioned.py",

@@ -99,6 +99,7 @@ def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_p
     consortium.job_pid("hospital-1", number)
     assert '"require_site_config": true' in config.read_text()
     assert number in nvflare(consortium, "job", "list")
+    assert "hospital-1" in nvflare(consortium, "system", "status")
     assert consortium.wait_for_end(number, 200) == "FINISHED:COMPLETED"
     nvflare(consortium, "job", "download", number, "-o", tmp_path / "result")
     assert next((tmp_path / "result").rglob("results.json")) and next((tmp_path / "result").rglob("FL_global_model.pt"))

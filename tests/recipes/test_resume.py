@@ -97,7 +97,7 @@ def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, cache: Path, caplog:
     site_yaml.write_text(settings.replace("subjects: 3", "subjects: 6"))
     changed = federation(root, rounds=2, resume=True)
     changed.run()
-    assert "no usable answer from site-2" in changed.panics[0]
+    assert "not ready: site-2" in changed.panics[0]
     told = (root / "site-2" / "flare_mri.log").read_text().splitlines()
     assert len(told) == 1 and told[0].endswith(
         "site site-2: data or split differ from those of round 0 of this run (a patient may have moved from "

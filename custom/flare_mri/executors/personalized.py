@@ -27,6 +27,7 @@ from flare_mri.learners import (
     TrainingSettings,
     build_task,
 )
+from flare_mri.learners.run_states import MOST_ROUNDS
 from flare_mri.networks import build_network, check_size, shared_keys
 from flare_mri.networks.admitted import network_class
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
@@ -101,8 +102,13 @@ class PersonalizedExecutor(SiteExecutor):
         return refused
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        task, _ = self._site(fl_ctx)
-        self._learner(task).try_out()
+        task, store = self._site(fl_ctx)
+        learner = self._learner(task)
+        learner.try_out()
+        if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
+            run, _ = received_run(task.site, model)
+            if found := RunStates(store, run).last(MOST_ROUNDS + 1):
+                learner.restore(found[1], found[0])
         slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
         zero_filled = prefixed("zero_filled/test", task.baseline())
         return FLModel(metrics=prefixed("slices", slices) | zero_filled)
