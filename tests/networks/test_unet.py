@@ -123,6 +123,7 @@ def test_too_small_an_image_says_what_is_needed():
         ({"upsampling": "bilinear"}, "upsampling: expected one of normalised, linear, got 'bilinear'"),
         ({"num_pools": 0}, "num_pools: expected an integer from 1 to 12, got 0"),
         ({"num_pools": 10**9}, "num_pools: expected an integer from 1 to 12, got 1000000000"),
+        ({"spatial_dims": 1}, "spatial_dims: expected an integer from 2 to 3, got 1"),
         ({"channels": 3.5}, "channels: expected an integer from 1 to 1048576, got 3.5"),
     ],
 )

@@ -4,51 +4,91 @@
 
 import torch
 import torch.nn.functional as F
+from monai.networks.blocks import Convolution
+from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from flare_mri.errors import InputError
 
 
-class InstanceNorm(nn.InstanceNorm2d):
-    """``nn.InstanceNorm2d`` without state that also takes a single pixel, which is its own mean and becomes 0.
+class _OnePixelToo(_InstanceNorm):
+    """Instance norm that also takes a single pixel, which is its own mean and becomes 0.
 
     PyTorch refuses that case, and it is the bottleneck of the smallest image a U-Net can pool.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.shape[-2:] == (1, 1):
+        if input.shape[2:].numel() == 1:
             return input - input  # not zeros_like: the parameters before it keep their (zero) gradient
         return super().forward(input)
 
 
-NORMS: dict[str, type[nn.Module]] = {"instance": InstanceNorm, "batch": nn.BatchNorm2d}
-POOLS: dict[str, type[nn.Module]] = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+class InstanceNorm2d(_OnePixelToo, nn.InstanceNorm2d):
+    """Of images."""
+
+
+class InstanceNorm3d(_OnePixelToo, nn.InstanceNorm3d):
+    """Of volumes."""
+
+
+@Norm.factory_function("one_pixel_instance")
+def _instance_norm(spatial_dims: int) -> type[nn.Module]:
+    return {2: InstanceNorm2d, 3: InstanceNorm3d}[spatial_dims]
+
+
+NORMS = {"instance": "one_pixel_instance", "batch": "batch"}  # what MONAI's factory calls them
+POOLS = ("avg", "max")
 DECODERS = ("plain", "refined")
 UPSAMPLINGS = ("normalised", "linear")
 
 
-def _unit(conv: nn.Module, channels: int, norm: str, negative_slope: float) -> list[nn.Module]:
-    """A convolution with ``channels`` outputs, its norm and its activation."""
-    return [conv, NORMS[norm](channels), nn.LeakyReLU(negative_slope, inplace=True)]
+def _layers(convolution: Convolution) -> list[nn.Module]:
+    """The layers of MONAI's block one after the other, so that their names are the same whatever it calls its parts."""
+    return [convolution.conv, *getattr(convolution, "adn", ())]
 
 
-def _upsampling(width: int, upsampling: str, norm: str, negative_slope: float) -> nn.Sequential:
-    """From 2 * ``width`` channels to ``width`` on twice the height and width."""
-    if upsampling == "linear":
-        return nn.Sequential(nn.ConvTranspose2d(2 * width, width, 2, stride=2))
-    return nn.Sequential(
-        *_unit(nn.ConvTranspose2d(2 * width, width, 2, stride=2, bias=False), width, norm, negative_slope)
+def _upsampling(spatial_dims: int, width: int, upsampling: str, norm: str, negative_slope: float) -> nn.Sequential:
+    """From 2 * ``width`` channels to ``width`` on twice the size."""
+    linear = upsampling == "linear"
+    block = Convolution(
+        spatial_dims,
+        2 * width,
+        width,
+        strides=2,
+        kernel_size=2,
+        adn_ordering="NA",
+        norm=NORMS[norm],
+        act=("leakyrelu", {"negative_slope": negative_slope, "inplace": True}),
+        bias=linear,
+        conv_only=linear,
+        is_transposed=True,
+        padding=0,
+        output_padding=0,
     )
+    return nn.Sequential(*_layers(block))
 
 
 class ConvBlock(nn.Sequential):
     """(3x3 convolution, norm, LeakyReLU, dropout) twice: [B, ``in_channels``, H, W] -> [B, ``out_channels``, H, W]."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: str, negative_slope: float, dropout: float):
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, norm: str, negative_slope: float, dropout: float
+    ):
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
-            conv = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
-            layers += [*_unit(conv, out_channels, norm, negative_slope), nn.Dropout2d(dropout)]
+            block = Convolution(
+                spatial_dims,
+                channels,
+                out_channels,
+                adn_ordering="NAD",
+                norm=NORMS[norm],
+                act=("leakyrelu", {"negative_slope": negative_slope, "inplace": True}),
+                dropout=dropout,
+                dropout_dim=spatial_dims,
+                bias=False,
+            )
+            layers += _layers(block)
         super().__init__(*layers)
 
 
@@ -64,14 +104,15 @@ class Encoder(nn.Module):
         negative_slope: float = 0.2,
         dropout: float = 0.0,
         pool: str = "avg",
+        spatial_dims: int = 2,
     ):
         super().__init__()
         widths = [in_channels, *(channels * 2**level for level in range(num_pools + 1))]
         self.blocks = nn.ModuleList(
-            ConvBlock(before, after, norm, negative_slope, dropout)
+            ConvBlock(spatial_dims, before, after, norm, negative_slope, dropout)
             for before, after in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.pool = POOLS[pool](2)
+        self.pool = Pool[pool, spatial_dims](2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, ``in_channels``, H, W] -> the skips, finest first, then the bottleneck.
@@ -82,10 +123,10 @@ class Encoder(nn.Module):
             InputError: H or W is below 2^``num_pools``.
         """
         num_pools = len(self.blocks) - 1
-        if min(x.shape[-2:]) < 2**num_pools:
+        if min(x.shape[2:]) < 2**num_pools:
             raise InputError(
                 f"U-Net input: expected height and width >= {2**num_pools} for {num_pools} poolings, "
-                f"got {tuple(x.shape[-2:])}; lower num_pools or use larger images"
+                f"got {tuple(x.shape[2:])}; lower num_pools or use larger images"
             )
         features = [self.blocks[0](x)]
         for block in self.blocks[1:]:
@@ -106,29 +147,39 @@ class Decoder(nn.Module):
         dropout: float = 0.0,
         refined: bool = False,
         upsampling: str = "normalised",
+        spatial_dims: int = 2,
     ):
         super().__init__()
         widths = [channels * 2**level for level in reversed(range(num_pools))]
-        self.ups = nn.ModuleList(_upsampling(width, upsampling, norm, negative_slope) for width in widths)
-        self.blocks = nn.ModuleList(ConvBlock(2 * width, width, norm, negative_slope, dropout) for width in widths)
+        self.ups = nn.ModuleList(_upsampling(spatial_dims, width, upsampling, norm, negative_slope) for width in widths)
+        self.blocks = nn.ModuleList(
+            ConvBlock(spatial_dims, 2 * width, width, norm, negative_slope, dropout) for width in widths
+        )
+        conv = Conv[Conv.CONV, spatial_dims]
         # The published refinement has neither norm nor activation.
-        self.refine = nn.Conv2d(channels, channels, 3, padding=1, bias=False) if refined else nn.Identity()
-        self.output = nn.Conv2d(channels, out_channels, 1)
+        self.refine = conv(channels, channels, 3, padding=1, bias=False) if refined else nn.Identity()
+        self.output = conv(channels, out_channels, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """What :class:`Encoder` returned -> [B, ``out_channels``, H, W]."""
         *skips, x = features
         for up, block, skip in zip(self.ups, self.blocks, reversed(skips), strict=True):
             x = up(x)
-            missing = (0, skip.shape[-1] - x.shape[-1], 0, skip.shape[-2] - x.shape[-2])
+            missing = [wanted - had for wanted, had in zip(skip.shape[:1:-1], x.shape[:1:-1], strict=True)]
             if any(missing):  # the skip has an odd size, of which pooling dropped the last row or column
-                x = F.pad(x, missing, mode="reflect")
+                x = F.pad(x, [pad for last in missing for pad in (0, last)], mode="reflect")
             x = block(torch.cat([x, skip], dim=1))
         return self.output(self.refine(x))
 
 
 def check_options(
-    channels: int, num_pools: int, norm: str, pool: str, decoder: str, upsampling: str = "normalised"
+    channels: int,
+    num_pools: int,
+    norm: str,
+    pool: str,
+    decoder: str,
+    upsampling: str = "normalised",
+    spatial_dims: int = 2,
 ) -> None:
     """Raises InputError for U-Net options that name nothing or cannot be built."""
     for key, value, known in (
@@ -139,9 +190,10 @@ def check_options(
     ):
         if value not in known:
             raise InputError(f"U-Net {key}: expected one of {', '.join(known)}, got {value!r}")
-    for key, number, most in (("channels", channels, 2**20), ("num_pools", num_pools, 12)):
-        if not isinstance(number, int) or not 1 <= number <= most:
-            raise InputError(f"U-Net {key}: expected an integer from 1 to {most}, got {number!r}")
+    sizes = (("channels", channels, 1, 2**20), ("num_pools", num_pools, 1, 12), ("spatial_dims", spatial_dims, 2, 3))
+    for key, number, least, most in sizes:
+        if not isinstance(number, int) or not least <= number <= most:
+            raise InputError(f"U-Net {key}: expected an integer from {least} to {most}, got {number!r}")
 
 
 class UNet(nn.Module):
@@ -162,6 +214,7 @@ class UNet(nn.Module):
         pool: "avg" or "max".
         decoder: "plain", or "refined" with one more 3x3 convolution before the output: the paper's two decoders.
         upsampling: transposed convolutions "normalised" (norm and LeakyReLU follow), or "linear" (a bias alone).
+        spatial_dims: 2 for images [B, C, H, W], 3 for volumes [B, C, D, H, W].
 
     Raises:
         InputError: an option that is not one of these.
@@ -170,8 +223,6 @@ class UNet(nn.Module):
         >>> UNet(channels=8, num_pools=2)(torch.zeros(1, 1, 33, 47)).shape
         torch.Size([1, 1, 33, 47])
     """
-
-    uses_kspace = False
 
     def __init__(
         self,
@@ -185,13 +236,14 @@ class UNet(nn.Module):
         pool: str = "avg",
         decoder: str = "plain",
         upsampling: str = "normalised",
+        spatial_dims: int = 2,
     ):
         super().__init__()
-        check_options(channels, num_pools, norm, pool, decoder, upsampling)
-        self.encoder = Encoder(in_channels, channels, num_pools, norm, negative_slope, dropout, pool)
-        refined = decoder == "refined"
-        self.decoder = Decoder(out_channels, channels, num_pools, norm, negative_slope, dropout, refined, upsampling)
+        check_options(channels, num_pools, norm, pool, decoder, upsampling, spatial_dims)
+        common = (channels, num_pools, norm, negative_slope, dropout)
+        self.encoder = Encoder(in_channels, *common, pool, spatial_dims)
+        self.decoder = Decoder(out_channels, *common, decoder == "refined", upsampling, spatial_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, ``in_channels``, H, W] -> [B, ``out_channels``, H, W], for any H, W >= 2^``num_pools``."""
+        """[B, ``in_channels``, H, W] -> [B, ``out_channels``, H, W], for any H, W (and D) >= 2^``num_pools``."""
         return self.decoder(self.encoder(x))
