@@ -62,7 +62,7 @@ def images_in(content: bytes) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("spec", [UNET, DUAL], ids=["image", "dual"])
 def test_images_and_scores_are_those_of_the_sites_own_task(tmp_path: Path, spec: dict[str, Any]) -> None:
     config = settings(tmp_path, scans(tmp_path / "scans", count=1))
-    data = ReconstructionData(config, 0, kspace=spec is DUAL)
+    data = ReconstructionData(config, 0, keys=("kspace", "mask") if spec is DUAL else ("input",))
     data.test.indices = [(0, index) for index in range(6)]  # the whole volume
     task = ReconstructionTask(data, config, torch.device("cpu"))
     network = model(spec).build()

@@ -23,7 +23,7 @@ def mask(volume):
 
 
 def test_items_against_numpy(volume, mask):
-    item = ReconstructionDataset([volume, 3 * volume], mask, [(0, 0), (1, 4)], kspace=True)[1]
+    item = ReconstructionDataset([volume, 3 * volume], mask, [(0, 0), (1, 4)], keys=("kspace", "mask"))[1]
     image = 3 * volume[4]
     kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image), norm="ortho")) * mask
     zero_filled = np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace), norm="ortho")))
@@ -38,7 +38,7 @@ def test_items_against_numpy(volume, mask):
 
 
 def test_types_and_batches(volume, mask):
-    dataset = ReconstructionDataset([volume], mask, [(0, index) for index in range(6)], kspace=True)
+    dataset = ReconstructionDataset([volume], mask, [(0, index) for index in range(6)], keys=("kspace", "mask"))
     batch = next(iter(DataLoader(dataset, batch_size=4)))
     shapes = {name: tuple(value.shape) for name, value in batch.items()}
     assert shapes == {
@@ -71,7 +71,7 @@ def test_the_phantom_end_to_end(load):
         assert item["input"].shape == (1, 32, 32)
         assert item["input"].mean().abs() < 1e-5 and abs(item["input"].std() - 1) < 1e-4
         assert (item["target"] * item["std"] + item["mean"]).min() > -1e-5
-    assert "kspace" in ReconstructionData(load(PHANTOM), seed=0, kspace=True).test[0]
+    assert "kspace" in ReconstructionData(load(PHANTOM), seed=0, keys=("kspace", "mask")).test[0]
 
 
 def test_data_sets_can_be_sent_to_worker_processes(load):

@@ -157,8 +157,8 @@ def test_a_network_with_other_outputs(args, got):
 def test_tasks_that_cannot_be_built(config, tmp_path):
     with pytest.raises(InputError, match="expected one of reconstruction, segmentation"):
         build_task("classification", config, 0)
-    with pytest.raises(InputError, match="k-space"):
-        build_task("segmentation", config, 0, uses_kspace=True)
+    with pytest.raises(InputError, match="no more than image for segmentation, got one that needs kspace and mask"):
+        build_task("segmentation", config, 0, keys=("kspace", "mask"))
     (tmp_path / "site.yaml").write_text("data: {format: prostate, root: .}")
     with pytest.raises(InputError, match="site 'site-1': data.format.*reconstruction job, got 'prostate'"):
         build_task("reconstruction", load_site_config(tmp_path / "site.yaml", "site-1"), 0)

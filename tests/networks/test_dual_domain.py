@@ -71,6 +71,19 @@ def test_fully_sampled_kspace_is_returned_whatever_the_weights():
     np.testing.assert_allclose(output[:, 0].detach().numpy(), image, atol=1e-4)
 
 
+def test_untrained_it_returns_the_zero_filled_volume():
+    rng = np.random.default_rng(0)
+    kspace = (rng.standard_normal((1, 9, 8, 10)) + 1j * rng.standard_normal((1, 9, 8, 10))) * (
+        rng.random((9, 8, 10)) < 0.5
+    )
+    channels = torch.from_numpy(np.stack([kspace.real, kspace.imag], 1)).float()
+    output = DualDomainUNet(channels=2, num_pools=2, spatial_dims=3)(channels, torch.ones(1, 1, 9, 8, 10))
+    axes = (-3, -2, -1)
+    shifted = np.fft.ifftn(np.fft.ifftshift(kspace, axes=axes), axes=axes, norm="ortho")
+    expected = np.abs(np.fft.fftshift(shifted, axes=axes))
+    np.testing.assert_allclose(output[:, 0].detach().numpy(), expected, atol=1e-5)
+
+
 def test_trains_in_both_domains():
     torch.manual_seed(0)
     _, channels, mask, image = _sample((16, 16))
@@ -96,7 +109,7 @@ def test_gradient_is_finite_on_an_empty_image():
 
 def test_both_encoders_are_shared_and_no_decoder():
     network = DualDomainUNet(channels=2, num_pools=1)
-    assert network.uses_kspace
+    assert network.sample_keys == ("kspace", "mask")
     parts = {tuple(key.split(".")[:2]) for key in network.state_dict()}
     assert parts == {(coder, domain) for coder in ("encoder", "decoder") for domain in ("kspace", "image")}
     assert {tuple(key.split(".")[:2]) for key in shared_keys(network, "encoder")} == {

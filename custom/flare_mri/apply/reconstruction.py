@@ -24,6 +24,7 @@ from flare_mri.learners.build import resolve_device
 from flare_mri.learners.reconstruction import denormalised, reconstruct
 from flare_mri.learners.task import on_device
 from flare_mri.metrics.reconstruction import VolumeMetrics
+from flare_mri.networks import sample_keys
 from flare_mri.personal_model import PersonalModel
 
 _BATCH = 8
@@ -57,11 +58,11 @@ class Reconstructor:
         self._device = resolve_device(config.device, config.site, config.file)
         self._model = model
         self._network = model.build().to(self._device)
-        self._kspace = bool(getattr(self._network, "uses_kspace", False))
-        if undersampled and self._kspace:
+        self._keys = sample_keys(model.network) or ("input",)
+        if undersampled and "mask" in self._keys:
             raise InputError(
-                "undersampled: expected a network that works on images, got a dual-domain one, which needs the mask "
-                "of each scan; apply it to fully sampled scans"
+                "undersampled: expected a network that works on images, got one that needs the mask of each scan; "
+                "apply it to fully sampled scans"
             )
 
     def apply(self, number: int) -> Result:
@@ -77,7 +78,7 @@ class Reconstructor:
         self._model.check_knows(where, shape, orientation(source.files))
         mask = np.ones(shape, bool) if self._undersampled else make_mask(self._mask, shape)
         places = [(0, index) for index in range(len(volume))]
-        loader = DataLoader(ReconstructionDataset([volume], mask, places, self._kspace), batch_size=_BATCH)
+        loader = DataLoader(ReconstructionDataset([volume], mask, places, self._keys), batch_size=_BATCH)
         zero_filled, outputs = [], []
         for batch in loader:
             batch = on_device(batch, self._device)

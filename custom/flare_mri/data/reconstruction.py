@@ -19,6 +19,8 @@ from flare_mri.data.split import fingerprint, split_slices
 from flare_mri.data.volumes import open_volumes
 from flare_mri.errors import InputError
 
+SAMPLE_KEYS = ("input", "kspace", "mask")
+"""What a network may be called with: entries of an item that are known of a scan that was undersampled."""
 _EPSILON = 1e-11  # keeps a slice of nothing but air finite
 
 
@@ -33,7 +35,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
 
     An item holds `input`, the zero-filled magnitude normalised by its own mean and standard deviation, and `target`,
     the fully sampled magnitude normalised by *the input's* (both float32 [1, H, W]); `mean` and `std` (float32, no
-    dimensions), with which `x * std + mean` undoes it; `volume` and `slice` (int). With `kspace=True` also `kspace`
+    dimensions), with which `x * std + mean` undoes it; `volume` and `slice` (int). Where asked for, also `kspace`
     float32 [2, H, W], real and imaginary part of the sampled centred orthonormal k-space divided by `std` (so its
     images are magnitudes / `std`, with the mean still in), and `mask` float32 [1, H, W].
 
@@ -41,13 +43,17 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         volumes: each [S, H, W], float32 magnitudes.
         mask: bool [H, W], centred.
         indices: (volume, slice) of each item.
-        kspace: whether items hold k-space.
+        keys: those of :data:`SAMPLE_KEYS` that the network is called with.
     """
 
     def __init__(
-        self, volumes: Sequence[Slices], mask: np.ndarray, indices: Sequence[tuple[int, int]], kspace: bool = False
+        self,
+        volumes: Sequence[Slices],
+        mask: np.ndarray,
+        indices: Sequence[tuple[int, int]],
+        keys: Sequence[str] = ("input",),
     ):
-        self.volumes, self.indices, self.kspace = volumes, list(indices), kspace
+        self.volumes, self.indices, self.keys = volumes, list(indices), tuple(keys)
         self.mask = torch.from_numpy(np.asarray(mask, np.float32))
 
     def __len__(self) -> int:
@@ -66,8 +72,9 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
             "volume": volume,
             "slice": index,
         }
-        if self.kspace:
+        if "kspace" in self.keys:
             item["kspace"] = torch.view_as_real(kspace / std).movedim(-1, 0).contiguous()
+        if "mask" in self.keys:
             item["mask"] = self.mask[None]
         return item
 
@@ -84,13 +91,13 @@ class ReconstructionData:
     Args:
         config: the site's settings.
         seed: order in which subjects are divided between training, validation and test (`split.by: volume`).
-        kspace: whether items hold k-space.
+        keys: those of :data:`SAMPLE_KEYS` that the network is called with.
 
     Raises:
         InputError: one line that names the site, the file or key, what was expected, what came and the fix.
     """
 
-    def __init__(self, config: SiteConfig, seed: int, kspace: bool = False):
+    def __init__(self, config: SiteConfig, seed: int, keys: Sequence[str] = ("input",)):
         with naming_site(config.site):
             volumes = open_volumes(config)
             slices = [volume.slices for volume in volumes]
@@ -101,9 +108,7 @@ class ReconstructionData:
             subjects = [volume.subject for volume in volumes]
             parts = split_slices([len(volume) for volume in slices], subjects, config.split, seed)
             self.volume_names = [volume.name for volume in volumes]
-            self.train, self.validation, self.test = (
-                ReconstructionDataset(slices, mask, part, kspace) for part in parts
-            )
+            self.train, self.validation, self.test = (ReconstructionDataset(slices, mask, part, keys) for part in parts)
             self._check_scorable()
         self._notes: list[str] = []
         if not len(self.validation):

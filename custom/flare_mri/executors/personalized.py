@@ -28,8 +28,7 @@ from flare_mri.learners import (
     build_task,
 )
 from flare_mri.learners.run_states import MOST_ROUNDS
-from flare_mri.networks import build_network, check_size, shared_keys
-from flare_mri.networks.admitted import network_class
+from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.wire import DEFAULT_NEGATIVES, MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
 
@@ -226,8 +225,7 @@ class PersonalizedExecutor(SiteExecutor):
             if site.notice:
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             use_threads(site.config)
-            uses_kspace = getattr(network_class(self.network), "uses_kspace", False)
-            self._task = build_task(self.task, site.config, self._settings.seed, uses_kspace)
+            self._task = build_task(self.task, site.config, self._settings.seed, sample_keys(self.network))
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
         return self._task, self._store

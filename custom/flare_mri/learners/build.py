@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the names in a job and a site's settings to a task."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from flare_mri.data.formats import RECONSTRUCTION, SEGMENTATION
-from flare_mri.data.reconstruction import ReconstructionData
+from flare_mri.data.reconstruction import SAMPLE_KEYS, ReconstructionData
 from flare_mri.data.segmentation import SegmentationData
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.errors import InputError
@@ -17,31 +18,38 @@ from flare_mri.learners.segmentation import SegmentationTask
 from flare_mri.learners.task import Task
 
 TASKS = (RECONSTRUCTION, SEGMENTATION)
+_SAMPLE_KEYS = {RECONSTRUCTION: SAMPLE_KEYS, SEGMENTATION: ("image",)}
 
 
-def build_task(name: str, config: SiteConfig, seed: int, uses_kspace: bool = False) -> Task:
+def build_task(name: str, config: SiteConfig, seed: int, keys: Sequence[str] | None = None) -> Task:
     """Read and check a site's data and make its task.
 
     Args:
         name: one of :data:`TASKS`.
         config: the site's settings.
         seed: the job's seed.
-        uses_kspace: the network wants k-space besides the zero-filled image.
+        keys: entries of a sample that the network is called with, see :func:`flare_mri.networks.sample_keys`; None
+            for the image alone.
 
     Raises:
-        InputError: unknown task, data or device that cannot be used.
+        InputError: unknown task, entries that its samples do not have, data or device that cannot be used.
     """
     if name not in TASKS:
         raise InputError(f"task {name!r}: expected one of {', '.join(TASKS)}")
+    known = _SAMPLE_KEYS[name]
+    keys = known[:1] if keys is None else keys
+    if not set(keys) <= set(known):
+        raise InputError(
+            f"network: expected one that needs no more than {' and '.join(known)} for {name}, got one that needs "
+            f"{' and '.join(keys)}; choose another network"
+        )
     if config.pool:
-        tasks = [build_task(name, member, seed, uses_kspace) for member in config.pool]
+        tasks = [build_task(name, member, seed, keys) for member in config.pool]
         return PooledTask(config.site, tasks, config.batch_size, config.workers)
     device = resolve_device(config.device, config.site, config.file)
     if name == SEGMENTATION:
-        if uses_kspace:
-            raise InputError("network: expected one that works on images for segmentation, got one that wants k-space")
         return SegmentationTask(SegmentationData(config, seed), config, device)
-    return ReconstructionTask(ReconstructionData(config, seed, kspace=uses_kspace), config, device)
+    return ReconstructionTask(ReconstructionData(config, seed, keys), config, device)
 
 
 def resolve_device(name: str, site: str, file: Path | None = None) -> torch.device:

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from flare_mri.data.reconstruction import ReconstructionData
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.errors import InputError
-from flare_mri.learners.task import Split, on_device
+from flare_mri.learners.task import Split, on_device, one_output
 from flare_mri.metrics.reconstruction import VolumeMetrics
+from flare_mri.networks import encoder_prefixes
 
 _EVALUATION_BATCH = 8
 
@@ -54,7 +55,7 @@ class ReconstructionTask:
         if output.shape != target.shape:
             raise InputError(
                 f"network: expected an output of shape {list(target.shape)}, got {list(output.shape)}; set in_channels "
-                "and out_channels to 1"
+                "and out_channels to 1, and no deep supervision"
             )
         return F.mse_loss(output, target)
 
@@ -104,25 +105,33 @@ class ReconstructionTask:
 
 
 def reconstruct(network: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """Run an image-domain or a dual-domain network on a batch; normalised magnitude [B, 1, H, W]."""
-    if getattr(network, "uses_kspace", False):
-        # k-space comes divided by the input's standard deviation; the mean can only be taken off the magnitude.
-        return network(batch["kspace"], batch["mask"]) - (batch["mean"] / batch["std"]).view(-1, 1, 1, 1)
-    return network(batch["input"])
+    """Run a network on the entries of a batch that it asks for; normalised magnitude [B, 1, H, W].
+
+    Raises:
+        InputError: the network gives something else than one tensor.
+    """
+    keys: tuple[str, ...] = getattr(network, "sample_keys", ("input",))
+    output = one_output(network(*(batch[key] for key in keys)))
+    if "kspace" not in keys:
+        return output
+    # k-space comes divided by the input's standard deviation; the mean can only be taken off the magnitude.
+    return output - (batch["mean"] / batch["std"]).view(-1, 1, 1, 1)
 
 
 @contextmanager
 def _bottleneck_features(network: nn.Module) -> Iterator[list[np.ndarray]]:
-    """Collect the spatial means [B, C] of the encoder's last output while the network runs; none without an encoder."""
-    encoder = getattr(network, "encoder", None)
-    encoder = encoder["image"] if isinstance(encoder, nn.ModuleDict) else encoder
+    """Collect the spatial means [B, C] of the bottleneck while the network runs; none where no encoder is known."""
+    prefixes = encoder_prefixes(network)
     features: list[np.ndarray] = []
-    if encoder is None:
+    if not prefixes:
         yield features
         return
-    handle = encoder.register_forward_hook(
-        lambda module, inputs, outputs: features.append(outputs[-1].mean(dim=(-2, -1)).cpu().numpy())
-    )
+
+    def collect(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        bottleneck = outputs if isinstance(outputs, Tensor) else outputs[-1]
+        features.append(bottleneck.mean(dim=(-2, -1)).cpu().numpy())
+
+    handle = network.get_submodule(prefixes[-1]).register_forward_hook(collect)
     try:
         yield features
     finally:

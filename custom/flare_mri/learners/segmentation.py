@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from flare_mri.data.segmentation import CLASSES, SegmentationData, SegmentationDataset
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.errors import InputError
-from flare_mri.learners.task import Split, on_device
+from flare_mri.learners.task import Split, on_device, one_output
 from flare_mri.metrics.segmentation import TEST_BATCH, SegmentationMetrics
 
 _EVALUATION_BATCH = 16
@@ -120,13 +120,12 @@ def segment(network: nn.Module, images: Tensor) -> Tensor:
     Raises:
         InputError: the network does not give two classes for each pixel.
     """
-    logits = network(images)
+    logits = one_output(network(images))
     expected = (len(images), CLASSES, *images.shape[2:])
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if tuple(logits.shape) != expected:
         raise InputError(
-            f"network: expected logits {list(expected)} (background and organ), got {got}; set its out_channels to "
-            f"{CLASSES} and give it in_channels 3"
+            f"network: expected logits {list(expected)} (background and organ), got {list(logits.shape)}; set its "
+            f"out_channels to {CLASSES}, give it in_channels 3, and no deep supervision"
         )
     return logits
 

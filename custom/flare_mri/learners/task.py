@@ -82,6 +82,20 @@ def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
 
 
+def one_output(output: Any) -> Tensor:
+    """What a network gave, once it is a tensor.
+
+    Raises:
+        InputError: it is a list of them, as with deep supervision.
+    """
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"network: expected one tensor, got a {type(output).__name__}, as deep supervision gives it; set its "
+            "arguments so that it gives its last output alone, or choose another network"
+        )
+    return output
+
+
 def check_trains(task: Task) -> int:
     """Number of the site's training slices.
 

@@ -2,8 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks, and the partition of their state into what is shared and what is private."""
 
-from flare_mri.networks.build import SharedPart, build_network, check_fits, check_size, check_state, expected_state
+from flare_mri.networks.build import (
+    SharedPart,
+    build_network,
+    check_fits,
+    check_size,
+    check_state,
+    expected_state,
+    sample_keys,
+)
 from flare_mri.networks.dual_domain import DualDomainUNet
+from flare_mri.networks.encoders import encoder_prefixes
 from flare_mri.networks.partition import PARTITIONS, shared_keys
 from flare_mri.networks.state_check import problem_in_state
 from flare_mri.networks.unet import UNet
@@ -17,7 +26,9 @@ __all__ = [
     "check_fits",
     "check_size",
     "check_state",
+    "encoder_prefixes",
     "expected_state",
     "problem_in_state",
+    "sample_keys",
     "shared_keys",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from flare_mri.errors import InputError
 from flare_mri.networks.admitted import check_arguments, network_class
@@ -73,8 +74,28 @@ def expected_state(spec: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         InputError: as :func:`build_network`.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _NumbersThatAreRead():
         return build_network(spec, seed=0).state_dict()
+
+
+class _NumbersThatAreRead(TorchFunctionMode):
+    """Constructors read back what they ask of ``linspace`` (a rate for each block of SwinUNETR): it needs values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        placed = {"device": "cpu"} if func is torch.linspace else {}
+        return func(*args, **{**(kwargs or {}), **placed})
+
+
+def sample_keys(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The entries of a sample that the network of these settings is called with; None where it declares none.
+
+    A network declares them as a class attribute, such as ``sample_keys = ("kspace", "mask")``; one that does not is
+    called with the task's image alone.
+
+    Raises:
+        InputError: a network that is not admitted.
+    """
+    return getattr(network_class(spec), "sample_keys", None)
 
 
 def check_size(spec: Mapping[str, Any]) -> None:

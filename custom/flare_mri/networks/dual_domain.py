@@ -33,7 +33,7 @@ class DualDomainUNet(nn.Module):
         InputError: an option that does not exist.
     """
 
-    uses_kspace = True
+    sample_keys = ("kspace", "mask")
 
     def __init__(
         self,
@@ -44,13 +44,15 @@ class DualDomainUNet(nn.Module):
         dropout: float = 0.0,
         pool: str = "avg",
         decoder: str = "plain",
+        spatial_dims: int = 2,
     ):
         super().__init__()
-        check_options(channels, num_pools, norm, pool, decoder)
+        check_options(channels, num_pools, norm, pool, decoder, spatial_dims=spatial_dims)
+        common = (2, channels, num_pools, norm, negative_slope, dropout)
         encoders, decoders = {}, {}
         for domain in ("kspace", "image"):
-            encoders[domain] = Encoder(2, channels, num_pools, norm, negative_slope, dropout, pool)
-            decoders[domain] = Decoder(2, channels, num_pools, norm, negative_slope, dropout, decoder == "refined")
+            encoders[domain] = Encoder(*common, pool, spatial_dims)
+            decoders[domain] = Decoder(*common, decoder == "refined", spatial_dims=spatial_dims)
             for parameter in decoders[domain].output.parameters():
                 nn.init.zeros_(parameter)
         self.encoder, self.decoder = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
@@ -59,7 +61,8 @@ class DualDomainUNet(nn.Module):
         """Reconstruct a batch of slices.
 
         Args:
-            kspace: [B, 2, H, W], centred, orthonormal, zero where it was not sampled.
+            kspace: [B, 2, H, W], centred, orthonormal, zero where it was not sampled; [B, 2, D, H, W] in 3D, all axes
+                encoded.
             mask: [B, 1, H, W] (or broadcastable), nonzero where k-space was sampled.
 
         Returns:
@@ -77,5 +80,5 @@ class DualDomainUNet(nn.Module):
 
 
 def _transform(x: Tensor, transform: Callable[..., Any]) -> Tensor:
-    """Apply one of MONAI's centred transforms, which want [B, H, W, 2], to [B, 2, H, W]."""
-    return transform(x.permute(0, 2, 3, 1).contiguous(), spatial_dims=2).permute(0, 3, 1, 2).contiguous()
+    """Apply one of MONAI's centred transforms, which want [B, H, W, 2], to [B, 2, H, W], over all spatial axes."""
+    return transform(x.movedim(1, -1).contiguous(), spatial_dims=x.dim() - 2).movedim(-1, 1).contiguous()

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from flare_mri.errors import InputError
+from flare_mri.networks.encoders import encoder_prefixes
 
 PARTITIONS = ("encoder", "all", "all_but_last", "all_but_norm", "none")
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -20,7 +21,7 @@ def shared_keys(network: nn.Module, partition: str | Sequence[str]) -> list[str]
         network: any module.
         partition: one of :data:`PARTITIONS`,
 
-            - ``"encoder"``: everything under ``network.encoder`` (FedMRI);
+            - ``"encoder"``: contracting path and bottleneck, see :mod:`flare_mri.networks.encoders` (FedMRI);
             - ``"all"``: everything (FedAvg, the global model of IOP-FL);
             - ``"all_but_last"``: all but the last layer, that is the last registered module that owns parameters;
             - ``"all_but_norm"``: all but the whole state of the normalisation layers (FedBN);
@@ -28,6 +29,9 @@ def shared_keys(network: nn.Module, partition: str | Sequence[str]) -> list[str]
 
             or a list of dotted prefixes such as ``["conv_0", "down_1"]``, compared part by part: ``bn1`` takes
             ``bn1.weight`` and leaves ``bn10.weight``.
+
+            A tensor that has several names (as all but the output layer of MONAI's DynUNet) is shared under all of
+            them, or under none.
 
     Raises:
         InputError: a partition that is unknown, or that does not fit this network.
@@ -40,12 +44,14 @@ def shared_keys(network: nn.Module, partition: str | Sequence[str]) -> list[str]
     if not isinstance(partition, str):
         return _under_prefixes(network, keys, partition)
     if partition == "encoder":
-        if not isinstance(getattr(network, "encoder", None), nn.Module):
+        prefixes = encoder_prefixes(network)
+        if not prefixes:
             raise InputError(
-                f"partition 'encoder': {type(network).__name__} has no submodule 'encoder'; give a list of dotted "
-                f"prefixes instead, out of its top-level modules {_top_level(keys)}"
+                f"partition 'encoder': {type(network).__name__} has no submodule 'encoder', and is none of MONAI's "
+                "networks whose encoder is known; choose a method that shares everything, or give a list of dotted "
+                f"prefixes, out of its top-level modules {_top_level(keys)}"
             )
-        return _under_prefixes(network, keys, ["encoder"])
+        return _under_prefixes(network, keys, prefixes)
     if partition == "all":
         return keys
     if partition == "all_but_last":
@@ -79,7 +85,9 @@ def _under_prefixes(network: nn.Module, keys: list[str], prefixes: Sequence[str]
                 f"its top-level modules are {_top_level(keys)}"
             )
         shared |= under
-    return [key for key in keys if key in shared]
+    tensors = network.state_dict(keep_vars=True)
+    same = {id(tensors[key]) for key in shared}
+    return [key for key in keys if id(tensors[key]) in same]
 
 
 def _state_of(network: nn.Module, modules: Iterable[nn.Module]) -> set[str]:

@@ -1,0 +1,52 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the encoder of a network is, contracting path and bottleneck, as dotted prefixes: ours and seven of MONAI's."""
+
+from collections.abc import Callable
+from typing import Any
+
+from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, FlexibleUNet, SegResNet, SwinUNETR, UNet
+from torch import nn
+
+from flare_mri.networks.dual_domain import DualDomainUNet
+
+
+def _in_unet(network: Any) -> list[str]:
+    """Blocks that nest: each holds its way down as ``0``, the next block as ``1.submodule`` and its way up as ``2``."""
+    blocks = ["model" + ".1.submodule" * depth for depth in range(len(network.channels) - 1)]
+    return [f"{block}.0" for block in blocks] + [f"{blocks[-1]}.1.submodule"]
+
+
+def _in_attention_unet(network: Any) -> list[str]:
+    """As in UNet, but that the way down lies in the submodule, and what a block itself holds leads up."""
+    blocks = ["model.1" + ".submodule.1" * depth for depth in range(len(network.channels) - 1)]
+    return ["model.0", *(f"{block}.submodule.0" for block in blocks[:-1]), f"{blocks[-1]}.submodule"]
+
+
+_ENCODERS: dict[type[nn.Module], Callable[[Any], list[str]]] = {
+    AttentionUnet: _in_attention_unet,
+    BasicUNet: lambda network: ["conv_0", "down_1", "down_2", "down_3", "down_4"],
+    DualDomainUNet: lambda network: ["encoder.kspace", "encoder.image"],
+    DynUNet: lambda network: [
+        *(f"downsamples.{i}" for i in range(len(network.downsamples))),
+        "input_block",
+        "bottleneck",
+    ],
+    FlexibleUNet: lambda network: ["encoder"],
+    SegResNet: lambda network: ["convInit", *(f"down_layers.{i}" for i in range(len(network.down_layers)))],
+    SwinUNETR: lambda network: ["swinViT", "encoder1", "encoder2", "encoder3", "encoder4", "encoder10"],
+    UNet: _in_unet,
+}
+"""By exact class: a class derived from one of these may nest otherwise."""
+NAMES = tuple(sorted(f"monai.networks.nets.{c.__name__}" for c in _ENCODERS if c.__module__.startswith("monai.")))
+"""MONAI's networks that the partition "encoder" knows."""
+
+
+def encoder_prefixes(network: nn.Module) -> list[str]:
+    """The dotted prefixes of a network's encoder, the bottleneck last; empty where that is not known.
+
+    Other networks have an encoder where they have a submodule of that name.
+    """
+    if type(network) in _ENCODERS:
+        return _ENCODERS[type(network)](network)
+    return ["encoder"] if isinstance(getattr(network, "encoder", None), nn.Module) else []
