@@ -72,6 +72,7 @@ def test_what_the_default_admits() -> None:
     assert set(default.refusals("IOP-FL", TINY, "all", "adam")) == {"method", "shared_layers"}
     assert replace(default, shared_layers=("encoder", "all")).pinned_prefixes() == ["*"]
     assert replace(default, shared_layers=("none",)).pinned_prefixes() == []
+    assert replace(default, networks=("monai.networks.nets.BasicUNet",)).pinned_prefixes() == ["*"]
     assert shared_layers_of(METHOD_NAMES) == ("encoder", "all", "all_but_norm", "all_but_last", "none")
 
 

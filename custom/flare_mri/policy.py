@@ -89,10 +89,14 @@ class Policy:
         }
 
     def pinned_prefixes(self) -> list[str]:
-        """Prefixes for :class:`~flare_mri.components.SharedPartOnly` in the hospital's ``privacy.json``."""
-        if set(self.shared_layers) <= {"encoder", "none"}:
-            return ["encoder"] if "encoder" in self.shared_layers else []
-        return ["*"]
+        """Prefixes for :class:`~flare_mri.components.SharedPartOnly` in the hospital's ``privacy.json``.
+
+        Where an encoder's prefixes depend on the network's arguments, or are not ``encoder``, tensors of any name pass.
+        """
+        if set(self.shared_layers) <= {"none"}:
+            return []
+        alike = set(self.networks) <= {*OWN, "monai.networks.nets.FlexibleUNet"}
+        return ["encoder"] if alike and set(self.shared_layers) <= {"encoder", "none"} else ["*"]
 
     def text(self) -> str:
         """The file's text."""
