@@ -78,6 +78,30 @@ def test_a_global_model_that_is_none_is_not_loaded(key: str, value: Any, told: s
         site.receive(None)  # type: ignore[arg-type]
 
 
+def test_trying_out_in_both_modes_leaves_the_network_as_it_was() -> None:
+    site, seen = learner(), []
+    before = copied(site.network.state_dict())
+    loss = site.task.loss
+
+    def watched(network: nn.Module, batch: Any) -> Tensor:
+        seen.append((network.training, len(batch["x"])))
+        return loss(network, batch)
+
+    site.task.loss = watched  # type: ignore[method-assign]
+    site.try_out()
+    assert seen == [(True, site.task.batch_size), (False, site.task.batch_size)]
+    assert all(torch.equal(value, before[key]) for key, value in site.network.state_dict().items())
+
+
+@pytest.mark.parametrize("raised", [ValueError("two\n lines"), KeyError("x"), InputError("two lines")])
+def test_whatever_a_network_raises_is_one_line(raised: Exception) -> None:
+    site = learner()
+    site.task.loss = lambda network, batch: (_ for _ in ()).throw(raised)  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="^site site-1: the job's network cannot take this site's images: .*") as error:
+        site.try_out()
+    assert "\n" not in str(error.value)
+
+
 def test_the_bound_grows_with_what_the_site_itself_returned() -> None:
     site = learner()
     large = {k: v * 2 * MOST_NORMS if "weight" in k else v for k, v in site.shared_state().items()}

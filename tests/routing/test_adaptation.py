@@ -50,6 +50,18 @@ def test_adaptation_lowers_the_entropy_and_says_what_moved(routed, global_model,
     assert json.loads(json.dumps(report.as_dict()))["after"]["entropy"] == report.after.entropy
 
 
+def test_a_layer_that_never_runs_has_no_weights_to_tell(slices):
+    def with_classifier() -> nn.Module:
+        network = _unet()
+        network.classifier = nn.Linear(4, 2)  # of an EfficientNet that serves as an encoder
+        return network
+
+    network = with_classifier().eval()
+    routed = build_routed_network(network, [with_classifier().state_dict(), network.state_dict()])
+    report = adapt(routed, network, slices, epochs=1, min_foreground=0.0)
+    assert report.fallback is None and list(report.movement) == list(routed_layers(routed))[:-1]
+
+
 def test_same_seed_same_adaptation_and_the_callers_random_state_is_kept(routed, global_model, slices):
     start = {key: value.clone() for key, value in routed.state_dict().items()}
     results = []

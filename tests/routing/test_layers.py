@@ -93,6 +93,19 @@ def test_gradients_equal_those_of_the_loop(case):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_follows_may_work_in_place(case):
+    layer, size = CASES[case]
+    torch.manual_seed(3)
+    routed, x = _routed(layer), _input(layer, size)
+    gradients = []
+    for in_place in (False, True):
+        y = routed(x)
+        y = y.add_(1) if in_place else y + 1
+        gradients.append(torch.autograd.grad(y.square().sum(), routed.router.fc2.weight)[0])
+    assert torch.equal(*gradients)
+
+
 def test_experts_are_buffers_and_the_router_learns():
     routed = _routed(nn.Conv2d(4, 6, 3))
     assert {name for name, _ in routed.named_buffers()} == {"weights", "biases"}

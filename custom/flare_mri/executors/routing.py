@@ -22,9 +22,17 @@ from flare_mri.learners import SEGMENTATION, AbortedError, SegmentationTask, Sit
 from flare_mri.learners.segmentation import score
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
-from flare_mri.networks import build_network, check_size
+from flare_mri.networks import build_network, check_size, network_without_values
 from flare_mri.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.routing import MIN_SLICES, AdaptationReport, TestTimeLoss, adapt, build_routed_network, predict
+from flare_mri.routing import (
+    MIN_SLICES,
+    AdaptationReport,
+    TestTimeLoss,
+    adapt,
+    build_routed_network,
+    check_routable,
+    predict,
+)
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.wire import MetaKey, TaskName, prefixed
 
@@ -79,6 +87,9 @@ class RoutingExecutor(SiteExecutor):
         return refused
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        network = model.meta.get(MetaKey.NETWORK)
+        if network is not None:
+            check_routable(network_without_values(plain_network(network)))
         task, _ = self._site(fl_ctx)
         return FLModel(metrics={"slices/test": float(len(task.data.outside))})
 

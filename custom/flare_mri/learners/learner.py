@@ -85,19 +85,21 @@ class Learner:
         return {key: state[key].detach().cpu().clone() for key in self.shared}
 
     def try_out(self) -> None:
-        """Run the network on one training slice without learning from it: what does not fit is found before a round.
+        """Run a copy of the network, in both modes, on a batch: what does not fit is found before a round.
 
         Raises:
             InputError: the site has no training slice, or the network cannot take its images.
         """
-        check_trains(self.task)
-        batch = default_collate([self.task.dataset("train")[0]])
-        self.network.eval()
+        count = min(check_trains(self.task), self.task.batch_size)
+        batch = default_collate([self.task.dataset("train")[place] for place in range(count)])
+        trial = copy.deepcopy(self.network)
         try:
             with torch.no_grad():
-                self.task.loss(self.network, on_device(batch, self.task.device))
-        except (InputError, RuntimeError) as e:
-            raise InputError(f"site {self.task.site}: the job's network cannot take this site's images: {e}") from e
+                for training in (True, False):
+                    self.task.loss(trial.train(training), on_device(batch, self.task.device))
+        except Exception as e:  # whatever a foreign network raises, the images did not suit it
+            told = " ".join(str(e).split())
+            raise InputError(f"site {self.task.site}: the job's network cannot take this site's images: {told}") from e
 
     def receive(self, shared_state: Mapping[str, Tensor]) -> None:
         """Load the global shared part, once it is one; the private part stays as it is.

@@ -9,6 +9,7 @@ from flare_mri.networks.build import (
     check_size,
     check_state,
     expected_state,
+    network_without_values,
     sample_keys,
 )
 from flare_mri.networks.dual_domain import DualDomainUNet
@@ -28,6 +29,7 @@ __all__ = [
     "check_state",
     "encoder_prefixes",
     "expected_state",
+    "network_without_values",
     "problem_in_state",
     "sample_keys",
     "shared_keys",

@@ -74,8 +74,17 @@ def expected_state(spec: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         InputError: as :func:`build_network`.
     """
+    return network_without_values(spec).state_dict()
+
+
+def network_without_values(spec: Mapping[str, Any]) -> nn.Module:
+    """The network that ``spec`` describes, on the device ``meta``: structure alone, which takes no memory.
+
+    Raises:
+        InputError: as :func:`build_network`.
+    """
     with torch.device("meta"), _NumbersThatAreRead():
-        return build_network(spec, seed=0).state_dict()
+        return build_network(spec, seed=0)
 
 
 class _NumbersThatAreRead(TorchFunctionMode):

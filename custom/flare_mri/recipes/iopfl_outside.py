@@ -13,9 +13,9 @@ from nvflare.job_config.defs import FilterType
 from flare_mri.components import RouteOutside, RoutingExecutor, SharedPartOnly
 from flare_mri.errors import InputError
 from flare_mri.learners import SEGMENTATION
-from flare_mri.networks import expected_state
+from flare_mri.networks import network_without_values
 from flare_mri.recipes.job import FlareMRIRecipe
-from flare_mri.routing import check_experts
+from flare_mri.routing import check_experts, check_routable
 from flare_mri.routing.space import load_routing_space
 from flare_mri.wire import TaskName
 from flare_mri.workflows.outside import SPACE_VARIABLE
@@ -66,7 +66,7 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         self.routing_space = routing_space
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
-        """Also read the routing space, as the simulated server will, and see that its experts fit its network.
+        """Also read the routing space, as the simulated server will, and see that its experts can be routed.
 
         Raises:
             InputError: the first thing that is wrong, naming the file or the site.
@@ -75,5 +75,7 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         if not path:
             raise InputError(f"routing space: no path; give it with --routing_space or set ${SPACE_VARIABLE}")
         space = load_routing_space(Path(path))
-        check_experts(expected_state(space.network), space.experts)
+        network = network_without_values(space.network)
+        check_routable(network)
+        check_experts(network.state_dict(), space.experts)
         super().check_sites(names, workspace)

@@ -157,7 +157,8 @@ def examine(network: nn.Module, slices: Slices, batch_size: int = 16) -> SiteVie
         for logits in _logits(network, slices, batch_size):
             total += entropy(logits).item() * len(logits)
             foreground += (logits.argmax(dim=1) > 0).float().mean().item() * len(logits)
-    routing = {name: torch.cat(weights).mean(0).tolist() for name, weights in recorded.items()}
+    # A layer may never run: EfficientNet has its classifier also as the encoder of a U-Net.
+    routing = {name: torch.cat(weights).mean(0).tolist() for name, weights in recorded.items() if weights}
     return SiteView(total / len(slices), foreground / len(slices), routing)
 
 

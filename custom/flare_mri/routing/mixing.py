@@ -137,7 +137,8 @@ class _OutputProduct(torch.autograd.Function):
         outputs = experts.flatten(0, 1) @ columns.reshape(batch * pixels, width).t().contiguous()
         outputs = outputs.view(*experts.shape[:2], batch, pixels)
         ctx.save_for_backward(routing, experts, outputs)
-        return torch.einsum("be,eobl->bol", routing, outputs)
+        # data: of einsum's own view autograd would let no layer after this one work in place, as SegResNet's do
+        return torch.einsum("be,eobl->bol", routing, outputs).data
 
     @staticmethod
     @once_differentiable

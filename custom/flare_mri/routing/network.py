@@ -61,22 +61,42 @@ def build_routed_network(
             f"routing space: expected at least one expert and a name for each, got {len(experts)} experts and "
             f"{len(labels)} names; give the personal models and the global model"
         )
+    check_routable(network)
     check_experts(network.state_dict(), dict(zip(labels, experts, strict=True)))
     routed = copy.deepcopy(network)
     routed.load_state_dict(experts[-1])
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
         routed = _replace_layers(routed, "", experts, (dropout, hidden_ratio), {})
-    if not routed_layers(routed):
-        raise InputError(
-            f"routing: expected a network with Conv2d, ConvTranspose2d or Linear layers, got {type(network).__name__} "
-            "without any; choose another network"
-        )
     routed = use_batch_statistics(routed)
     routed.requires_grad_(False)
     for parameter in adaptable_parameters(routed):
         parameter.requires_grad_(True)
     return routed
+
+
+def check_routable(network: nn.Module) -> None:
+    """See that a network's layers with kernels can be routed; their values do not count.
+
+    Raises:
+        InputError: it has no layer to route, or one that cannot be routed.
+    """
+    found = 0
+    for name, module in network.named_modules():
+        kind = next((kind for kind in ROUTED if isinstance(module, kind)), None)
+        if kind is not None:
+            _check_plain(module, kind, name)
+            found += 1
+        elif isinstance(module, UNROUTED):
+            raise InputError(
+                f"routing, layer {name!r}: expected Conv2d, ConvTranspose2d or Linear, got {type(module).__name__}, "
+                "which cannot be routed; choose a two-dimensional network without it"
+            )
+    if not found:
+        raise InputError(
+            f"routing: expected a network with Conv2d, ConvTranspose2d or Linear layers, got {type(network).__name__} "
+            "without any; choose another network"
+        )
 
 
 def check_experts(expected: Mapping[str, Tensor], experts: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -159,7 +179,6 @@ def _replace_layers(
         return done[module]
     kind = next((kind for kind in ROUTED if isinstance(module, kind)), None)
     if kind is not None:
-        _check_plain(module, kind, name)
         prefix = f"{name}." if name else ""
         weight = module.get_parameter("weight")
         weights = torch.stack([expert[f"{prefix}weight"].to(weight) for expert in experts])
@@ -167,11 +186,6 @@ def _replace_layers(
         biases = torch.stack([expert[f"{prefix}bias"].to(weight) for expert in experts]) if has_bias else None
         done[module] = ROUTED[kind](module, weights, biases, *options)  # type: ignore[arg-type]
         return done[module]
-    if isinstance(module, UNROUTED):
-        raise InputError(
-            f"routing, layer {name!r}: expected Conv2d, ConvTranspose2d or Linear, got {type(module).__name__}, "
-            "which cannot be routed; choose a two-dimensional network without it"
-        )
     done[module] = module
     for child_name, child in module._modules.items():
         if child is not None:
