@@ -5,6 +5,7 @@
 python jobs/fedmri/job.py                                    four phantom sites in FLARE's simulator
 python jobs/fedmri/job.py --sites examples/brain             the sites described in that folder
 python jobs/fedmri/job.py --method FedAvg                    a baseline
+python jobs/fedmri/job.py --network monai.networks.nets.BasicUNet   another network than the paper's
 python jobs/fedmri/job.py --no_code --export --export-dir D  the job without code, for sites that installed the package
 """
 
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flare_mri.recipes import FedMRIRecipe
-from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments
+from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments, refuse_with_network
 from flare_mri.recipes.simulate import add_environment_arguments, execute
 from flare_mri.wire import DEFAULT_NEGATIVES, NEGATIVES, NEGATIVES_DTYPES
 
@@ -33,21 +34,18 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     group.add_argument("--negatives", choices=NEGATIVES, default=DEFAULT_NEGATIVES, help=whose)
     group.add_argument("--negatives_dtype", choices=NEGATIVES_DTYPES, default=NEGATIVES_DTYPES[0], help=told)
-    group.add_argument("--decoder", choices=["plain", "refined"], default="plain", help="default %(default)s")
-    group.add_argument("--refined_at", default="", help="sites with the second decoder, comma separated")
-    group.add_argument(
-        "--domain", choices=NETWORKS, default="image", help="dual: k-space, then image; default %(default)s"
-    )
+    group.add_argument("--decoder", choices=["plain", "refined"], help="of the U-Net; default plain")
+    group.add_argument("--refined_at", metavar="SITES", help="sites with the second decoder, comma separated")
+    group.add_argument("--domain", choices=NETWORKS, help="of the U-Net; dual: k-space, then image; default image")
     return parser.parse_args(argv)
 
 
 def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
     """The recipe the arguments describe."""
-    arguments = recipe_arguments(args, FedMRIRecipe)
-    network = {**arguments["network"]["args"], "decoder": args.decoder}
-    arguments["network"] = {"path": NETWORKS[args.domain], "args": network}
+    refuse_with_network(args, "domain", "refined_at")
+    arguments = recipe_arguments(args, FedMRIRecipe, NETWORKS[args.domain or "image"], {"decoder": "plain"})
     arguments["training"] = replace(arguments["training"], contrastive_weight=args.contrastive_weight)
-    refined = {site.strip(): {"decoder": "refined"} for site in args.refined_at.split(",") if site.strip()}
+    refined = {site.strip(): {"decoder": "refined"} for site in (args.refined_at or "").split(",") if site.strip()}
     arguments["site_networks"] = refined or None
     return FedMRIRecipe(**arguments, negatives=args.negatives, negatives_dtype=args.negatives_dtype)
 

@@ -17,12 +17,7 @@ from pathlib import Path
 
 from flare_mri.errors import InputError
 from flare_mri.recipes import IOPFLOutsideRecipe, IOPFLRecipe
-from flare_mri.recipes.arguments import (
-    add_network_arguments,
-    add_training_arguments,
-    chosen_network,
-    recipe_arguments,
-)
+from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments
 from flare_mri.recipes.simulate import (
     add_environment_arguments,
     build_environment,
@@ -40,7 +35,6 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_environment_arguments(parser)
     group = add_training_arguments(parser, IOPFLRecipe)
-    add_network_arguments(group)
     outside = "sites, comma separated: for each in turn, train all others and adapt to it"
     group.add_argument("--outside", default="", help=outside)
     group.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site; default %(default)s")
@@ -52,7 +46,6 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
     """The recipe the arguments describe."""
     arguments = recipe_arguments(args, IOPFLRecipe)
-    arguments["network"] = chosen_network(args, arguments["network"])
     arguments["training"] = replace(arguments["training"], test_each_round=args.test_each_round)
     return IOPFLRecipe(**arguments)
 

@@ -126,3 +126,54 @@ def test_what_is_printed_of_the_stores_is_where_the_sites_look(tmp_path: Path, m
         assert stores_path(tmp_path / "w") == expected
         monkeypatch.setenv("FLARE_MRI_STORE", str(stores_path(tmp_path / "w")))
         assert open_site("site-1", tmp_path / "site-1").store_root == expected
+
+
+BASIC = "monai.networks.nets.BasicUNet"
+
+
+@pytest.mark.parametrize(
+    ("job", "words", "name", "arguments"),
+    [
+        ("fedmri", [], "UNet", {"channels": 32, "num_pools": 4, "norm": "instance", "decoder": "plain"}),
+        ("fedmri", ["--channels", "8", "--norm", "batch"], "UNet", {"channels": 8, "norm": "batch"}),
+        ("fedmri", ["--domain", "dual", "--decoder", "refined"], "DualDomainUNet", {"decoder": "refined"}),
+        ("fedmri", ["--network_args", '{"dropout": 0.5}'], "UNet", {"dropout": 0.5, "channels": 32}),
+        ("fedmri", ["--network", BASIC], "BasicUNet", {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}),
+        ("iopfl", [], "UNet", {"norm": "batch", "in_channels": 3, "channels": 32}),
+        ("iopfl", ["--network", BASIC], "BasicUNet", {"spatial_dims": 2, "in_channels": 3, "out_channels": 2}),
+        (
+            "iopfl",
+            ["--network", BASIC, "--network_args", '{"in_channels": 3, "norm": "batch"}'],
+            "BasicUNet",
+            {"in_channels": 3, "out_channels": 2, "norm": "batch"},
+        ),
+    ],
+)
+def test_the_network_is_what_the_flags_say(
+    tmp_path: Path, job: str, words: list[str], name: str, arguments: dict
+) -> None:
+    module = runpy.run_path(str(ROOT / "jobs" / job / "job.py"))
+    module["build_recipe"](module["_parse_args"]([*words, "--no_code"])).export(str(tmp_path))
+    config = json.loads((tmp_path / job / "app" / "config" / "config_fed_client.json").read_text())
+    network = config["executors"][0]["executor"]["args"]["network"]
+    assert network["path"].rpartition(".")[2] == name and network["args"].items() >= arguments.items()
+
+
+@pytest.mark.parametrize(
+    ("job", "words", "told"),
+    [
+        ("fedmri", ["--network", BASIC, "--channels", "32"], f"--channels with --network {BASIC}: it is of our own"),
+        ("fedmri", ["--network", BASIC, "--decoder", "plain"], f"--decoder with --network {BASIC}: it is of our own"),
+        ("fedmri", ["--network", BASIC, "--domain", "dual"], f"--domain with --network {BASIC}: it is of our own"),
+        ("fedmri", ["--network", BASIC, "--refined_at", "site-1"], f"--refined_at with --network {BASIC}: it is"),
+        ("iopfl", ["--network", BASIC, "--norm", "batch"], f"--norm with --network {BASIC}: it is of our own"),
+        ("iopfl", ["--norm", "batch", "--network_args", '{"norm": "batch"}'], "norm is what --norm says already"),
+        ("fedmri", ["--network_args", "[1]"], "--network_args: expected a JSON object"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_one_line(
+    job: str, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runpy.run_path(str(ROOT / "jobs" / job / "job.py"))["main"](words) == 2
+    error = capsys.readouterr().err.strip()
+    assert told in error and "\n" not in error

@@ -19,6 +19,7 @@ from flare_mri.data.site_config import SiteConfig
 from flare_mri.data.split import Split, fingerprint, split_slices
 from flare_mri.errors import InputError
 
+CHANNELS = 3  # a slice between its two neighbours
 CLASSES = 2  # background and organ
 
 

@@ -10,7 +10,7 @@ from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from flare_mri.data.segmentation import CLASSES, SegmentationData, SegmentationDataset
+from flare_mri.data.segmentation import CHANNELS, CLASSES, SegmentationData, SegmentationDataset
 from flare_mri.data.site_config import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.learners.task import Split, on_device, one_output
@@ -125,7 +125,7 @@ def segment(network: nn.Module, images: Tensor) -> Tensor:
     if tuple(logits.shape) != expected:
         raise InputError(
             f"network: expected logits {list(expected)} (background and organ), got {list(logits.shape)}; set its "
-            f"out_channels to {CLASSES}, give it in_channels 3, and no deep supervision"
+            f"out_channels to {CLASSES}, give it in_channels {CHANNELS}, and no deep supervision"
         )
     return logits
 

@@ -3,13 +3,16 @@
 """The command-line arguments that both training jobs share."""
 
 import argparse
+import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from flare_mri.aggregators import CLIP_NORM, MAX_NORM, MAX_WEIGHT
 from flare_mri.errors import InputError
 from flare_mri.filters.update_privacy import MECHANISMS
+from flare_mri.networks import UNet
 from flare_mri.recipes.simulate import CENTRALISED, client_names
 from flare_mri.recipes.training import TrainingRecipe
 
@@ -19,7 +22,6 @@ _DEFAULT = "default %(default)s"
 def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[TrainingRecipe]) -> argparse._ArgumentGroup:
     """Arguments that say what the job learns; defaults are the recipe's. Returns the group, for more of them."""
     default = recipe.default_training
-    network = recipe.default_network["args"]
     group = parser.add_argument_group("what to learn")
     group.add_argument("--name", default=recipe.job_name, help=f"name of the job; {_DEFAULT}")
     group.add_argument(
@@ -35,10 +37,7 @@ def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[Trainin
         "--lr_step", type=int, default=default.lr_step, help=f"rounds of StepLR; 0: constant; {_DEFAULT}"
     )
     group.add_argument("--fedprox_mu", type=float, default=0.01, help=f"μ of --method FedProx; {_DEFAULT}")
-    group.add_argument("--channels", type=int, default=32, help=f"of the U-Net's first level; {_DEFAULT}")
-    group.add_argument("--num_pools", type=int, default=4, help=f"poolings of the U-Net; {_DEFAULT}")
-    norm = network.get("norm", "instance")
-    group.add_argument("--norm", choices=["instance", "batch"], default=norm, help=f"of the U-Net; {_DEFAULT}")
+    _add_network_arguments(group, recipe)
     group.add_argument("--seed", type=int, default=default.seed, help=_DEFAULT)
     group.add_argument("--min_sites", type=int, help="good updates a round needs (default: all sites)")
     group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
@@ -92,29 +91,73 @@ def _server_arguments(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_network_arguments(group: argparse._ArgumentGroup) -> None:
-    """For jobs that share the whole network, which may then be any of them."""
+def _unet_defaults(recipe: type[TrainingRecipe]) -> dict[str, Any]:
+    """What the flags of the U-Net stand for where they are not given; argparse has None, to tell the two apart."""
+    parameters = inspect.signature(UNet).parameters
+    own = {name: parameters[name].default for name in ("channels", "num_pools", "norm")}
+    return {name: recipe.default_network["args"].get(name, value) for name, value in own.items()}
+
+
+def _add_network_arguments(group: argparse._ArgumentGroup, recipe: type[TrainingRecipe]) -> None:
+    default = _unet_defaults(recipe)
+    group.add_argument("--channels", type=int, help=f"of the U-Net's first level; default {default['channels']}")
+    group.add_argument("--num_pools", type=int, help=f"poolings of the U-Net; default {default['num_pools']}")
+    group.add_argument("--norm", choices=["instance", "batch"], help=f"of the U-Net; default {default['norm']}")
     group.add_argument("--network", help="instead of the U-Net, such as monai.networks.nets.BasicUNet")
     group.add_argument("--network_args", type=_json, metavar="JSON", help="its arguments, or more for the U-Net")
 
 
-def chosen_network(args: argparse.Namespace, default: dict[str, Any]) -> dict[str, Any]:
-    """The network of :func:`add_network_arguments`; else ``default`` with what ``--network_args`` adds to it.
+def _network(args: argparse.Namespace, path: str, default: Mapping[str, Any], flags: Mapping[str, Any]) -> Any:
+    """The network of ``--network``; else the U-Net at ``path`` by its flags and what ``--network_args`` adds to them.
 
     Raises:
-        InputError: ``--network_args`` is no JSON object.
+        InputError: ``--network_args`` is no JSON object, or says again what a flag says.
     """
     own = {} if args.network_args is None else args.network_args
     if not isinstance(own, dict):
         raise InputError(f'--network_args: expected a JSON object such as {{"dropout": 0.1}}, got {own!r}')
     if args.network:
         return {"path": args.network, "args": own}
-    return {"path": default["path"], "args": {**default["args"], **own}}
+    given = {flag: getattr(args, flag) for flag in flags if getattr(args, flag) is not None}
+    if twice := sorted(given.keys() & own.keys()):
+        raise InputError(f"--network_args: {twice[0]} is what --{twice[0]} says already; leave out one of them")
+    return {"path": path, "args": {**default, **flags, **given, **own}}
 
 
-def recipe_arguments(args: argparse.Namespace, recipe: type[TrainingRecipe]) -> dict[str, Any]:
-    """The recipe's arguments as parsed; a job adds its own."""
-    network = {**recipe.default_network["args"], "channels": args.channels, "num_pools": args.num_pools}
+def refuse_with_network(args: argparse.Namespace, *flags: str) -> None:
+    """Flags of our own U-Nets say nothing of another network.
+
+    Raises:
+        InputError: ``--network`` and one of them are given.
+    """
+    given = [f"--{flag}" for flag in flags if getattr(args, flag) is not None]
+    if args.network and given:
+        raise InputError(
+            f"{given[0]} with --network {args.network}: it is of our own U-Nets; leave it out, and give the network's "
+            "arguments by --network_args"
+        )
+
+
+def recipe_arguments(
+    args: argparse.Namespace,
+    recipe: type[TrainingRecipe],
+    path: str = "",
+    flags: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The recipe's arguments as parsed; a job adds its own.
+
+    Args:
+        args: parsed arguments.
+        recipe: the job's recipe.
+        path: of the U-Net, where it is not the recipe's.
+        flags: arguments of the U-Net that are flags of this job alone -> what they stand for where they are not given.
+
+    Raises:
+        InputError: arguments that contradict each other.
+    """
+    flags = {**_unet_defaults(recipe), **(flags or {})}
+    refuse_with_network(args, *flags)
+    default = recipe.default_network
     training = replace(
         recipe.default_training, lr=args.lr, lr_step=args.lr_step, local_epochs=args.local_epochs, seed=args.seed
     )
@@ -123,7 +166,7 @@ def recipe_arguments(args: argparse.Namespace, recipe: type[TrainingRecipe]) -> 
         "method": args.method,
         "min_clients": args.min_sites or (1 if args.method == CENTRALISED else len(client_names(args))),
         "num_rounds": args.num_rounds,
-        "network": {"path": recipe.default_network["path"], "args": {**network, "norm": args.norm}},
+        "network": _network(args, path or default["path"], default["args"], flags),
         "training": training,
         "fedprox_mu": args.fedprox_mu,
         "require_site_config": args.require_site_config,

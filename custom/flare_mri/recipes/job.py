@@ -18,13 +18,18 @@ from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import ExecEnv, Recipe
 
 import flare_mri
+from flare_mri.data.segmentation import CHANNELS, CLASSES
 from flare_mri.errors import InputError
 from flare_mri.executors.site import open_site
-from flare_mri.learners import SPLITS, build_task
+from flare_mri.learners import RECONSTRUCTION, SEGMENTATION, SPLITS, build_task
 from flare_mri.networks import SharedPart, build_network, shared_keys
 from flare_mri.policy import SERVER_CLASSES, SITE_CLASSES
 
 PACKAGE = "flare_mri"
+_TASK_ARGUMENTS = {
+    RECONSTRUCTION: {"spatial_dims": 2, "in_channels": 1, "out_channels": 1},
+    SEGMENTATION: {"spatial_dims": 2, "in_channels": CHANNELS, "out_channels": CLASSES},
+}
 
 
 class FlareMRIRecipe(Recipe):
@@ -104,8 +109,14 @@ def allow_in_simulator(workspace: Path) -> None:
     path.write_text(json.dumps({"format_version": 2, CLASS_ALLOW_LIST: allowed}, indent=1))
 
 
-def network_config(path: str, args: dict[str, Any]) -> dict[str, Any]:
-    """A network as our components take it; ``config_type`` keeps FLARE from building it before the seed is set."""
+def network_config(network: dict[str, Any], task: str) -> dict[str, Any]:
+    """A network as our components take it; ``config_type`` keeps FLARE from building it before the seed is set.
+
+    One of MONAI's gets the task's dimensions and channels where its arguments do not name them.
+    """
+    path, args = network["path"], network.get("args", {})
+    if path.startswith("monai.") and isinstance(args, dict):
+        args = {**_TASK_ARGUMENTS[task], **args}
     return {"config_type": "dict", "path": path, "args": args}
 
 

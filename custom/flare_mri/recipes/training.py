@@ -33,7 +33,8 @@ class TrainingRecipe(FlareMRIRecipe):
         method: one of the recipe's `methods`.
         min_clients: sites the job needs, also the good updates a round needs.
         num_rounds: rounds of training.
-        network: network settings, ``{"path": ..., "args": {...}}``; the paper's U-Net by default.
+        network: network settings, ``{"path": ..., "args": {...}}``; the paper's U-Net by default. ``spatial_dims``,
+            ``in_channels`` and ``out_channels`` of one of MONAI's are the task's where they are left out.
         partition: what is shared, where it is to differ from the method's.
         training: settings of every site's training; those a method is made of are put in.
         fedprox_mu: μ of the method FedProx; no other method uses it.
@@ -103,7 +104,7 @@ class TrainingRecipe(FlareMRIRecipe):
         negatives = negatives if settings["contrastive_weight"] else "none"
         network = network or self.default_network
         shared: dict[str, Any] = {
-            "network": network_config(network["path"], network["args"]),
+            "network": network_config(network, self.site_task),
             "partition": made_of.partition if partition is None else partition,
         }
         server: dict[str, Any] = {"negatives": negatives, "negatives_dtype": negatives_dtype}
