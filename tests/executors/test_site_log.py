@@ -72,8 +72,8 @@ def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_network_of_two_outputs_is_told_before_the_first_round(tmp_path: Path, sites: list[str]) -> None:
-    """BasicUNet's default; its loss would broadcast over both channels."""
-    network = {"path": "monai.networks.nets.BasicUNet", "args": {"spatial_dims": 2, "features": [4] * 6}}
+    """Its loss would broadcast over both channels."""
+    network = {"path": "monai.networks.nets.BasicUNet", "args": {"out_channels": 2, "features": [4] * 6}}
     recipe = FedMRIRecipe(min_clients=3, method="FedAvg", num_rounds=1, network=network, include_code=False)
     run = Federation(recipe, sites, tmp_path)
     run.run()
