@@ -24,10 +24,9 @@ from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
 from flare_mri.methods import METHOD_NAMES, shared_layers_of
-from flare_mri.policy import NO_SHELL, POLICY_FILE, SAFE_METHODS, SERVER_CLASSES, SITE_CLASSES, Policy, read_policy
+from flare_mri.policy import NO_SHELL, PIN, POLICY_FILE, SAFE_METHODS, SERVER_CLASSES, SITE_CLASSES, Policy, read_policy
 
 _MOST_BYTES = 2**20
-_PIN = "flare_mri.components.SharedPartOnly"
 _WITHDRAWN = ("flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor")
 """Entries of earlier versions of this package, through which a job without code could run any command."""
 
@@ -94,8 +93,8 @@ def _pin(kit: Path, allowed: list[str]) -> None:
     if not isinstance(scopes, list) or not all(isinstance(scope, dict) for scope in scopes):
         raise InputError(f"{path}: expected FLARE's list of scopes, got another value; correct it or move it away")
     for scope in scopes:
-        filters = [f for f in scope.get("task_result_filters", []) if f.get("path") != _PIN]
-        pin = {"name": "SharedPartOnly", "path": _PIN, "args": {"allowed": allowed}}
+        filters = [f for f in scope.get("task_result_filters", []) if f.get("path") != PIN]
+        pin = {"name": "SharedPartOnly", "path": PIN, "args": {"allowed": allowed}}
         scope["task_result_filters"] = [*filters, pin]
     write_atomically(path, json.dumps(policy, indent=2) + "\n", mode=0o644)
 

@@ -19,12 +19,11 @@ from nvflare.app_common.widgets.component_path_authorizer import (
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.folders import check_own_folder
-from flare_mri.policy import NO_SHELL, POLICY_FILE, SITE_CLASSES, find_policy
+from flare_mri.policy import NO_SHELL, PIN, POLICY_FILE, SITE_CLASSES, find_policy
 
 _MOST_BYTES = 2**20
 _FIX = "write it anew with poc/policies.py"
 _BUILDS_ANYTHING = "PTFileModelPersistor"
-_PIN = "flare_mri.components.SharedPartOnly"
 
 
 def check_policies(kit: Path, site: str) -> dict[str, Any]:
@@ -146,7 +145,7 @@ def _pinned(kit: Path) -> list[str] | None:
         return None
     allowed: list[str] = []
     for scope in _read(kit, "privacy.json").get("scopes") or []:
-        pins = [f for f in scope.get("task_result_filters") or [] if f.get("path") == _PIN]
+        pins = [f for f in scope.get("task_result_filters") or [] if f.get("path") == PIN]
         if not pins:
             return None
         allowed += [prefix for prefix in pins[0]["args"]["allowed"] if prefix not in allowed]

@@ -40,6 +40,8 @@ SERVER_CLASSES = tuple(
     for name in ("PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor", "TrajectoryFedAvg")
 )
 """What they name at the server."""
+PIN = "flare_mri.components.SharedPartOnly"
+"""The filter that a hospital pins in its own ``privacy.json``."""
 NO_SHELL = {"id": "no_shell_commands", "path": "flare_mri.site_components.NoShellCommands", "args": {}}
 """A hospital's own component, see :mod:`flare_mri.site_components`."""
 
