@@ -26,8 +26,8 @@ test: lint  ## the tests without those of a whole deployment
 test-fast: $(READY)  ## the tests that start no FLARE job
 	$(BIN)/python -m pytest -m "not slow"
 
-DEPLOYMENT := tests/deploy tests/fuzz tests/filters tests/jobs/test_bad_updates_job.py \
-	$(addprefix tests/recipes/test_,bad_updates.py killed_site.py resume.py what_leaves.py)
+DEPLOYMENT := tests/deployments tests/fuzz tests/flare/filters tests/jobs/test_bad_updates_job.py \
+	$(addprefix tests/flare/recipes/test_,bad_updates.py killed_site.py resume.py what_leaves.py)
 
 test-deploy: $(READY)  ## consortia of processes, faults, bad updates, what leaves a hospital, hostile files
 	$(BIN)/python -m pytest $(DEPLOYMENT)

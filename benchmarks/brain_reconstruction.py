@@ -15,10 +15,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from flare_mri.recipes.follow import run_and_follow
-from flare_mri.recipes.simulate import default_workspace
+from flare_mri.flare.protocol import NEGATIVES
+from flare_mri.flare.recipes.follow import run_and_follow
+from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.report.results import load_results
-from flare_mri.wire import NEGATIVES
 
 REPO = Path(__file__).parents[1]
 PUBLISHED = {"FedMRI": 28.16, "FedAvg": 26.68, "local-only": 27.29}

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from flare_mri.errors import InputError
-from flare_mri.recipes.follow import run_and_follow
-from flare_mri.recipes.simulate import default_workspace, results_path
+from flare_mri.flare.recipes.follow import run_and_follow
+from flare_mri.flare.recipes.simulate import default_workspace, results_path
+from flare_mri.flare.workflows.iopfl import SPACE_FILE
 from flare_mri.report.results import load_results
-from flare_mri.workflows.iopfl import SPACE_FILE
 
 JOBS = Path(__file__).parents[1] / "jobs"
 OUTSIDE = "outside-1"

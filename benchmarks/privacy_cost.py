@@ -14,8 +14,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from flare_mri.recipes.follow import run_and_follow
-from flare_mri.recipes.simulate import default_workspace
+from flare_mri.flare.recipes.follow import run_and_follow
+from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.report.results import load_results
 
 REPO = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ import matplotlib
 import numpy as np
 import torch
 
-from flare_mri.learners import TrainingSettings
-from flare_mri.recipes import FedMRIRecipe
+from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.training import TrainingSettings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "poc"))
 import processes

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from flare_mri.recipes.staging import stage_code, staged_differences
+from flare_mri.flare.recipes.staging import stage_code, staged_differences
 
 JOBS = Path(__file__).parent.absolute()
 NAMES = ["fedmri", "iopfl", "iopfl_outside"]

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from consortium import SERVER, Consortium
-from flare_mri.recipes.follow import show_progress
+from flare_mri.flare.recipes.follow import show_progress
+from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
-from flare_mri.workflows.run_record import RESULTS_FILE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
 from export import load_job  # noqa: E402

@@ -21,10 +21,19 @@ from typing import Any
 
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
+from flare_mri.deploy.policy import (
+    NO_SHELL,
+    PIN,
+    POLICY_FILE,
+    SAFE_METHODS,
+    SERVER_CLASSES,
+    SITE_CLASSES,
+    Policy,
+    read_policy,
+)
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
-from flare_mri.methods import METHOD_NAMES, shared_layers_of
-from flare_mri.policy import NO_SHELL, PIN, POLICY_FILE, SAFE_METHODS, SERVER_CLASSES, SITE_CLASSES, Policy, read_policy
+from flare_mri.methods.table import METHOD_NAMES, shared_layers_of
 
 _MOST_BYTES = 2**20
 _WITHDRAWN = ("flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor")

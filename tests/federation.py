@@ -26,9 +26,9 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.component_builder import ComponentBuilder
 
-from flare_mri.learners import SiteStore
+from flare_mri.flare.recipes.job import FlareMRIRecipe
 from flare_mri.networks import SharedPart
-from flare_mri.recipes.job import FlareMRIRecipe
+from flare_mri.training import SiteStore
 
 Tamper = Callable[[str, str, FLModel], FLModel | None]
 

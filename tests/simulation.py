@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from conftest import write_site
-from flare_mri.policy import SERVER_CLASSES, SITE_CLASSES
-from flare_mri.recipes.staging import stage_code
+from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
+from flare_mri.flare.recipes.staging import stage_code
 
 REPO = Path(__file__).parents[1]
 NVFLARE = str(Path(sys.executable).parent / "nvflare")

@@ -14,10 +14,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from flare_mri.recipes import FedMRIRecipe
-from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments, refuse_with_network
-from flare_mri.recipes.simulate import add_environment_arguments, execute
-from flare_mri.wire import DEFAULT_NEGATIVES, NEGATIVES, NEGATIVES_DTYPES
+from flare_mri.flare.protocol import DEFAULT_NEGATIVES, NEGATIVES, NEGATIVES_DTYPES
+from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments, refuse_with_network
+from flare_mri.flare.recipes.simulate import add_environment_arguments, execute
 
 NETWORKS = {"image": "flare_mri.networks.unet.UNet", "dual": "flare_mri.networks.dual_domain.DualDomainUNet"}
 

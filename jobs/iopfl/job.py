@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from flare_mri.errors import InputError
-from flare_mri.recipes import IOPFLOutsideRecipe, IOPFLRecipe
-from flare_mri.recipes.arguments import add_training_arguments, recipe_arguments
-from flare_mri.recipes.simulate import (
+from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
+from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
+from flare_mri.flare.recipes.simulate import (
     add_environment_arguments,
     build_environment,
     client_names,
@@ -27,8 +27,8 @@ from flare_mri.recipes.simulate import (
     results_path,
     stores_path,
 )
+from flare_mri.flare.workflows.iopfl import SPACE_FILE
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
-from flare_mri.workflows.iopfl import SPACE_FILE
 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from flare_mri.recipes import IOPFLOutsideRecipe
-from flare_mri.recipes.simulate import add_environment_arguments, client_names, execute
+from flare_mri.flare.recipes import IOPFLOutsideRecipe
+from flare_mri.flare.recipes.simulate import add_environment_arguments, client_names, execute
 from flare_mri.routing import ENTROPY_REDUCTIONS
 
 

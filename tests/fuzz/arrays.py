@@ -16,8 +16,8 @@ import numpy as np
 from mutators import Base, Case, Kind
 from scipy.io import savemat
 
-from flare_mri.data.masks import MaskSettings, make_mask
 from flare_mri.report.examples import load_examples
+from flare_mri.transforms.masks import MaskSettings, make_mask
 
 SHAPE = (32, 24)
 MASK = np.random.default_rng(0).random(SHAPE) < 0.4

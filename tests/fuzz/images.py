@@ -18,11 +18,11 @@ from hostile_hdf5 import hdf5_files
 from mutators import Base, Case, Kind
 from PIL import Image
 
-from flare_mri.data.cache_folder import site_folder
-from flare_mri.data.labelled import open_labelled
-from flare_mri.data.masks import MaskSettings
-from flare_mri.data.site_config import CacheSettings, DataSettings, SiteConfig, SplitSettings
-from flare_mri.data.volumes import open_volumes
+from flare_mri.config.site import CacheSettings, DataSettings, SiteConfig, SplitSettings
+from flare_mri.datasets.cache_folder import site_folder
+from flare_mri.datasets.labelled import open_labelled
+from flare_mri.datasets.volumes import open_volumes
+from flare_mri.transforms.masks import MaskSettings
 
 REAL = Path(os.environ.get("FLARE_MRI_DATA", Path(__file__).parents[3] / "shared" / "data"))
 VOLUME = (np.random.default_rng(0).random((12, 10, 6)) * 1000 + 1).astype(np.int16)

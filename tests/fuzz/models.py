@@ -14,12 +14,12 @@ import torch
 from arrays import Exploit, nothing_ran, zipped
 from mutators import Base, Case, Kind
 
-from flare_mri.learners.site_store import SiteStore
+from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.networks import build_network
-from flare_mri.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.routing import build_routed_network
 from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, save_routing_space
 from flare_mri.tensor_file import checksum, pack_tensors
+from flare_mri.training.site_store import SiteStore
 
 
 def _states() -> dict[str, dict[str, torch.Tensor]]:

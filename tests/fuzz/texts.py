@@ -12,7 +12,7 @@ import yaml
 from images import LABEL, VOLUME, nifti_bytes, pack, read_labelled
 from mutators import Base, Case, Kind
 
-from flare_mri.data.site_config import load_site_config
+from flare_mri.config.site import load_site_config
 from flare_mri.report import load_results, summary_table
 from flare_mri.report.html import write_report
 

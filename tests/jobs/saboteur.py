@@ -12,7 +12,7 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
-from flare_mri.executors import PersonalizedExecutor
+from flare_mri.flare.executors import PersonalizedExecutor
 
 SABOTEUR = "site-3"
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from conftest import SITE_YAML, TINY
-from flare_mri.learners import TrainingSettings
-from flare_mri.recipes import FedMRIRecipe
+from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.training import TrainingSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from saboteur import KINDS, SABOTEUR  # noqa: E402
@@ -25,7 +25,11 @@ GOOD = ["site-1", "site-2"]
 @pytest.mark.slow
 def test_the_global_model_takes_none_of_them(tmp_path: Path, cache: Path) -> None:
     recipe = FedMRIRecipe(
-        network=TINY, training=TrainingSettings(lr=1e-3), min_clients=2, num_rounds=len(KINDS) + 1, grace=60
+        network=TINY,
+        training=TrainingSettings(lr=1e-3),
+        min_clients=2,
+        num_rounds=len(KINDS) + 1,
+        wait_time_after_min_received=60,
     )
     recipe.export(str(tmp_path))
     app = tmp_path / "fedmri" / "app"

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from conftest import write_site
-from flare_mri.recipes.staging import stage_code, staged_differences
+from flare_mri.flare.recipes.staging import stage_code, staged_differences
 from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, prepare, run, small_copy
 
 SITES = ["site-1", "site-2"]
@@ -192,7 +192,7 @@ MISTAKES = {
     "no startup kit": (["--env", "prod", "--startup_kit", "/nowhere"], "--startup_kit /nowhere: no such folder"),
     "no site.yaml where one is required": (["--require_site_config"], "site site-1: no site.yaml"),
     "negative rate": (["--lr", "-1"], "lr = -1.0: expected a number above 0"),
-    "no batch norm": (["--method", "FedBN"], "partition 'all_but_norm'"),
+    "no batch norm": (["--method", "FedBN"], "shared_layers 'all_but_norm'"),
 }
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flare_mri.components import SharedPartPersistor
 from flare_mri.errors import InputError
+from flare_mri.flare.components import SharedPartPersistor
 from flare_mri.networks import build_network, check_size
 from flare_mri.networks.admitted import full_name
 

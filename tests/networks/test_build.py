@@ -50,7 +50,7 @@ def test_args_reach_the_network_and_may_be_left_out():
         ({"path": "flare_mri.networks_evil.UNet"}, "expected a class under"),
         ({"path": "flare_mri.networks.unett.UNet"}, "'flare_mri.networks.unett.UNet' does not exist"),
         ({"path": "flare_mri.networks.unet.UNett"}, "'flare_mri.networks.unet.UNett' does not exist"),
-        ({"path": "flare_mri.networks.partition.shared_keys"}, "expected a torch.nn.Module class"),
+        ({"path": "flare_mri.networks.shared_layers.shared_keys"}, "expected a torch.nn.Module class"),
         ({"path": SPEC["path"], "args": {"chanels": 2}}, "chanels.*it takes in_channels"),
         ({"path": SPEC["path"], "args": {"norm": "layer"}}, "norm: expected one of"),
         ({"path": SPEC["path"], "args": [2]}, "expected 'args' to be a mapping"),
@@ -67,7 +67,7 @@ def test_a_wrong_spec_is_one_clear_line(spec, message):
 
 
 @pytest.mark.parametrize(
-    "spec,partition",
+    "spec,shared_layers",
     [
         (SPEC, "encoder"),
         (SPEC, "none"),
@@ -78,10 +78,10 @@ def test_a_wrong_spec_is_one_clear_line(spec, message):
         (DYN, "all"),
     ],
 )
-def test_shared_part_is_exactly_the_shared_state(spec, partition):
-    whole, part = build_network(spec, 5), SharedPart(spec, partition, seed=5)
+def test_shared_part_is_exactly_the_shared_state(spec, shared_layers):
+    whole, part = build_network(spec, 5), SharedPart(spec, shared_layers, seed=5)
     state = whole.state_dict()
-    assert _same(part.state_dict(), {key: state[key] for key in shared_keys(whole, partition)})
+    assert _same(part.state_dict(), {key: state[key] for key in shared_keys(whole, shared_layers)})
     names = {name for name, _ in whole.named_parameters(remove_duplicate=False)}
     assert {n for n, _ in part.named_parameters(remove_duplicate=False)} == names & set(part.state_dict())
     assert part.load_state_dict(part.state_dict()) is not None

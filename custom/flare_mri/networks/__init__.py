@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks, and the partition of their state into what is shared and what is private."""
+"""Networks, and the shared_layers of their state into what is shared and what is private."""
 
 from flare_mri.networks.build import (
     SharedPart,
@@ -14,12 +14,12 @@ from flare_mri.networks.build import (
 )
 from flare_mri.networks.dual_domain import DualDomainUNet
 from flare_mri.networks.encoders import encoder_prefixes
-from flare_mri.networks.partition import PARTITIONS, shared_keys
+from flare_mri.networks.shared_layers import SHARED_LAYERS, shared_keys
 from flare_mri.networks.state_check import problem_in_state
 from flare_mri.networks.unet import UNet
 
 __all__ = [
-    "PARTITIONS",
+    "SHARED_LAYERS",
     "DualDomainUNet",
     "SharedPart",
     "UNet",

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from flare_mri.errors import InputError
 from flare_mri.networks.admitted import check_arguments, network_class
-from flare_mri.networks.partition import shared_keys
+from flare_mri.networks.shared_layers import shared_keys
 from flare_mri.networks.state_check import problem_in_state
 
 MOST_VALUES = 2**29
@@ -124,22 +124,22 @@ class SharedPart(nn.Module):
     """The part of a network that travels, as a module: its ``state_dict()`` has the shared keys and no others.
 
     The server's initial model. It holds state and cannot be called; with
-    ``partition="none"`` it is empty.
+    ``shared_layers="none"`` it is empty.
 
     Args:
         network: spec for :func:`build_network`.
-        partition: as in :func:`flare_mri.networks.partition.shared_keys`.
+        shared_layers: as in :func:`flare_mri.networks.shared_layers.shared_keys`.
         seed: of the initial weights.
 
     Raises:
         InputError: as those two.
     """
 
-    def __init__(self, network: dict[str, Any], partition: str | Sequence[str], seed: int = 0):
+    def __init__(self, network: dict[str, Any], shared_layers: str | Sequence[str], seed: int = 0):
         super().__init__()
         whole = build_network(network, seed)
         state, parameters = whole.state_dict(), dict(whole.named_parameters(remove_duplicate=False))
-        for key in shared_keys(whole, partition):
+        for key in shared_keys(whole, shared_layers):
             *path, name = key.split(".")
             owner: nn.Module = self
             for part in path:

@@ -22,9 +22,9 @@ class DualDomainUNet(nn.Module):
         x_1 = \mathcal F^{-1} C(y + D_k(E_k(y))), \qquad
         x_2 = \mathcal F^{-1} C(\mathcal F(x_1 + D_i(E_i(x_1)))), \qquad \hat x = |x_2|
 
-    ``encoder.kspace`` and ``encoder.image`` are shared, ``decoder.kspace`` and ``decoder.image`` private under the
-    partition "encoder". Both U-Nets have 2 channels, real and imaginary part, and their output convolutions start at
-    zero, so that the untrained network returns the zero-filled image (k-space spans orders of magnitude: a random
+    ``encoder.kspace`` and ``encoder.image`` are shared, ``decoder.kspace`` and ``decoder.image`` private under
+    ``shared_layers: encoder``. Both U-Nets have 2 channels, real and imaginary part, and their output convolutions
+    start at zero, so that the untrained network returns the zero-filled image (k-space spans orders of magnitude: a random
     correction of it would drown the image).
 
     Args: as in :class:`flare_mri.networks.unet.UNet`.

@@ -39,7 +39,7 @@ _ENCODERS: dict[type[nn.Module], Callable[[Any], list[str]]] = {
 }
 """By exact class: a class derived from one of these may nest otherwise."""
 NAMES = tuple(sorted(f"monai.networks.nets.{c.__name__}" for c in _ENCODERS if c.__module__.startswith("monai.")))
-"""MONAI's networks that the partition "encoder" knows."""
+"""MONAI's networks that the shared_layers "encoder" knows."""
 
 
 def encoder_prefixes(network: nn.Module) -> list[str]:

@@ -6,7 +6,7 @@ Only the reading and writing of results is imported here: a server that saves re
 The page is made by :func:`flare_mri.report.html.write_report` or ``python -m flare_mri.report``.
 """
 
+from flare_mri.config.results import validate_results
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
-from flare_mri.report.schema import validate_results
 
 __all__ = ["load_results", "merge_results", "save_results", "summary_table", "validate_results"]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read, check, merge, write and print results.json, the one record that every run leaves.
 
-The format stands in :mod:`flare_mri.report.schema`. Nothing here needs matplotlib, so a server may import it.
+The format stands in :mod:`flare_mri.config.results`. Nothing here needs matplotlib, so a server may import it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
 from flare_mri.report.metric_table import KNOWN, Metric
-from flare_mri.report.schema import validate_results
 from flare_mri.report.scores import BASELINE, Scores, collect, metrics_of
 
 _MOST_BYTES = 2**26  # thousands of rounds at a hundred sites

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from flare_mri.config.results import BASELINE, PERSONAL
 from flare_mri.report.metric_table import Metric, metrics_in
-from flare_mri.report.schema import BASELINE, PERSONAL
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -1,7 +1,0 @@
-# Copyright 2026 The flare-mri authors
-# SPDX-License-Identifier: Apache-2.0
-"""Partial-model aggregation on the server."""
-
-from flare_mri.aggregators.partial import CLIP_NORM, MAX_NORM, MAX_WEIGHT, PartialAggregator
-
-__all__ = ["CLIP_NORM", "MAX_NORM", "MAX_WEIGHT", "PartialAggregator"]

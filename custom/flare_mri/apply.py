@@ -1,0 +1,169 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""python -m flare_mri.apply MODEL --site SITE_YAML --scans FOLDER --out FOLDER: a hospital's model on new scans.
+
+MODEL is the personal.safetensors that a job left in the hospital's site store, SITE_YAML the hospital's settings as
+they were for that job; their keys stand in flare_mri/config/site.py. Segmentation writes labels as NIfTI
+on each scan's own voxels; reconstruction writes HDF5 files. Nothing is sent, and nothing that is there is overwritten;
+only their owner may read the files (mode 0600) and list a folder that is made for them (0700).
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flare_mri.config.site import SiteConfig, load_site_config
+from flare_mri.errors import InputError
+from flare_mri.files import write_atomically
+from flare_mri.folders import private_folder
+from flare_mri.inference.personal_model import PersonalModel, load_personal_model
+from flare_mri.inference.reconstruction import Reconstructor
+from flare_mri.inference.result import Application, Result
+from flare_mri.inference.segmentation import Segmenter
+from flare_mri.io.formats import FORMATS, SEGMENTATION, naming_site
+
+_OVERVIEW = "overview.png"
+
+
+def open_application(
+    model: PersonalModel, config: SiteConfig, scans: Path | None = None, undersampled: bool = False
+) -> Application:
+    """The model with the scans it is to be applied to; everything is checked that can be without reading an image.
+
+    Args:
+        model: a hospital's own.
+        config: its settings, which say how scans become what the model knows.
+        scans: folder of new scans; None for the volumes that the settings name.
+        undersampled: for reconstruction, see :class:`~flare_mri.inference.reconstruction.Reconstructor`.
+
+    Raises:
+        InputError: settings without data of their own, for another task, no scan, or a state of another network.
+    """
+    with naming_site(config.site):
+        if config.pool:
+            raise InputError(f"{config.file} has a pool, which is for simulated sites; give one hospital's settings")
+        if scans is not None and "root" not in FORMATS[config.data.format].keys:
+            raise InputError(f"data.format: {config.data.format} takes no folder; give settings with files or no scans")
+        if scans is not None and not scans.is_dir():
+            raise InputError(f"scans: expected a folder, got {scans}, which is none; correct the path")
+        if model.task == SEGMENTATION:
+            if undersampled:
+                raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
+            return Segmenter(model, config, scans)
+        return Reconstructor(model, config, scans, undersampled)
+
+
+def output_files(application: Application, out: Path) -> list[Path]:
+    """The files to write, one for each scan, none of which is there yet.
+
+    Raises:
+        InputError: one is there, two scans would have the same, or `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder for the results, got a file; choose another path")
+    files = [out / f"{name.replace('/', '_')}{application.ending}" for name in application.names]
+    for path in files:
+        if files.count(path) > 1:
+            raise InputError(f"{path}: expected one scan of this name, got two; rename one of them")
+    for path in (*files, out / _OVERVIEW):
+        if path.exists():
+            raise InputError(f"{path}: expected a folder without results, got this file; choose another folder")
+    return files
+
+
+def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Path, Result], int]:
+    """Applies the model scan by scan and writes each file atomically, a line each.
+
+    A scan that cannot be read costs a line on stderr, and the others go on.
+
+    Returns:
+        What was written where, without the contents, and how many scans failed.
+    """
+    results: dict[Path, Result] = {}
+    for number, path in enumerate(files):
+        start = time.perf_counter()
+        try:
+            result = application.apply(number)
+            _write(path, result.content)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            continue
+        results[path] = replace(result, content=b"")
+        print(f"{path.name}: {result.text}, {time.perf_counter() - start:.1f} s", flush=True)
+    return results, len(files) - len(results)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes what shows a patient: for its owner alone, and not over a file that came after `output_files` looked."""
+    if not path.parent.exists():
+        private_folder(path.parent, "out")
+    write_atomically(path, content, mode=0o600, replace=False)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m flare_mri.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
+    parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: matrix, mask, device ...")
+    parser.add_argument(
+        "--scans",
+        type=Path,
+        help="folder of new scans: NIfTI files for segmentation, else laid out as data.root (default: the volumes that "
+        "site.yaml names)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results; made if missing")
+    parser.add_argument(
+        "--undersampled",
+        action="store_true",
+        help="reconstruction: the scans are undersampled already, by the protocol the model knows (default: they are "
+        "fully sampled, are undersampled with the site's mask, and scored)",
+    )
+    return parser.parse_args(argv)
+
+
+def _summarise(application: Application, results: dict[Path, Result], out: Path) -> None:
+    """Draws the overview and prints mean scores."""
+    from flare_mri.inference.overview import overview  # matplotlib takes a second to import: only when all is done
+
+    pictures = {path.name.removesuffix(application.ending): result.pictures for path, result in results.items()}
+    _write(out / _OVERVIEW, overview(pictures, application.outlined))
+    scores = [result.scores for result in results.values() if result.scores]
+    if scores:
+        means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
+        print(f"mean: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
+    print(f"Results: {out.resolve()}; to look at: {_OVERVIEW}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Applies the model, a line for each scan; returns 0, or 2 after a line on stderr for each input that is wrong."""
+    args = _parse_args(argv)
+    try:
+        model = load_personal_model(args.model)
+        config = load_site_config(args.site, model.site)
+        application = open_application(model, config, args.scans, args.undersampled)
+        files = output_files(application, args.out)
+        routed = f", routed over {len(model.experts)} models" if model.experts else ""
+        print(f"{model.task}: {model.job}'s model of {model.site}{routed}; {_count(len(files), 'scan')}", flush=True)
+        results, failed = apply_all(application, files)
+        if results:
+            _summarise(application, results, args.out)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if failed:
+        print(
+            f"error: {failed} of {_count(len(files), 'scan')} failed, as told above; mend or move them", file=sys.stderr
+        )
+    return 2 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

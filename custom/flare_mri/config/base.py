@@ -1,0 +1,97 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Base of all settings: pydantic models whose mistakes are told in one line."""
+
+import difflib
+import reprlib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flare_mri.errors import InputError
+
+
+class _Short(reprlib.Repr):
+    """Shows a line's worth of any value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 200
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write numbers of more than some thousand digits."""
+        return str(x) if x.bit_length() < 512 else f"a number of {x.bit_length()} bits"
+
+
+show_value = _Short().repr
+"""The text of a foreign value for a message, however large that value is."""
+
+
+class Settings(BaseModel):
+    """Settings whose fields are the keys of a file, the arguments of a job and the options of a command line.
+
+    A field's description is what ``--help``, the JSON schema and the documentation say of it: a setting stands once.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def read(cls, values: Any, origin: str) -> Self:
+        """Settings from a mapping as a parser gave it.
+
+        Args:
+            values: keys and plain values.
+            origin: how messages name what the values come from: site and file.
+
+        Raises:
+            InputError: one line with origin, key, what was expected, what came and the fix.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(f"{origin}: {describe_error(error, cls)}") from error
+
+
+def describe_error(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first mistake that pydantic found as "key: expected ..., got ...; fix".
+
+    Args:
+        error: of validating `model`.
+        model: names the keys that are known where one is not.
+    """
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"] if not _names_a_type(part)]
+    key, kind = ".".join(place) or "the file", first["type"]
+    if kind == "extra_forbidden":
+        known = _keys_at(model, place[:-1])
+        like = difflib.get_close_matches(place[-1], known, n=1)
+        fix = f"did you mean {like[0]!r}?" if like else "remove it"
+        return f"{key:.200}: expected one of the keys {', '.join(known)}, got an unknown key; {fix}"
+    if kind == "missing":
+        return f"{key}: expected {_expected(first)}, got nothing; add this key"
+    return f"{key}: expected {_expected(first)}, got {show_value(first['input'])}; correct it there"
+
+
+def _names_a_type(part: Any) -> bool:
+    """Pydantic puts the member of a union that it tried into the place of a mistake."""
+    return isinstance(part, str) and ("[" in part or part in {"int", "float", "str", "bool", "none"})
+
+
+def _expected(found: Mapping[str, Any]) -> str:
+    if found["type"] == "value_error":
+        return str(found["ctx"]["error"]).removeprefix("expected ")
+    told = found["msg"]
+    for start in ("Input should be a valid ", "Input should be ", "Value error, "):
+        told = told.removeprefix(start)
+    return told if found["type"] != "missing" else "a value"
+
+
+def _keys_at(model: type[BaseModel], place: list[str]) -> list[str]:
+    for part in place:
+        field = model.model_fields.get(part)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return sorted(model.model_fields)
+        model = inner
+    return sorted(model.model_fields)

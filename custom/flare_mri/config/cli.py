@@ -1,0 +1,74 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Command-line options from the fields of settings: type, choices, default and help stand in the field alone."""
+
+import argparse
+import json
+import types
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from flare_mri.config.base import Settings
+
+
+def add_options(
+    group: argparse._ActionsContainer,
+    model: type[Settings],
+    names: Collection[str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """An option ``--name`` for every field; an option that is not given is absent from :func:`given_options`.
+
+    Args:
+        group: parser or argument group.
+        model: whose fields.
+        names: of the fields to take; None for all.
+        defaults: what the help tells as default where it is not the field's own.
+    """
+    for name, field in model.model_fields.items():
+        if names is not None and name not in names:
+            continue
+        default = (defaults or {}).get(name, field.get_default(call_default_factory=True))
+        told = f"{(field.description or '').rstrip('.')}; default {'none' if default is None else default}"
+        group.add_argument(
+            f"--{name}",
+            help=" ".join(told.split()).replace("%", "%%"),
+            default=argparse.SUPPRESS,
+            **_parsing(field.annotation),
+        )
+
+
+def given_options(args: argparse.Namespace, model: type[Settings]) -> dict[str, Any]:
+    """The values of the model's fields that the command line gave."""
+    return {name: getattr(args, name) for name in model.model_fields if hasattr(args, name)}
+
+
+def _parsing(annotation: Any) -> dict[str, Any]:
+    """How argparse reads a field of this type; other types than plain ones are given as JSON."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        return _parsing(members[0]) if len(members) == 1 else {"type": _json_or_text, "metavar": "VALUE"}
+    if get_origin(annotation) is Literal:
+        return {"choices": get_args(annotation)}
+    if annotation is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    readers: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str}
+    if annotation in readers:
+        return {"type": readers[annotation]}
+    return {"type": read_json_option, "metavar": "JSON"}
+
+
+def read_json_option(text: str) -> Any:
+    """A value given as JSON on the command line."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        told = f"expected JSON such as '{{\"epsilon\": 1}}', got {text!r} ({error})"
+        raise argparse.ArgumentTypeError(told) from error
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,101 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m flare_mri.deploy.check KIT``: whether a hospital is ready for a job, before one comes.
+
+It reads ``local/site.yaml`` of a startup kit and all the data it names, as a job does before its first round, and
+prints what a job will find and what the kit's policies admit. Nothing is sent. A kit that lets in or out more than it
+should is refused.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flare_mri.deploy.kit_policies import check_policies
+from flare_mri.errors import InputError
+from flare_mri.files import read_json
+from flare_mri.flare.executors.site import Site, open_site
+from flare_mri.folders import PRIVATE
+from flare_mri.io.formats import FORMATS
+from flare_mri.training import build_task
+
+_MOST_BYTES = 2**20
+
+
+def site_name(kit: Path) -> str:
+    """The name under which a hospital's kit connects.
+
+    Raises:
+        InputError: the folder is no startup kit of a hospital.
+    """
+    path = kit / "startup" / "fed_client.json"
+    fix = "give the folder of a hospital's startup kit, which holds startup/ and local/"
+    described = read_json(path, _MOST_BYTES, fix)
+    try:
+        return str(described["client"]["fqsn"])
+    except (KeyError, TypeError) as e:
+        raise InputError(f"{path}: expected a hospital's name as client.fqsn, got none; {fix}") from e
+
+
+def check(kit: Path, seed: int = 0) -> dict[str, Any]:
+    """Read everything that a job will need of a hospital.
+
+    Args:
+        kit: the hospital's startup kit.
+        seed: of the job, which decides the split by volume.
+
+    Returns:
+        What a job will find, in plain values: for each task that the data serve its counts and settings.
+
+    Raises:
+        InputError: the first thing that would stop a job; the message names site, file, key and fix.
+    """
+    site = open_site(site_name(kit), kit.absolute(), require_config=True)
+    config = site.config
+    if config.pool:
+        raise InputError(f"site {config.site}: {config.file} has a pool, which is for simulated sites; give it data")
+    found: dict[str, Any] = {}
+    for name in FORMATS[config.data.format].tasks:
+        task = build_task(name, config, seed)
+        found[name] = {**task.data.describe(), "device": str(task.device)}  # type: ignore[attr-defined]
+    _check_store(site)
+    return {"site": config.site, "settings": str(config.file), **found, "site store": str(site.store_root)}
+
+
+def _check_store(site: Site) -> None:
+    try:
+        site.store_root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=site.store_root):
+            pass
+    except OSError as e:
+        raise InputError(
+            f"site {site.config.site}: site store {site.store_root} cannot be written ({e.strerror}); free or move it"
+        ) from e
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print what a job will find; returns 0, or 2 after one line on stderr for the first thing that would stop it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flare_mri.deploy.check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kit", type=Path, help="a hospital's startup kit: it holds startup/ and local/")
+    parser.add_argument("--seed", type=int, default=0, help="of the job: divides the volumes (default %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        found = check(args.kit, args.seed)
+        found |= check_policies(args.kit.absolute(), found["site"])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(yaml.safe_dump(found, sort_keys=False, default_flow_style=None), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

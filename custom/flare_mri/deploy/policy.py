@@ -1,0 +1,166 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A hospital's own policy: which jobs it takes part in, whatever a lead submits or a server sends.
+
+It lies as ``flare_mri.yaml`` beside ``site.yaml`` in the ``local`` folder of the hospital's kit:
+
+```yaml
+methods: [FedMRI, encoder-sharing, local-only, IOP-FL-outside]
+shared_layers: [encoder, none]        # what of a network may leave: encoder, all, all_but_last, all_but_norm, none
+networks: [flare_mri.networks.unet.UNet, flare_mri.networks.dual_domain.DualDomainUNet]
+optimizers: [rmsprop, adam]           # sgd sends gradients as they are, from which images can be rebuilt
+```
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flare_mri.config.training import OPTIMIZERS
+from flare_mri.config.yaml_file import Section, read_settings, shown
+from flare_mri.errors import InputError
+from flare_mri.methods.table import METHOD_NAMES, ROUTING, shared_layers_of
+from flare_mri.networks import SHARED_LAYERS
+from flare_mri.networks.admitted import OWN, full_name
+
+POLICY_FILE = "flare_mri.yaml"
+SAFE_METHODS = ("FedMRI", "encoder-sharing", "local-only", ROUTING)
+"""Methods of which no hospital's whole network leaves it."""
+SAFE_OPTIMIZERS = ("rmsprop", "adam")
+SITE_CLASSES = tuple(
+    f"flare_mri.flare.components.{name}"
+    for name in ("PersonalizedExecutor", "RoutingExecutor", "SharedPartOnly", "UpdatePrivacy")
+)
+"""What jobs without code name at a hospital: the whole of its ``class_allow_list``."""
+SERVER_CLASSES = tuple(
+    f"flare_mri.flare.components.{name}"
+    for name in ("PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor", "TrajectoryFedAvg")
+)
+"""What they name at the server."""
+PIN = "flare_mri.flare.components.SharedPartOnly"
+"""The filter that a hospital pins in its own ``privacy.json``."""
+NO_SHELL = {"id": "no_shell_commands", "path": "flare_mri.flare.site_components.NoShellCommands", "args": {}}
+"""A hospital's own component, see :mod:`flare_mri.flare.site_components`."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a hospital takes part in. Every field lists what it admits; what is not listed is refused.
+
+    Attributes:
+        methods: names of :data:`flare_mri.methods.table.METHOD_NAMES`.
+        shared_layers: partitions of the network that may leave, see :func:`flare_mri.networks.shared_keys`; a job's
+            own list of prefixes is admitted where ``all`` is.
+        networks: full names of classes.
+        optimizers: names of :data:`flare_mri.config.training.OPTIMIZERS`.
+    """
+
+    methods: tuple[str, ...] = SAFE_METHODS
+    shared_layers: tuple[str, ...] = shared_layers_of(SAFE_METHODS)
+    networks: tuple[str, ...] = OWN
+    optimizers: tuple[str, ...] = SAFE_OPTIMIZERS
+
+    def refusals(
+        self,
+        method: str,
+        network: Mapping[str, Any] | None,
+        shared_layers: str | list[str] = "none",
+        optimizer: str | None = None,
+    ) -> dict[str, str]:
+        """What of a job is outside this policy: name of the field -> one phrase; empty where nothing is.
+
+        What is None is not known yet, and not judged.
+
+        Raises:
+            InputError: a network that this package admits nowhere.
+        """
+        layers = shared_layers if isinstance(shared_layers, str) else "all"
+        asked = {
+            "method": (method, self.methods),
+            "shared_layers": (layers, self.shared_layers),
+            "network": (None if network is None else full_name(network), self.networks),
+            "optimizer": (optimizer, self.optimizers),
+        }
+        return {
+            name: f"{name} {_plain(value)}, admitted: {', '.join(admitted) or 'none'}"
+            for name, (value, admitted) in asked.items()
+            if value is not None and value not in admitted
+        }
+
+    def pinned_prefixes(self) -> list[str]:
+        """Prefixes for :class:`~flare_mri.flare.components.SharedPartOnly` in the hospital's ``privacy.json``.
+
+        Where an encoder's prefixes depend on the network's arguments, or are not ``encoder``, tensors of any name pass.
+        """
+        if set(self.shared_layers) <= {"none"}:
+            return []
+        alike = set(self.networks) <= {*OWN, "monai.networks.nets.FlexibleUNet"}
+        return ["encoder"] if alike and set(self.shared_layers) <= {"encoder", "none"} else ["*"]
+
+    def text(self) -> str:
+        """The file's text."""
+        lines = ["# Jobs outside of this are refused before they read any data: docs/wire-and-disk.md, SECURITY.md."]
+        lines += [f"{name}: [{', '.join(values)}]" for name, values in vars(self).items()]
+        return "\n".join(lines) + "\n"
+
+
+def read_policy(path: Path, site: str) -> Policy:
+    """Reads a policy; every key must be there, so that nothing is admitted by an omission.
+
+    Raises:
+        InputError: no such file, no YAML, a key that is missing or unknown, or a value that names nothing.
+    """
+    top = read_settings(path, f"site {site!r}, {path}")
+    policy = Policy(
+        methods=_names(top, "methods", METHOD_NAMES),
+        shared_layers=_names(top, "shared_layers", SHARED_LAYERS),
+        networks=_networks(top),
+        optimizers=_names(top, "optimizers", tuple(OPTIMIZERS)),
+    )
+    top.finish()
+    return policy
+
+
+def find_policy(local: Path, site: str) -> Policy | None:
+    """The policy of a site's ``local`` folder; None where it wrote none: a simulated or a POC site, as a rule.
+
+    Raises:
+        InputError: as :func:`read_policy`.
+    """
+    path = local / POLICY_FILE
+    meant = local / Path(POLICY_FILE).with_suffix(".yml")
+    if os.path.lexists(meant):
+        raise InputError(f"site {site}: {meant}: expected the policy as {POLICY_FILE}; rename it")
+    return read_policy(path, site) if os.path.lexists(path) else None
+
+
+def _plain(value: Any) -> str:
+    """A value of the job for one line of a log: nothing in it can begin a second one."""
+    return re.sub(r"[^ -~]", "?", str(value))[:80]
+
+
+def _names(top: Section, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    if not top.has(key):
+        raise top.error(key, f"a list out of {', '.join(known)}", "nothing", "add it; [] admits none")
+    values = top.texts(key)
+    for value in values:
+        if value not in known:
+            raise top.error(key, f"names out of {', '.join(known)}", shown(value))
+    return values
+
+
+def _networks(top: Section) -> tuple[str, ...]:
+    if not top.has("networks"):
+        raise top.error("networks", "a list of classes", "nothing", "add it; [] admits none")
+    values = top.texts("networks")
+    for value in values:
+        try:
+            name = full_name({"path": value})
+        except InputError as error:
+            raise top.error("networks", "classes that this package admits", f"{shown(value)} ({error})") from error
+        if name != value:
+            raise top.error("networks", f"the class's full name {name}", shown(value))
+    return values

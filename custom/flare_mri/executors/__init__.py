@@ -1,8 +1,0 @@
-# Copyright 2026 The flare-mri authors
-# SPDX-License-Identifier: Apache-2.0
-"""FLARE on the hospital's side."""
-
-from flare_mri.executors.personalized import PersonalizedExecutor
-from flare_mri.executors.routing import RoutingExecutor
-
-__all__ = ["PersonalizedExecutor", "RoutingExecutor"]

@@ -1,0 +1,233 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""FLARE on the hospital's side: the executor that trains."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.signal import Signal
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_opt.pt.fedproxloss import PTFedProxLoss
+from nvflare.fuel.utils.memory_utils import cleanup_memory
+from torch import Tensor
+
+from flare_mri.errors import InputError
+from flare_mri.flare.executors.base import Action, SiteExecutor
+from flare_mri.flare.executors.received import received_run
+from flare_mri.flare.executors.site import Site, use_threads
+from flare_mri.flare.filters.update_privacy import note_received
+from flare_mri.flare.protocol import DEFAULT_NEGATIVES, MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
+from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
+from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
+from flare_mri.training import (
+    SPLITS,
+    Learner,
+    RunStates,
+    SiteStore,
+    Split,
+    Task,
+    TrainingSettings,
+    build_task,
+)
+from flare_mri.training.run_states import MOST_ROUNDS
+
+_EXAMPLES = "examples.npz"
+
+
+class PersonalizedExecutor(SiteExecutor):
+    """Trains, validates and keeps a hospital's personal model.
+
+    On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the negatives;
+    the answer is the site's shared part and named metrics (:mod:`flare_mri.flare.protocol`), nothing else. What is
+    private is read from the site store at the start of every round and written back at its end, so a process may die
+    between any two rounds and the numbers stay the same. The store is locked for the time of the job.
+
+    Args:
+        job: name of the job; names the folder in the site store.
+        method: name of the method, for the hospital's policy.
+        task: ``reconstruction`` or ``segmentation``.
+        network: ``{"path": class, "args": {...}}``, see :func:`flare_mri.networks.build_network`.
+        shared_layers: what is shared, see :func:`flare_mri.networks.shared_keys`.
+        training: settings of :class:`~flare_mri.training.TrainingSettings`.
+        negatives: ``all``, ``own`` or ``none``: whose former encoders the contrastive term pushes away from.
+        site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``; the
+            shared part must stay the same.
+        require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        method: str,
+        task: str,
+        network: dict[str, Any],
+        shared_layers: str | list[str],
+        training: dict[str, Any],
+        negatives: str = DEFAULT_NEGATIVES,
+        site_networks: dict[str, dict[str, Any]] | None = None,
+        require_site_config: bool = False,
+    ):
+        super().__init__(job, require_site_config)
+        self.method = method
+        self.task = task
+        self.network = network
+        self.shared_layers = shared_layers
+        self.training = training
+        self.negatives = negatives
+        self.site_networks = site_networks
+        self._settings = TrainingSettings.from_dict(training)
+        if self._settings.fedprox_mu and shared_layers != "all":
+            raise InputError(f"fedprox_mu with shared_layers {shared_layers!r}: FedProx shares everything; use 'all'")
+        self._task: Task | None = None
+        self._store: SiteStore | None = None
+        self._run = ""
+
+    def actions(self) -> Mapping[str, Action]:
+        """The tasks of a training job."""
+        return {
+            TaskName.CHECK: self._check,
+            TaskName.TRAIN: self._train,
+            TaskName.VALIDATE: self._validate,
+            TaskName.SUBMIT: self._submit,
+        }
+
+    def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
+        """What the hospital's policy refuses; a network too large for anyone is an error, once the policy admits it."""
+        network, policy = self._network_of(site.config.site), site.policy
+        refused = policy.refusals(self.method, network, self.shared_layers, self._settings.optimizer) if policy else {}
+        if not refused:
+            check_size(network)
+        return refused
+
+    def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        task, store = self._site(fl_ctx)
+        learner = self._learner(task)
+        learner.try_out()
+        if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
+            run, _ = received_run(task.site, model)
+            if found := RunStates(store, run).last(MOST_ROUNDS + 1):
+                learner.restore(found[1], found[0])
+        slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
+        zero_filled = prefixed("zero_filled/test", task.baseline())
+        return FLModel(metrics=prefixed("slices", slices) | zero_filled)
+
+    def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        task, learner, states, round_number = self._take_up(model, fl_ctx)
+        shared: dict[str, Tensor] = model.params or {}
+        learner.receive(shared)
+        metrics: dict[str, float] = {}
+        if round_number and round_number % self._settings.evaluate_every == 0:
+            splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
+            metrics |= self._evaluate(learner, shared, round_number - 1, splits)
+        encoded = model.meta.get(MetaKey.NEGATIVES) if self.negatives == "all" else None
+        negatives, problems = decode_negatives(encoded or [], shared)
+        for problem in problems:
+            self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
+        if self.negatives == "own":
+            negatives = learner.own_negatives()
+        report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
+        states.save(round_number, learner.private_state())
+        note_received(fl_ctx, shared)
+        update = learner.shared_state()
+        cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
+        metrics |= {
+            "train/loss": report.loss,
+            "train/seconds": report.seconds,
+            "slices/train": float(report.slices),
+            "wire/received": float(payload_bytes(model.params) + payload_bytes(model.meta)),
+            "wire/sent": float(payload_bytes(update)),
+        }
+        return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
+
+    def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        """Evaluate the last aggregate, then the personal models, and leave pictures in the site's own store."""
+        task, learner, states, rounds = self._take_up(model, fl_ctx)
+        store = states.store
+        metrics = self._evaluate(learner, model.params or {}, rounds - 1, ["validation", "test"])
+        if learner.best is None:
+            raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
+        best = learner.network_with(learner.best["network"])
+        metrics |= prefixed("best/test", task.evaluate(best, "test"))
+        metrics |= prefixed("best/validation", learner.best["validation"])
+        metrics["best/round"] = float(learner.best["round"])
+        personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
+        network = self._network_of(task.site)
+        own = PersonalModel(self.job, task.site, self.task, network, personal, task.matrix, task.orientations)
+        former = store.save_model(PERSONAL_FILE, own.state, own.description(), states.run)
+        if former:
+            self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")
+        store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
+        return FLModel(metrics=metrics)
+
+    def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        """Give the personal trajectory to the server: an expert of IOP-FL's routing space."""
+        task, learner, _, _ = self._take_up(model, fl_ctx)
+        if self.shared_layers != "all":  # the personal model is a whole network
+            raise InputError(
+                f"site {task.site}: a job that shares {self.shared_layers!r:.80} asks for the personal model"
+            )
+        if learner.trajectory is None:
+            raise InputError(f"site {task.site}: no personal trajectory of this run; train with a ema_decay")
+        slices = {"slices/train": float(len(task.dataset("train")))}  # type: ignore[arg-type]
+        return FLModel(params_type=ParamsType.FULL, params=learner.trajectory, metrics=slices)
+
+    def _evaluate(
+        self, learner: Learner, shared: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]
+    ) -> dict[str, float]:
+        """Metrics of the received shared part with the site's own private part."""
+        learner.receive(shared)
+        metrics: dict[str, float] = {}
+        for split in splits:
+            values = learner.task.evaluate(learner.network, split)
+            metrics |= prefixed(split, values)
+            if split == "validation":
+                learner.consider_best(values, evaluated_round)
+            if learner.trajectory is not None:
+                personal = learner.network_with(learner.trajectory)
+                metrics |= prefixed(f"personal/{split}", learner.task.evaluate(personal, split))
+        return metrics
+
+    def _learner(self, task: Task) -> Learner:
+        network = build_network(self._network_of(task.site), self._settings.seed)
+        proximal = PTFedProxLoss(self._settings.fedprox_mu) if self._settings.fedprox_mu else None
+        return Learner(network, shared_keys(network, self.shared_layers), task, self._settings, proximal)
+
+    def _network_of(self, site: str) -> dict[str, Any]:
+        return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
+
+    def _take_up(self, model: FLModel, fl_ctx: FLContext) -> tuple[Task, Learner, RunStates, int]:
+        """The site's learner as its last round of this very run left it, where that is kept, and the job's round."""
+        run, round_number = received_run(fl_ctx.get_identity_name(), model)
+        task, store = self._site(fl_ctx)
+        if self._run not in ("", run):
+            raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")
+        self._run, learner, states = run, self._learner(task), RunStates(store, run)
+        if round_number == 0:
+            states.forget()
+            return task, learner, states, round_number
+        found = states.last(round_number)
+        if found is None:
+            self.log_warning(
+                fl_ctx,
+                f"site {store.site}: no private state of this run; joining it at round {round_number}",
+            )
+            if old := states.old_files():
+                self.note(fl_ctx, f"site {store.site}: states of an earlier version are not used: {old}", old)
+            return task, learner, states, round_number
+        number, state = found
+        if number < round_number - 1:
+            self.log_info(fl_ctx, f"site {store.site}: away since round {number}; going on from its private state")
+        learner.restore(state, number)
+        return task, learner, states, round_number
+
+    def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
+        if self._task is None or self._store is None:
+            site = self.open_site(fl_ctx)
+            if site.notice:
+                self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
+            use_threads(site.config)
+            self._task = build_task(self.task, site.config, self._settings.seed, sample_keys(self.network))
+            self._store = SiteStore(site.store_root, self.job, site.config.site)
+            self._store.lock()
+        return self._task, self._store

@@ -1,0 +1,223 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a recipe runs: the arguments every ``job.py`` shares, and the simulator with its checks."""
+
+import argparse
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+import yaml
+from nvflare.fuel.flare_api.api_spec import NoConnection
+from nvflare.fuel.flare_api.flare_api import new_secure_session
+from nvflare.recipe.poc_env import PocEnv
+from nvflare.recipe.prod_env import ProdEnv
+from nvflare.recipe.sim_env import SimEnv
+from nvflare.recipe.spec import ExecEnv
+from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_user_and_dir_from_startup_kit
+
+from flare_mri.errors import InputError
+from flare_mri.flare.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
+from flare_mri.flare.recipes.job import FlareMRIRecipe
+from flare_mri.flare.recipes.staging import stage_code
+from flare_mri.flare.workflows.run_record import RESULTS_FILE
+from flare_mri.folders import check_own_folder, private_folder
+from flare_mri.report.results import load_results, summary_table
+from flare_mri.training import check_name
+
+CENTRALISED = "centralised"
+"""The method whose one site holds the data of all, and the name of that site."""
+
+
+def default_workspace() -> Path:
+    """Where simulated jobs and the personal models they leave lie: under the user's own data, not in a temp folder."""
+    return platformdirs.user_data_path("flare-mri") / "workspace"
+
+
+def own_workspace(workspace: Path, job: str) -> None:
+    """Make the workspace, or make sure that no other user can have put files there, which FLARE would run.
+
+    Raises:
+        InputError: it, or the job's folder in it, belongs to another user or may be written to by others.
+    """
+    if not workspace.exists():
+        private_folder(workspace, "workspace")
+    for folder in (workspace, workspace / job):
+        if folder.exists() or folder.is_symlink():
+            check_own_folder(folder, "workspace")
+
+
+def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | None = None) -> None:
+    """Arguments that say where the job runs, not what it learns; ``clients`` is the default of ``--clients``."""
+    group = parser.add_argument_group("where to run")
+    group.add_argument(
+        "--env",
+        choices=["sim", "poc", "prod"],
+        default="sim",
+        help="simulator; a new POC, replacing one that runs; production; default %(default)s",
+    )
+    number = argparse.SUPPRESS if clients else "sites named site-1, site-2, ...; default %(default)s"
+    group.add_argument("--n_clients", type=int, default=4, help=number)
+    default = "; default %(default)s" if clients else ""
+    names = f"names of the sites, comma separated: these and no others{default}"
+    group.add_argument("--clients", default=clients, help=names)
+    group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
+    group.add_argument("--threads", type=int, help="sites that compute at the same time, same numbers (default: all)")
+    group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")
+    group.add_argument("--startup_kit", help="--env prod: the submitting user's startup kit")
+    group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
+
+
+def client_names(args: argparse.Namespace) -> list[str]:
+    """Names of the sites.
+
+    Raises:
+        InputError: no site, a name that comes twice, or a ``--sites`` folder without any ``site.yaml``.
+    """
+    if args.clients:
+        names = [name.strip() for name in args.clients.split(",")]
+    elif args.sites:
+        folders = sorted(path for path in args.sites.glob("*") if path.is_dir())
+        names = [path.name for path in folders if (path / "site.yaml").is_file()]
+        left_out = [path.name for path in folders if path.name not in names]
+        if names and left_out:
+            raise InputError(f"--sites {args.sites}: no site.yaml in {', '.join(left_out)}; write it or name --clients")
+        if not names:
+            raise InputError(f"--sites {args.sites}: no <site>/site.yaml in it; give the folder that holds the sites")
+    else:
+        names = [f"site-{i + 1}" for i in range(args.n_clients)]
+    for name in names:
+        check_name("site", name)
+    unknown = [name for name in names if args.sites and not (args.sites / name / "site.yaml").is_file()]
+    if unknown:
+        raise InputError(f"--sites {args.sites}: no {unknown[0]}/site.yaml in it; correct --clients or write the file")
+    if getattr(args, "min_sites", None) and args.min_sites > len(names):
+        raise InputError(f"--min_sites {args.min_sites}: there are {len(names)} sites; lower it or add sites")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"site name {twice[0]!r} comes twice; every site needs a name of its own")
+    if not names:
+        raise InputError(f"no usable site names in {args.clients or args.n_clients!r}; give at least one")
+    return names
+
+
+def build_environment(args: argparse.Namespace) -> ExecEnv:
+    """FLARE's environment for the recipe; for the simulator the site settings are put in place."""
+    names = client_names(args)
+    if args.env == "prod":
+        return _production(args)
+    if args.env == "poc":
+        return PocEnv(clients=names)
+    own_workspace(args.workspace, args.name)
+    # FLARE ends the simulator's processes at Ctrl-C; a batch system and `timeout` ask by this signal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if getattr(args, "method", None) == CENTRALISED:
+        names = [write_pool(names, args)]
+    elif args.sites:
+        os.environ[CONFIG_VARIABLE] = str(args.sites.absolute() / "{SITE_NAME}" / "site.yaml")
+    # the simulator empties its folders at every start; what is to be resumed must lie outside them
+    os.environ[STORE_VARIABLE] = str(stores_path(args.workspace))
+    threads = min(args.threads or len(names), len(names))
+    # How a sum is divided among cores shows in its last bits, which must not depend on how many sites run at a time.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(names))))
+    # Threads that spin while they wait take the cores from other sites: on a busy machine three times slower than this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
+
+
+def _production(args: argparse.Namespace) -> ProdEnv:
+    """The consortium of a startup kit; says which of the hospitals that were named are not connected to it."""
+    if not args.startup_kit:
+        raise InputError("--env prod: no startup kit; give the submitting user's with --startup_kit DIR")
+    if not Path(args.startup_kit).is_dir():
+        raise InputError(f"--startup_kit {args.startup_kit}: no such folder; give the submitting user's startup kit")
+    try:
+        user, kit = resolve_admin_user_and_dir_from_startup_kit(args.startup_kit)
+    except StartupKitConfigError as e:
+        raise InputError(f"--startup_kit {args.startup_kit}: expected a person's startup kit: {e}") from e
+    if not args.clients and not getattr(args, "min_sites", None):
+        raise InputError("--env prod: which hospitals? name them with --clients, or take all and give --min_sites")
+    if args.clients:
+        connected = _connected_sites(user, kit)
+        absent = [name for name in client_names(args) if name not in connected]
+        if absent:
+            print(
+                f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}. A "
+                "misspelt name never will be: FLARE keeps a job waiting until as many as --min_sites are there",
+                file=sys.stderr,
+            )
+    return ProdEnv(startup_kit_location=kit, username=user)
+
+
+def _connected_sites(user: str, kit: str) -> list[str]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # FLARE prints that it connects, at every attempt
+            session = new_secure_session(user, kit, timeout=20.0)
+    except NoConnection as e:
+        raise InputError(f"--startup_kit {kit}: its server does not answer ({e}); see that it runs") from e
+    with contextlib.closing(session):
+        return sorted(client.name for client in session.get_connected_client_list())
+
+
+def write_pool(names: list[str], args: argparse.Namespace) -> str:
+    """Describe the one site of a centralised run, which holds the data of all; returns its name."""
+    members = [str((args.sites / name / "site.yaml").absolute()) if args.sites else name for name in names]
+    path = args.workspace / args.name / "local" / CENTRALISED / "site.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"pool": members}))
+    return CENTRALISED
+
+
+def results_path(workspace: Path, job: str) -> Path:
+    """Where a simulated job left its results."""
+    return workspace / job / "server" / "simulate_job" / RESULTS_FILE
+
+
+def stores_path(workspace: Path) -> Path:
+    """Where simulated sites, and the server, keep what outlives a job: ``<job>/<site>`` in it.
+
+    ``$FLARE_MRI_STORE``, which they obey, else a folder of the workspace.
+    """
+    return Path(os.environ.get(STORE_VARIABLE) or workspace.absolute() / "stores").expanduser()
+
+
+def execute(
+    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, folder: Path, *metrics: str
+) -> int:
+    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status.
+
+    Args:
+        build_recipe: from the arguments to the recipe.
+        args: as parsed.
+        folder: the job's own folder, whose copy of the code is brought up to date.
+        metrics: what the table at the end shows.
+    """
+    try:
+        stage_code(folder)
+    except InputError as error:  # a checkout that may only be read serves all but the folder itself
+        print(f"note: the job folder's copy of the code is not brought up to date: {error}", file=sys.stderr)
+    try:
+        if args.env == "prod":
+            args.require_site_config = True  # who forgot the file must not train on the phantom among real hospitals
+        recipe = build_recipe(args)
+        if args.clients and getattr(args, "method", None) != CENTRALISED:
+            recipe.sites = client_names(args)  # these and no others, also where more are connected
+        recipe.execute(build_environment(args))
+    except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
+        return fail(e)
+    if args.env == "sim":
+        path = results_path(args.workspace, args.name)
+        print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
+        print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
+    return 0
+
+
+def fail(error: Exception) -> int:
+    """Print the one line and give the exit status of a user's mistake."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2

@@ -1,0 +1,128 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The outside of IOP-FL on the server: give the routing space to hospitals that never trained."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.workflows.model_controller import ModelController
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.fuel.utils import fobs
+
+from flare_mri.errors import InputError
+from flare_mri.flare.protocol import MetaKey, TaskName, under
+from flare_mri.flare.workflows.answers import Answers, job_in_words
+from flare_mri.flare.workflows.run_record import RESULTS_FILE, run_entry, write_results
+from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space
+
+SPACE_VARIABLE = "FLARE_MRI_ROUTING_SPACE"
+
+
+class RouteOutside(ModelController):
+    """Sends the routing space to every connected site and files the numbers that come back.
+
+    Args:
+        routing_space: path of the file on the server; empty takes ``$FLARE_MRI_ROUTING_SPACE``. A path in a job is
+            the lead's to choose, what lies there must still be a routing space with a matching checksum.
+        min_sites: sites that must answer.
+        timeout: seconds to wait for them; 0 waits for ever.
+        settings: what results.json tells of the job.
+        task_check_period: seconds between looks at the answers.
+    """
+
+    def __init__(
+        self,
+        routing_space: str = "",
+        min_sites: int = 1,
+        timeout: int = 0,
+        settings: dict[str, Any] | None = None,
+        task_check_period: float = 0.1,
+    ):
+        super().__init__(persistor_id="", ignore_result_error=True, task_check_period=task_check_period)
+        self.routing_space = routing_space
+        self.min_sites = min_sites
+        self.timeout = timeout
+        self.settings = settings or {}
+        self.task_check_period = task_check_period
+
+    def run(self) -> None:
+        """Check the sites, send the routing space, file the answers."""
+        fobs.register(TensorDecomposer)
+        try:
+            self._run()
+        except InputError as e:
+            self.panic(str(e))
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        path = self.routing_space or os.environ.get(SPACE_VARIABLE, "")
+        if not path:
+            raise InputError(f"routing space: no path; give it to the job or set ${SPACE_VARIABLE} on the server")
+        space = load_routing_space(Path(path))
+        self._answers = Answers(job_in_words(MODEL_NAMES["routing"], {"network": space.network}), self.warning)
+        self._ask(TaskName.CHECK, space, {})
+        answers = self._ask(TaskName.ROUTE, space, space.experts)
+        methods = self._methods(space, answers, time.monotonic() - started)
+        file = Path(self.get_run_dir()) / RESULTS_FILE
+        write_results(file, methods)
+        self.info(f"results of routing: {file.name}")
+
+    def _ask(self, task: str, space: RoutingSpace, experts: Mapping[str, Any]) -> list[FLModel]:
+        """The usable answers; the network's settings come with the check too, so that a site can refuse them there."""
+        meta = {MetaKey.NETWORK: space.network}
+        data = FLModel(params_type=ParamsType.FULL, params=dict(experts), current_round=0, meta=meta)
+        sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
+        answers = self.broadcast_model(data, task_name=task, targets=sites, min_responses=0, timeout=self.timeout)
+        answers = self._answers.usable(answers, task, ["slices/test"])
+        answered = {answer.meta["client_name"] for answer in answers}
+        missing = [site for site in sites if site not in answered]
+        if len(answered) < self.min_sites or (task == TaskName.CHECK and missing):
+            self._answers.end_if_refused(missing)
+            names = ", ".join(missing)
+            raise InputError(f"{task}: no usable answer from {names}; the log of each such site names what to mend")
+        return answers
+
+    def _methods(self, space: RoutingSpace, answers: list[FLModel], seconds: float) -> dict[str, Any]:
+        """One entry a row of the comparison: each personal model and :data:`MODEL_NAMES`."""
+        personal = {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(list(space.experts)[:-1])}
+        origin = {
+            "network": space.network,
+            "routing_space": {"checksum": space.checksum, "models": list(space.experts)},
+        }
+        methods: dict[str, Any] = {}
+        for key, method in (personal | MODEL_NAMES).items():
+            entry = run_entry({**self.settings, **origin, "num_rounds": 0}, method)
+            entry["seconds"] = round(seconds, 1)
+            for answer in answers:
+                metrics = dict(answer.metrics or {})
+                site: dict[str, Any] = {
+                    "data": {"test": int(metrics["slices/test"])},
+                    "test": under(f"{key}/test", metrics),
+                }
+                if key == "routing":
+                    site |= _routing(metrics, list(space.experts))
+                entry["sites"][str(answer.meta["client_name"])] = site
+            methods[method] = entry
+        return methods
+
+
+def _routing(metrics: dict[str, float], experts: list[str]) -> dict[str, Any]:
+    """What was told of routing without labels, as the report takes it."""
+    layers: dict[str, dict[int, float]] = {}
+    for name, value in under("routing/weight", metrics).items():
+        layer, number = name.split("/")
+        layers.setdefault(layer, {})[int(number)] = value
+    complete = all(sorted(weights) == list(range(len(experts))) for weights in layers.values())
+    found: dict[str, Any] = {"adaptation_seconds": metrics.get("routing/seconds")}
+    if layers and complete and {"routing/entropy_before", "routing/entropy_after"} <= metrics.keys():
+        weights = [[of_layer[i] for i in range(len(experts))] for of_layer in layers.values()]
+        found["routing"] = {"experts": experts, "layers": list(layers), "weights": weights}
+        found["entropy"] = {when: metrics[f"routing/entropy_{when}"] for when in ("before", "after")}
+        found["movement"] = metrics.get("routing/movement")
+    if metrics.get("routing/fallback"):
+        found["note"] = "Adaptation failed at this site; the global model was used. The site's log says why."
+    return found

@@ -1,0 +1,252 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The server's rounds: send the shared part, gather, check, average, save."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.app_event_type import AppEventType
+from nvflare.app_common.workflows.model_controller import ModelController
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.memory_utils import cleanup_memory
+from torch import Tensor
+
+from flare_mri.errors import InputError
+from flare_mri.flare.aggregators import PartialAggregator
+from flare_mri.flare.protocol import (
+    DEFAULT_NEGATIVES,
+    NEGATIVES,
+    NEGATIVES_DTYPES,
+    MetaKey,
+    TaskName,
+    encode_negatives,
+    negative_differences,
+)
+from flare_mri.flare.workflows.answers import NEEDED, Answers, job_in_words
+from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
+from flare_mri.flare.workflows.run_record import RunRecord
+
+_CLEAN_UP_EVERY = 5  # rounds; FLARE's advice for servers, whose allocator else keeps what messages took
+
+
+class PersonalizedFedAvg(ModelController):
+    """Rounds of federated averaging over the shared part of personalised networks.
+
+    FLARE's own FedAvg is not used since a round here has a deadline, a minimum of good answers and checked updates,
+    carries the sites' former encoders (the negatives of FedMRI's contrastive term) to every site, and ends with a
+    validation of the last aggregate. Before its first round every site is asked to check its own data and settings.
+    FLARE 2.9 resumes no job, so every finished round is kept in a store of the job's name
+    (:class:`~flare_mri.flare.workflows.checkpoint.RunStore`), from which a new job of that name can go on.
+
+    Args:
+        method: name under which results are listed, e.g. ``FedMRI``.
+        num_rounds: rounds of training.
+        min_sites: good updates a round needs; with fewer the job ends and the global model stays what it was.
+        negatives: ``all`` sends every site's former shared parameters to every site (the paper), ``own`` and ``none``
+            send no site's weights to anyone.
+        negatives_dtype: ``float32``, or ``bfloat16`` for half the bytes; what travels are differences from the
+            global model.
+        round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
+        wait_time_after_min_received: seconds to wait for further sites once `min_sites` have answered.
+        resume: go on after the last finished round of the job of this name, with the sites' private states of it.
+        settings: what results.json tells of the job; ``job`` names the store, the rest is compared when resuming.
+        aggregator_id: component id of a :class:`~flare_mri.flare.aggregators.PartialAggregator`.
+        persistor_id: component id of the persistor of the global shared part.
+        task_check_period: seconds between looks at the answers.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        num_rounds: int,
+        min_sites: int,
+        negatives: str = DEFAULT_NEGATIVES,
+        negatives_dtype: str = NEGATIVES_DTYPES[0],
+        round_timeout: int = 0,
+        wait_time_after_min_received: int = 600,
+        resume: bool = False,
+        settings: dict[str, Any] | None = None,
+        aggregator_id: str = "aggregator",
+        persistor_id: str = "persistor",
+        task_check_period: float = 0.1,
+    ):
+        super().__init__(
+            persistor_id=persistor_id,
+            ignore_result_error=True,
+            allow_empty_global_weights=True,
+            task_check_period=task_check_period,
+        )
+        if num_rounds < 1 or min_sites < 1:
+            raise InputError(f"num_rounds = {num_rounds}, min_sites = {min_sites}: expected 1 or more")
+        if negatives not in NEGATIVES:
+            raise InputError(f"negatives {negatives!r}: expected one of {', '.join(NEGATIVES)}")
+        if negatives_dtype not in NEGATIVES_DTYPES:
+            raise InputError(f"negatives_dtype {negatives_dtype!r}: expected {' or '.join(NEGATIVES_DTYPES)}")
+        self.method = method
+        self.num_rounds = num_rounds
+        self.min_sites = min_sites
+        self.negatives = negatives
+        self.negatives_dtype = negatives_dtype
+        self.round_timeout = round_timeout
+        self.wait_time_after_min_received = wait_time_after_min_received
+        self.resume = resume
+        self.settings = settings or {}
+        self.aggregator_id = aggregator_id
+        self.persistor_id = persistor_id
+        self.task_check_period = task_check_period
+        self._asked: set[str] = set()
+        self._ready: set[str] = set()
+        self._answers = Answers(job_in_words(method, self.settings), self.warning)
+
+    def run(self) -> None:
+        """Check, train `num_rounds` rounds, validate; a message that names the site ends the job where one fails."""
+        fobs.register(TensorDecomposer)
+        aggregator = self.get_component(self.aggregator_id)
+        if not isinstance(aggregator, PartialAggregator):
+            self.panic(
+                f"component {self.aggregator_id!r} is a {type(aggregator).__name__}, expected a PartialAggregator"
+            )
+            return
+        try:
+            root = self.fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT)  # type: ignore[union-attr]
+            store = RunStore(Path(root), self.settings.get("job", self.method))
+            store.lock()
+            try:
+                self._run(aggregator, store)
+            finally:
+                store.unlock()
+        except InputError as e:
+            self.panic(str(e))
+
+    def _run(self, aggregator: PartialAggregator, store: RunStore) -> None:
+        record = RunRecord(self.get_run_dir(), self.method, self.settings)
+        first, shared, meta = self._start(aggregator, store, record)
+        for round_number in range(first, self.num_rounds):
+            started = time.monotonic()
+            self.event(AppEventType.ROUND_STARTED)
+            sites = self._ready_sites(record)
+            aggregator.begin_round(shared, round_number)
+            for answer in self._ask(TaskName.TRAIN, sites, shared, round_number, meta):
+                aggregator.accept_model(answer)
+            if self._aborted():
+                return
+            shared = self._aggregate(aggregator, round_number)
+            updates = {site: model.params for site, model in aggregator.accepted.items()}
+            negatives = negative_differences(updates if self.negatives == "all" else {}, shared, self.negatives_dtype)
+            meta[MetaKey.NEGATIVES] = encode_negatives(negatives)
+            record.trained(round_number, aggregator.accepted, time.monotonic() - started)
+            scale = aggregator.scale.value
+            store.save(Checkpoint(meta[MetaKey.RUN], round_number, shared, negatives, record.entry, scale))
+            self._save(shared, round_number)
+            if round_number % _CLEAN_UP_EVERY == 0:
+                cleanup_memory()
+            self.info(record.line(round_number, self.num_rounds))
+        self.event(AppEventType.TRAINING_FINISHED)
+        run = {MetaKey.RUN: meta[MetaKey.RUN]}
+        record.validated(self._ask(TaskName.VALIDATE, self._ready_sites(record), shared, self.num_rounds, run))
+        self._finish(aggregator, shared, run)
+        self.info(f"results of {self.method}: {record.path.name}")
+
+    def _start(
+        self, aggregator: PartialAggregator, store: RunStore, record: RunRecord
+    ) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
+        """The first round to train, the shared part before it, and the metadata that goes with it."""
+        if self.resume:
+            last = store.load(self.method, self.settings, self.num_rounds)
+            record.resume(last.record)
+            aggregator.scale.value = last.scale
+            self.info(f"resuming run {last.run} after round {last.finished + 1} of {self.num_rounds}")
+            self._check_sites(self._connected(), record, last.run)
+            return (
+                last.finished + 1,
+                last.shared,
+                {MetaKey.RUN: last.run, MetaKey.NEGATIVES: encode_negatives(last.negatives)},
+            )
+        run = uuid.uuid4().hex
+        self._check_sites(self._connected(), record, run)
+        return 0, {k: torch.as_tensor(v) for k, v in self.load_model().params.items()}, {MetaKey.RUN: run}
+
+    def _finish(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """For subclasses: what is left to do after the last validation."""
+
+    def _connected(self) -> list[str]:
+        return sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
+
+    def _check_sites(self, sites: Sequence[str], record: RunRecord, run: str) -> None:
+        """Ask every site to look at its own data and settings; before the first round all must be ready."""
+        self._asked |= set(sites)
+        self._ready |= record.checked(self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites)))
+
+    def _ready_sites(self, record: RunRecord) -> list[str]:
+        """The connected sites that are ready; one that has come since the job's start is checked first, once."""
+        sites = self._connected()
+        late = [site for site in sites if site not in self._asked]
+        if late:
+            self._asked |= set(late)
+            self._ready |= record.checked(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
+        return [site for site in sites if site in self._ready]
+
+    def _ask(
+        self,
+        task: str,
+        sites: Sequence[str],
+        shared: Mapping[str, Tensor],
+        round_number: int,
+        meta: dict[str, Any],
+        at_least: int | None = None,
+    ) -> list[FLModel]:
+        """The usable answers of `sites`; where fewer than `at_least` (`min_sites`) come, the job ends."""
+        at_least = self.min_sites if at_least is None else at_least
+        if len(sites) < at_least or not sites:
+            raise InputError(f"{len(sites)} sites are connected ({', '.join(sites)}), the job needs {self.min_sites}")
+        data = FLModel(
+            params_type=ParamsType.FULL,
+            params=dict(shared),
+            current_round=round_number,
+            total_rounds=self.num_rounds,
+            meta=dict(meta),
+        )
+        answers = self.broadcast_model(
+            data,
+            task_name=task,
+            targets=list(sites),
+            min_responses=at_least,
+            timeout=self.round_timeout or (0 if at_least else self.wait_time_after_min_received),
+            wait_time_after_min_received=self.wait_time_after_min_received,
+        )
+        answers = self._answers.usable(answers, task, NEEDED.get(task, ()))
+        answered = {answer.meta["client_name"] for answer in answers}
+        missing = [site for site in sites if site not in answered]
+        if missing and not self._aborted():
+            self._answers.tell_missing(task, round_number, missing, len(answered), at_least)
+        return answers
+
+    def _aborted(self) -> bool:
+        return self.abort_signal is not None and bool(self.abort_signal.triggered)
+
+    def _aggregate(self, aggregator: PartialAggregator, round_number: int) -> dict[str, Tensor]:
+        """The new global shared part; the log tells what was left out, scaled down or capped."""
+        aggregator.compare_norms()
+        for site, problem in sorted(aggregator.rejected.items()):
+            self.warning(f"round {round_number}: update of {site} left out: {problem}")
+        if len(aggregator.accepted) < self.min_sites:
+            reasons = "; ".join(f"{site}: {problem}" for site, problem in sorted(aggregator.rejected.items()))
+            raise InputError(
+                f"round {round_number}: {len(aggregator.accepted)} good updates, expected at least {self.min_sites} "
+                f"({reasons}); the global model stays as it was"
+            )
+        shared = aggregator.aggregate_model().params or {}
+        for remark in aggregator.remarks():
+            self.info(f"round {round_number}: {remark}")
+        return shared
+
+    def _save(self, shared: dict[str, Tensor], round_number: int) -> None:
+        if shared:
+            self.save_model(FLModel(params=shared, meta={"round": round_number}))

@@ -1,0 +1,155 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run leaves behind on the server: results.json and TensorBoard curves."""
+
+import datetime
+import json
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import nvflare
+import torch
+from nvflare.app_common.abstract.fl_model import FLModel
+from torch.utils.tensorboard import SummaryWriter
+
+import flare_mri
+from flare_mri.files import write_atomically
+from flare_mri.flare.protocol import under
+
+RESULTS_FILE = "results.json"
+
+
+class RunRecord:
+    """Collects the metrics that came with the sites' answers and writes them after every round.
+
+    A model is evaluated by the sites when they receive it, so the validation that comes with the answers of round
+    t + 1 belongs to the aggregate of round t, and is filed there.
+
+    Args:
+        run_dir: folder of the run on the server; ``results.json`` and ``tb_events`` are made in it.
+        method: name of the method, the key in results.json.
+        settings: the job's settings, copied to results.json.
+    """
+
+    def __init__(self, run_dir: str, method: str, settings: Mapping[str, Any]):
+        self.path = Path(run_dir) / RESULTS_FILE
+        self._started = time.monotonic()
+        self._writer = SummaryWriter(str(Path(run_dir) / "tb_events"))
+        self._rounds: list[dict[str, Any]] = []
+        self._sites: dict[str, dict[str, Any]] = {}
+        self._run = {**run_entry(settings, method), "sites": self._sites, "rounds": self._rounds}
+        self._method = method
+        splits = ["validation", "test"] if settings.get("training", {}).get("test_each_round") else ["validation"]
+        self._curves = [f"{model}{split}" for model in ("", "personal/") for split in splits]
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What results.json says of the run, and the method."""
+        return {**self._run, "method": self._method}
+
+    def resume(self, entry: Mapping[str, Any]) -> None:
+        """Go on from what an earlier job filed; TensorBoard's curves start anew, with the present round."""
+        self._rounds.extend(entry["rounds"])
+        self._sites.update(entry["sites"])
+        self._run["created"] = entry["created"]
+        self._started -= entry["seconds"]
+
+    def checked(self, answers: Iterable[FLModel]) -> set[str]:
+        """File what the sites said of their data: numbers of slices, metrics of the zero-filled input; who they are."""
+        found = _by_site(answers)
+        for site, metrics in found:
+            self._sites[site] = {"data": {k: int(v) for k, v in under("slices", metrics).items()}}
+            if zero_filled := under("zero_filled/test", metrics):
+                self._sites[site]["zero_filled"] = zero_filled
+        self._write()
+        return {site for site, _ in found}
+
+    def trained(self, round_number: int, answers: Mapping[str, FLModel], seconds: float) -> None:
+        """File a round: losses, seconds and bytes of this one, validation of the aggregate before."""
+        row: dict[str, Any] = {"round": round_number, "seconds": round(seconds, 3), "sites": {}}
+        self._rounds.append(row)
+        for site, metrics in _by_site(answers.values()):
+            row["sites"][site] = {
+                "train_loss": metrics.get("train/loss"),
+                "seconds": metrics.get("train/seconds"),
+                "bytes_received": int(metrics.get("wire/received", 0)),
+                "bytes_sent": int(metrics.get("wire/sent", 0)),
+                "slices": int(metrics.get("slices/train", 0)),
+            }
+            self._writer.add_scalar(f"{site}/train_loss", metrics.get("train/loss", float("nan")), round_number)
+            self._file_evaluation(round_number - 1, site, metrics)
+        self._write()
+
+    def validated(self, answers: Iterable[FLModel]) -> None:
+        """File the last validation and the tests of the last and of the personal models."""
+        for site, metrics in _by_site(answers):
+            self._file_evaluation(len(self._rounds) - 1, site, metrics)
+            entry = self._sites.setdefault(site, {})
+            for split in ("validation", "test"):
+                entry[split] = under(split, metrics)
+                for model in ("best", "personal"):
+                    if values := under(f"{model}/{split}", metrics):
+                        entry.setdefault(model, {})[split] = values
+            if "best/round" in metrics:
+                entry.setdefault("best", {})["round"] = int(metrics["best/round"])
+        self._write()
+        self._writer.close()
+
+    def line(self, round_number: int, num_rounds: int) -> str:
+        """One line of progress."""
+        row = self._rounds[round_number]
+        losses = " ".join(f"{site} {entry['train_loss']:.4f}" for site, entry in sorted(row["sites"].items()))
+        return f"round {round_number + 1}/{num_rounds} in {row['seconds']:.1f} s, training loss {losses}"
+
+    def _file_evaluation(self, round_number: int, site: str, metrics: Mapping[str, float]) -> None:
+        if round_number < 0 or site not in self._rounds[round_number]["sites"]:
+            return
+        entry = self._rounds[round_number]["sites"][site]
+        for name in self._curves:
+            if values := under(name, metrics):
+                entry[name.replace("/", "_")] = values
+                for metric, value in values.items():
+                    self._writer.add_scalar(f"{site}/{name}/{metric}", value, round_number)
+
+    def _write(self) -> None:
+        self._run["seconds"] = round(time.monotonic() - self._started, 1)
+        write_results(self.path, {self._method: self._run})
+
+
+def run_entry(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """The entry of a method in results.json before anything has happened."""
+    return {
+        "job": settings.get("job", method),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seed": settings.get("training", settings).get("seed", 0),
+        "settings": dict(settings),
+        "seconds": 0.0,
+        "sites": {},
+        "rounds": [],
+    }
+
+
+def write_results(path: Path, methods: Mapping[str, Any]) -> None:
+    """Write results.json atomically: a reader sees the old file or the new one."""
+    write_atomically(path, json.dumps({"format_version": 1, "versions": versions(), "methods": methods}, indent=1))
+
+
+def versions() -> dict[str, str]:
+    """Versions that a figure depends on."""
+    return {
+        "flare_mri": flare_mri.__version__,
+        "nvflare": nvflare.__version__,
+        "monai": monai.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _by_site(answers: Iterable[FLModel]) -> list[tuple[str, dict[str, float]]]:
+    return sorted((str(a.meta["client_name"]), dict(a.metrics or {})) for a in answers)

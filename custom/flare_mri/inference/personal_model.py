@@ -1,0 +1,133 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model a hospital ends with, as it lies in its site store: ``personal.safetensors``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from flare_mri.errors import InputError
+from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
+from flare_mri.networks import build_network, check_fits, check_state, expected_state
+from flare_mri.routing import build_routed_network
+from flare_mri.tensor_file import check_tensor, read_tensor_file
+
+PERSONAL_FILE = "personal.safetensors"
+_FORMAT = "flare-mri personal model 1"
+_ORIGIN = f"the {PERSONAL_FILE} that a job left in the site's store"
+_TEXTS = ("job", "site", "task")
+_LISTS = ("orientations", "experts")
+
+
+@dataclass(frozen=True)
+class PersonalModel:
+    """A hospital's own model: of the inside (FedMRI, IOP-FL and their baselines), or routed, of an outside hospital.
+
+    Attributes:
+        job, site: of which run and hospital it is.
+        task: `reconstruction` or `segmentation`.
+        network: settings for :func:`flare_mri.networks.build_network`.
+        state: of the network, or of the routed one.
+        matrix: (H, W) of the slices that it was trained on, or adapted to.
+        orientations: how the axes of those volumes' files lay, such as `LPS`; empty where that was not known.
+        experts: names of the models that a routed network mixes; empty where it is not routed.
+        batch_size: slices in a batch at most, whose statistics are part of a routed network.
+    """
+
+    job: str
+    site: str
+    task: str
+    network: dict[str, Any]
+    state: Mapping[str, Tensor]
+    matrix: tuple[int, int]
+    orientations: tuple[str, ...] = ()
+    experts: tuple[str, ...] = ()
+    batch_size: int = 16
+
+    def description(self) -> dict[str, Any]:
+        """All but the state, for the file's metadata."""
+        texts = {key: getattr(self, key) for key in _TEXTS}
+        lists = {key: list(getattr(self, key)) for key in ("matrix", *_LISTS)}
+        return {"format": _FORMAT, **texts, "network": self.network, **lists, "batch_size": self.batch_size}
+
+    def check_knows(self, where: object, matrix: tuple[int, ...], orientation: str) -> None:
+        """Refuses a scan unlike those that the model was made with, for which it would give results too, and bad ones.
+
+        Raises:
+            InputError: names the scan, `where`.
+        """
+        if orientation and self.orientations and orientation not in self.orientations:
+            raise InputError(
+                f"{where}: expected axes stored as {' or '.join(self.orientations)}, as the model knows them, got "
+                f"{orientation}; reorient the scan (nibabel's as_reoriented, for one)"
+            )
+        if matrix != self.matrix:
+            raise InputError(
+                f"{where}: expected slices of {list(self.matrix)}, which the model was made with, got {list(matrix)}; "
+                "set data.matrix in site.yaml as it was for the job"
+            )
+
+    def build(self) -> nn.Module:
+        """The network with this state, on the CPU, in evaluation mode.
+
+        Raises:
+            InputError: the state is not one of that network.
+        """
+        try:
+            network = self._routed() if self.experts else self._plain()
+        except InputError as error:
+            raise InputError(f"site {self.site}, model of {self.job}: {error}") from error
+        network.load_state_dict(self.state)
+        return network.eval()
+
+    def _plain(self) -> nn.Module:
+        check_fits(self.network, self.state)
+        return build_network(self.network, seed=0)
+
+    def _routed(self) -> nn.Module:
+        needed = len(self.experts) * sum(value.numel() for value in expected_state(self.network).values())
+        stored = sum(value.numel() for value in self.state.values())
+        if needed > 2 * stored:  # before memory is taken for what the description claims
+            raise InputError(
+                f"network {self.network['path']}: expected the layers of {len(self.experts)} models, got {stored} "
+                "values; the model is another network's"
+            )
+        plain = build_network(self.network, seed=0)
+        routed = build_routed_network(plain, [plain.state_dict()] * len(self.experts), names=self.experts)
+        check_state(self.network, routed.state_dict(), self.state)
+        return routed
+
+
+def load_personal_model(path: Path) -> PersonalModel:
+    """Reads what a job left for this hospital; nothing in the file is trusted.
+
+    Raises:
+        InputError: no such file, no safetensors, another format, a checksum that does not match, a description that
+            lacks something, or values that are not finite; the message names the file.
+    """
+    described, tensors, _ = read_tensor_file("model", path, _FORMAT, _ORIGIN)
+    try:
+        for key, tensor in tensors.items():
+            check_tensor(key, tensor, f"give {_ORIGIN}")
+        if not all(isinstance(described.get(key), str) for key in _TEXTS):
+            raise InputError(f"description: expected {', '.join(_TEXTS)}, got others; give {_ORIGIN}")
+        if described["task"] not in (RECONSTRUCTION, SEGMENTATION):
+            raise InputError(f"task: expected {RECONSTRUCTION} or {SEGMENTATION}, got {described['task']!r}; update")
+        network, batch, matrix = (described.get(key) for key in ("network", "batch_size", "matrix"))
+        if not isinstance(network, dict):
+            raise InputError(f"network: expected its settings, got none; give {_ORIGIN}")
+        for key in _LISTS:
+            if not isinstance(described.get(key), list) or not all(isinstance(name, str) for name in described[key]):
+                raise InputError(f"{key}: expected a list of names, got another value; give {_ORIGIN}")
+        if not isinstance(batch, int) or not 2 <= batch <= 4096:
+            raise InputError(f"batch_size: expected 2 to 4096, got {batch!r}; give {_ORIGIN}")
+        if not isinstance(matrix, list) or len(matrix) != 2 or not all(type(n) is int and n > 0 for n in matrix):
+            raise InputError(f"matrix: expected two sizes, got {matrix!r}; give {_ORIGIN}")
+        named: dict[str, Any] = {key: described[key] for key in _TEXTS}
+        named |= {key: tuple(described[key]) for key in _LISTS}
+        return PersonalModel(**named, network=network, state=tensors, matrix=(matrix[0], matrix[1]), batch_size=batch)
+    except InputError as error:
+        raise InputError(f"model {path}: {error}") from error

@@ -1,9 +1,0 @@
-# Copyright 2026 The flare-mri authors
-# SPDX-License-Identifier: Apache-2.0
-"""FLARE recipes, the source of the job folders in ``jobs/``."""
-
-from flare_mri.recipes.fedmri import FedMRIRecipe
-from flare_mri.recipes.iopfl import IOPFLRecipe
-from flare_mri.recipes.iopfl_outside import IOPFLOutsideRecipe
-
-__all__ = ["FedMRIRecipe", "IOPFLOutsideRecipe", "IOPFLRecipe"]

@@ -1,0 +1,59 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The data of several sites in one place: the centralised run that federated ones are compared with."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, Dataset
+
+from flare_mri.io.orientation import known
+from flare_mri.training.task import Split, Task
+
+
+class PooledTask:
+    """Several sites' tasks as one: training slices together, metrics as the mean over the sites.
+
+    Args:
+        site: name of the one site that holds all.
+        tasks: the sites' own tasks, of one kind.
+        batch_size: training batch size.
+        workers: loader processes.
+    """
+
+    def __init__(self, site: str, tasks: Sequence[Task], batch_size: int, workers: int = 0):
+        self.site, self.tasks, self.batch_size, self.workers = site, list(tasks), batch_size, workers
+        self.key_metric, self.device, self.matrix = tasks[0].key_metric, tasks[0].device, tasks[0].matrix
+        self.orientations = known(orientation for task in tasks for orientation in task.orientations)
+
+    def dataset(self, split: Split) -> Dataset:
+        """The slices of all sites."""
+        return ConcatDataset([task.dataset(split) for task in self.tasks])
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """The task's own loss."""
+        return self.tasks[0].loss(network, batch)
+
+    def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
+        """Mean over the sites, as the tables of federated runs take it."""
+        return _mean([task.evaluate(network, split) for task in self.tasks])
+
+    def baseline(self) -> dict[str, float]:
+        """Mean over the sites of doing nothing."""
+        return _mean([task.baseline() for task in self.tasks])
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the sites' own, in their order."""
+        return hashlib.sha256(" ".join(task.fingerprint() for task in self.tasks).encode()).hexdigest()
+
+    def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """The examples of all sites, one after the other."""
+        parts = [task.examples(network) for task in self.tasks]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _mean(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([values[name] for values in metrics])) for name in metrics[0]}

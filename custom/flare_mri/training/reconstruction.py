@@ -1,0 +1,150 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reconstruction of undersampled MR images as a learner's task (FedMRI, arXiv 2112.05752)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.errors import InputError
+from flare_mri.metrics.reconstruction import VolumeMetrics
+from flare_mri.networks import encoder_prefixes
+from flare_mri.training.task import Split, on_device, one_output
+
+_EVALUATION_BATCH = 8
+
+
+class ReconstructionTask:
+    """Mean squared error on normalised slices; NMSE, PSNR and SSIM on de-normalised volumes.
+
+    Args:
+        data: the site's splits.
+        config: the site's settings.
+        device: where the site computes.
+    """
+
+    key_metric = "psnr"
+
+    def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device):
+        self.data = data
+        self.device = device
+        self.matrix, self.orientations = data.shape, data.orientations
+        self.site = config.site
+        self.batch_size = config.batch_size
+        self.workers = config.workers
+
+    def dataset(self, split: Split) -> Dataset:
+        """The slices of a split; the test split where the site set none aside for validation."""
+        return {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}[split]
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """L_rec of the paper: mean squared error of normalised slices [B, 1, H, W].
+
+        Raises:
+            InputError: the network's output has another shape, which PyTorch would broadcast.
+        """
+        output, target = reconstruct(network, batch), batch["target"]
+        if output.shape != target.shape:
+            raise InputError(
+                f"network: expected an output of shape {list(target.shape)}, got {list(output.shape)}; set in_channels "
+                "and out_channels to 1, and no deep supervision"
+            )
+        return F.mse_loss(output, target)
+
+    def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
+        """`nmse`, `psnr`, `volume_psnr` (dB) and `ssim` of `network`: of each volume, then the mean over volumes."""
+        metrics = VolumeMetrics()
+        network.eval()
+        for batch, output in self._outputs(network, split):
+            _add(metrics, batch, output)
+        return metrics.aggregate()
+
+    def baseline(self) -> dict[str, float]:
+        """Test metrics of the zero-filled input."""
+        metrics = VolumeMetrics()
+        for batch in self._batches("test"):
+            _add(metrics, batch, batch["input"])
+        return metrics.aggregate()
+
+    def fingerprint(self) -> str:
+        """That of the data and their division."""
+        return self.data.fingerprint()
+
+    def examples(self, network: nn.Module, count: int = 2) -> dict[str, np.ndarray]:
+        """Middle test slices (input, output, target; scanner units, [N, H, W]) and bottleneck features [M, C]."""
+        total = len(self.dataset("test"))  # type: ignore[arg-type]
+        chosen = np.unique(np.linspace(0, total - 1, count + 2, dtype=int)[1:-1])
+        columns: dict[str, list[np.ndarray]] = {}
+        network.eval()
+        with _bottleneck_features(network) as features:
+            for batch, output in self._outputs(network, "test"):
+                images = {"input": batch["input"], "output": output, "target": batch["target"]}
+                for key, image in images.items():
+                    columns.setdefault(key, []).append(denormalised(batch, image))
+                for key in ("volume", "slice"):
+                    columns.setdefault(key, []).append(batch[key].cpu().numpy())
+        arrays = {key: np.concatenate(parts)[chosen] for key, parts in columns.items()}
+        return arrays | ({"features": np.concatenate(features)} if features else {})
+
+    def _batches(self, split: Split) -> DataLoader:
+        return DataLoader(self.dataset(split), batch_size=_EVALUATION_BATCH, num_workers=self.workers)
+
+    def _outputs(self, network: nn.Module, split: Split) -> Any:
+        for batch in self._batches(split):
+            batch = on_device(batch, self.device)
+            with torch.inference_mode():
+                yield batch, reconstruct(network, batch)
+
+
+def reconstruct(network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """Run a network on the entries of a batch that it asks for; normalised magnitude [B, 1, H, W].
+
+    Raises:
+        InputError: the network gives something else than one tensor.
+    """
+    keys: tuple[str, ...] = getattr(network, "sample_keys", ("input",))
+    output = one_output(network(*(batch[key] for key in keys)))
+    if "kspace" not in keys:
+        return output
+    # k-space comes divided by the input's standard deviation; the mean can only be taken off the magnitude.
+    return output - (batch["mean"] / batch["std"]).view(-1, 1, 1, 1)
+
+
+@contextmanager
+def _bottleneck_features(network: nn.Module) -> Iterator[list[np.ndarray]]:
+    """Collect the spatial means [B, C] of the bottleneck while the network runs; none where no encoder is known."""
+    prefixes = encoder_prefixes(network)
+    features: list[np.ndarray] = []
+    if not prefixes:
+        yield features
+        return
+
+    def collect(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        bottleneck = outputs if isinstance(outputs, Tensor) else outputs[-1]
+        features.append(bottleneck.mean(dim=(-2, -1)).cpu().numpy())
+
+    handle = network.get_submodule(prefixes[-1]).register_forward_hook(collect)
+    try:
+        yield features
+    finally:
+        handle.remove()
+
+
+def denormalised(batch: dict[str, Any], image: Tensor) -> np.ndarray:
+    """Undo the input's normalisation: [B, 1, H, W] normalised -> [B, H, W] scanner units."""
+    scaled = image * batch["std"].view(-1, 1, 1, 1) + batch["mean"].view(-1, 1, 1, 1)
+    return scaled[:, 0].cpu().numpy()
+
+
+def _add(metrics: VolumeMetrics, batch: dict[str, Any], output: Tensor) -> None:
+    prediction, target = denormalised(batch, output), denormalised(batch, batch["target"])
+    for i, volume in enumerate(batch["volume"].tolist()):
+        metrics.add(volume, prediction[i], target[i])

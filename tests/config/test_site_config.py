@@ -1,0 +1,139 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""site.yaml: what it means, and what is said of a wrong one."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flare_mri.config import site as site_config
+from flare_mri.config.site import (
+    CacheSettings,
+    DataSettings,
+    SiteConfig,
+    SliceRange,
+    SplitSettings,
+    load_site_config,
+    phantom_site_config,
+)
+from flare_mri.transforms.masks import MaskSettings
+
+
+def test_every_key(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("KNEES", "knees")
+    (tmp_path / "knees" / "3t").mkdir(parents=True)
+    config = load(
+        """
+        site: site-1
+        data: {format: nifti, root: "$KNEES/${FIELD:-3t}", contrasts: ["*t2*"], slices: {start: 2, stop: 9, step: 3},
+               slice_axis: 0, matrix: [64, 96]}
+        split: {train: 0.5, validation: 0.25, test: 0.25, by: volume}
+        mask: {kind: gaussian, acceleration: 6, centre_fraction: 0.1, seed: 5}
+        batch_size: 2
+        device: "cuda:1"
+        workers: 3
+        compute_threads: 2
+        cache: {limit_mb: 5, folder: here}
+        store: there/store
+        """
+    )
+    assert config == SiteConfig(
+        site="site-1",
+        data=DataSettings("nifti", tmp_path / "knees" / "3t", ("*t2*",), SliceRange(2, 9, 3), 0, (64, 96)),
+        split=SplitSettings(0.5, 0.25, 0.25, "volume"),
+        mask=MaskSettings("gaussian", 6, 0.1, 5),
+        batch_size=2,
+        device="cuda:1",
+        workers=3,
+        compute_threads=2,
+        cache=CacheSettings(tmp_path / "here", 5),
+        store=tmp_path / "there" / "store",
+    )
+
+
+def test_defaults(load, tmp_path, private_cache):
+    config = load("data: {format: fastmri, root: .}\nstore: null")
+    expected = SiteConfig("site-1", DataSettings("fastmri", tmp_path), SplitSettings(), MaskSettings())
+    assert config == expected
+    assert config.cache.folder == private_cache
+
+
+def test_the_phantom_needs_no_file(load):
+    config = phantom_site_config("site-1")
+    assert load("data: {format: phantom}") == config
+    assert (config.data.format, config.split.by) == ("phantom", "volume")
+
+
+def test_brats_takes_the_slices_of_the_paper(load):
+    config = load("data: {format: brats, root: ., contrasts: [t2]}")
+    assert list(config.data.slices.indices(155)) == list(range(40, 120))
+
+
+def test_the_documented_example_states_the_defaults(tmp_path):
+    example = yaml.safe_load(re.search(r"```yaml\n(.*?)```", site_config.__doc__, re.DOTALL)[1])
+    assert SplitSettings(**example["split"]) == SplitSettings()
+    assert MaskSettings(**example["mask"]) == MaskSettings()
+    assert example["cache"]["limit_mb"] == CacheSettings.limit_mb
+    assert example["data"]["slice_axis"] == DataSettings.slice_axis
+    assert example["data"]["subjects"] == DataSettings.subjects
+    for key in ("batch_size", "device", "workers", "compute_threads", "store"):
+        assert example[key] == getattr(SiteConfig, key)
+    known = set(SiteConfig.__dataclass_fields__) - {"file"}
+    assert set(example) == known
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: {format: fastmri, root: .}\nbatchsize: 4", ["batchsize", "did you mean 'batch_size'?"]),
+        ("data: {format: fastmri, rot: ., root: .}", ["data.rot", "did you mean 'root'?"]),
+        ("data: {format: fastmri, rot: .}", ["data.root", "got nothing", "is 'rot' meant"]),
+        ("data: {format: fastmri}", ["data.root", "got nothing", "add this key"]),
+        ("batch_size: 4", ["data.format", "phantom, fastmri", "got nothing"]),
+        ("data: {format: analyze}", ["data.format", "one of phantom, fastmri", "'analyze'"]),
+        ("data: {format: fastmri, root: knees}", ["data.root", "an existing folder", "knees", "mount"]),
+        ("data: {format: fastmri, root: $NO_SUCH_VARIABLE/x}", ["data.root", "NO_SUCH_VARIABLE", "set it"]),
+        ("data: {format: brats, root: .}", ["data.contrasts", "[flair, t2]"]),
+        ("data: {format: fastmri, root: ., contrasts: t2}", ["data.contrasts", "a list of text", "'t2'"]),
+        ("data: {format: fastmri, root: ., slice_axis: 1}", ["data.slice_axis", "unknown key"]),
+        ("data: {format: nifti, root: ., slice_axis: 3}", ["data.slice_axis", "0, 1 or 2", "got 3"]),
+        ("data: {format: nifti, root: ., slices: {start: 5, stop: 5}}", ["data.slices.stop", "above start (5)"]),
+        ("data: {format: nifti, root: ., slices: {step: 0}}", ["data.slices.step", "a whole number >= 1", "got 0"]),
+        ("data: {format: nifti, root: ., matrix: [128]}", ["data.matrix", "[height, width]", "[128]"]),
+        ("data: {format: nifti, root: ., matrix: 128}", ["data.matrix", "two whole numbers >= 16"]),
+        ("data: {format: phantom}\nsite: site-2", ["FLARE site name 'site-1'", "'site-2'"]),
+        ("data: {format: phantom}\nbatch_size: 0", ["batch_size", "a whole number >= 1"]),
+        ("data: {format: phantom}\nbatch_size: true", ["batch_size", "True"]),
+        ("data: {format: phantom}\ncompute_threads: 0", ["compute_threads", "a whole number >= 1", "got 0"]),
+        ("data: {format: phantom}\nworkers: two", ["workers", "a whole number >= 0", "'two'"]),
+        ("data: {format: phantom}\ndevice: gpu", ["device", "cuda:N", "'gpu'"]),
+        ("data: {format: phantom}\nsplit: {train: 0.9}", ["split.train", "sum to 1", "0.9, 0.1, 0.2"]),
+        ("data: {format: phantom}\nsplit: {train: 1, validation: 0, test: 0}", ["split.train", "above 0"]),
+        ("data: {format: phantom}\nsplit: {by: patient}", ["split.by", "slice, volume"]),
+        ("data: {format: phantom}\nmask: {kind: spiral}", ["mask.kind", "radial", "'spiral'"]),
+        ("data: {format: phantom}\nmask: {acceleration: fast}", ["mask.acceleration", "a number in [1, inf]"]),
+        ("data: {format: phantom}\nmask: {kind: file}", ["mask.path", "add this key"]),
+        ("data: {format: phantom}\nmask: {kind: file, path: m.npy, seed: 1}", ["mask.seed", "unknown key"]),
+        ("data: {format: phantom}\ncache: {limit_mb: 0}", ["cache.limit_mb", ">= 1"]),
+        ("data: [phantom]", ["data", "a mapping", "['phantom']"]),
+        ("- data", ["the file", "a mapping"]),
+        ("", ["the file", "None"]),
+        ("data: {format: phantom", ["line 1: expected YAML", "mend that line"]),
+    ],
+)
+def test_a_wrong_file_is_named_with_key_and_fix(load, refused, tmp_path, text, words):
+    refused(lambda: load(text), "site 'site-1'", str(tmp_path / "site.yaml"), *words)
+
+
+def test_a_missing_file(refused):
+    refused(lambda: load_site_config(Path("nowhere/site.yaml"), "site-3"), "site 'site-3'", "nowhere/site.yaml", "give")
+
+
+def test_a_pool_names_no_pools(load, refused):
+    refused(lambda: load("pool: [site.yaml]"), "pool", "name its members instead")
+
+
+def test_references_are_refused(load, refused):
+    refused(lambda: load("data: &a {format: phantom}\nmask: *a"), "line 2", "write the value itself")

@@ -1,0 +1,214 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A provisioned consortium without the right to bring code: `make provisioned`, and the README's commands."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
+
+import kits
+import policies
+import processes
+from consortium import ADMIN, LEAD, SERVER, Consortium
+from demonstration import SITE_YAML, SMALL, export
+from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
+from flare_mri.networks import build_network
+from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
+
+REPO = Path(__file__).parents[2]
+SITES = ["hospital-1", "hospital-2"]
+pytestmark = [pytest.mark.slow, pytest.mark.deploy]
+
+
+def test_make_provisioned(tmp_path: Path) -> None:
+    command = [sys.executable, "poc/run_provisioned.py", "--output", tmp_path / "out", "--workspace", tmp_path / "w"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=595)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "fedmri FINISHED:COMPLETED" in done.stdout and "FedMRI" in (tmp_path / "out" / "fedmri.html").read_text()
+    assert re.search("a job with code in it: FINISHED:FAILED_TO_RUN\n.*BYOC not permitted", done.stdout)
+    assert re.search("a job with a class that the hospitals do not list: .*\n.*subprocess.Popen", done.stdout)
+    assert "a job submitted by a member: user not authorized" in done.stdout
+    assert processes.find(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]:
+    """Two hospitals that forbid code under a server that does not."""
+    root = tmp_path_factory.mktemp("provisioned")
+    made = Consortium(root / "c", SITES, provisioned=True, site_yaml=SITE_YAML, environment={"OMP_NUM_THREADS": "1"})
+    (made.kit(SERVER) / "local" / "authorization.json").unlink()
+    with made:
+        yield made
+    assert processes.find(root) == []
+
+
+def nvflare(consortium: Consortium, *arguments: str | Path, user: str = LEAD) -> str:
+    """The command as a person types it, with the person's startup kit."""
+    return kits.nvflare(consortium.environment, *arguments, "--startup-kit", consortium.kit(user))
+
+
+def job_id(printed: str) -> str:
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", printed)
+    assert found, printed
+    return found[0]
+
+
+def job_py(consortium: Consortium, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """ProdEnv, as a lead starts it."""
+    command = [sys.executable, f"jobs/{name}/job.py", "--no_code", "--env", "prod", *arguments]
+    command += ["--startup_kit", str(consortium.kit(LEAD))]
+    return subprocess.run(command, cwd=REPO, env=consortium.environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_lead_learns_of_a_misspelt_hospital(consortium: Consortium) -> None:
+    done = job_py(consortium, "fedmri", *SMALL, "--clients", "hospital-1,hospital-x")
+    assert "not connected to the server: hospital-x; connected: hospital-1, hospital-2" in done.stderr, done.stderr
+    number = job_id(done.stdout)
+    consortium.abort(number)
+    assert "ABORT" in consortium.wait_for_end(number, 60)
+    done = job_py(consortium, "fedmri")
+    assert done.returncode == 2 and "which hospitals? name them with --clients" in done.stderr
+
+
+def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consortium, tmp_path: Path) -> None:
+    job = export("fedmri", tmp_path, *SMALL, "--clients", ",".join(SITES))
+    number = job_id(nvflare(consortium, "job", "submit", "-j", job))
+    assert consortium.wait_for_end(number, 60) == "FINISHED:FAILED_TO_RUN"
+    detail = consortium.ask(lambda session: session.get_job_meta(number))["job_deploy_detail"]
+    assert "server: OK" in detail
+    for site in SITES:
+        assert f"{site}: NVFLARE_ERROR: BYOC not permitted" in detail
+        assert not list(consortium.run_folder(site, number).rglob("*.py"))
+        assert not (consortium.kit(site) / "site_store").exists()
+
+
+def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_path: Path) -> None:
+    """ProdEnv through job.py, then the commands of the README."""
+    done = job_py(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES))
+    assert done.returncode == 0 and "not connected" not in done.stderr, done.stdout + done.stderr
+    number = job_id(done.stdout)
+    config = consortium.kit("hospital-1") / number / "app_hospital-1" / "config" / "config_fed_client.json"
+    consortium.job_pid("hospital-1", number)
+    assert '"require_site_config": true' in config.read_text()
+    assert number in nvflare(consortium, "job", "list")
+    assert "hospital-1" in nvflare(consortium, "system", "status")
+    assert consortium.wait_for_end(number, 200) == "FINISHED:COMPLETED"
+    nvflare(consortium, "job", "download", number, "-o", tmp_path / "result")
+    assert next((tmp_path / "result").rglob("results.json")) and next((tmp_path / "result").rglob("FL_global_model.pt"))
+
+    long = export("fedmri", tmp_path, *SMALL, "--num_rounds", "500", "--clients", ",".join(SITES), "--no_code")
+    number = job_id(nvflare(consortium, "job", "submit", "-j", long))
+    consortium.job_pid("hospital-1", number)
+    nvflare(consortium, "job", "abort", number, "--force")
+    assert "ABORT" in consortium.wait_for_end(number, 60)
+
+
+def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) -> None:
+    """The reason reaches the lead without a path; the line to mend stands at the hospital."""
+    path = consortium.kit("hospital-2") / "local" / "site.yaml"
+    path.write_text("data: {format: dicom, root: /nowhere/patients}\n")
+    try:
+        number = job_id(job_py(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES)).stdout)
+        assert consortium.wait_for_end(number, 120) == "FINISHED:EXECUTION_EXCEPTION"
+        nvflare(consortium, "job", "download", number, "-o", tmp_path)
+        log = next(tmp_path.rglob("error_log.txt")).read_text()
+        assert "not ready: hospital-2" in log and "/nowhere" not in log
+        assert "/nowhere" not in (consortium.run_folder("hospital-2", number) / "error_log.txt").read_text()
+        assert "/nowhere/patients" in (consortium.kit("hospital-2") / "flare_mri.log").read_text()
+    finally:
+        path.write_text(SITE_YAML)
+
+
+def test_routing_for_one_hospital(consortium: Consortium, tmp_path: Path) -> None:
+    """The README's last command: a routing space on the server, a hospital that did not train."""
+    network = {"path": "flare_mri.networks.unet.UNet", "args": {"in_channels": 3, "out_channels": 2, "channels": 4}}
+    network["args"] |= {"num_pools": 2, "norm": "batch"}
+    experts = {name: build_network(network, seed).state_dict() for seed, name in enumerate(["a", "b", GLOBAL])}
+    save_routing_space(tmp_path / "space.safetensors", RoutingSpace(network, experts))
+    routing = ["--routing_space", str(tmp_path / "space.safetensors"), "--epochs", "1"]
+    done = job_py(consortium, "iopfl_outside", *routing, "--clients", "hospital-2")
+    number = job_id(done.stdout)
+    assert consortium.wait_for_end(number, 120) == "FINISHED:COMPLETED"
+    assert (consortium.kit("hospital-2") / "site_store" / "iopfl_outside").is_dir()
+    assert not (consortium.kit("hospital-1") / "site_store" / "iopfl_outside").exists()
+
+
+def test_two_consortia_do_not_meet(consortium: Consortium, tmp_path: Path) -> None:
+    """Also under FLARE's default port in project.yml: every consortium has its own."""
+    with Consortium(tmp_path / "other", ["hospital-1"], provisioned=True) as other:
+        other.wait_until_connected(["hospital-1"])
+        assert other.jobs() == {}
+        assert consortium.kit(SERVER) != other.kit(SERVER)
+    consortium.wait_until_connected(SITES)
+
+
+def test_hospital_it_starts_and_leaves_as_the_readme_says(consortium: Consortium) -> None:
+    """`start.sh`, and `stop_fl.sh`, which asks and is answered y."""
+    name = "hospital-3"
+    consortium.add_site(name)
+    kit = consortium.kit(name)
+    check = [sys.executable, "-m", "flare_mri.deploy.check", kit]
+    done = subprocess.run(check, env=consortium.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "jobs without code: admitted" in done.stdout, done.stdout + done.stderr
+    environment = {**consortium.environment, processes.MARK: str(kit)}
+    with (kit / "console.txt").open("w") as console:
+        subprocess.run(
+            [kit / "startup" / "start.sh"], env=environment, stdout=console, stderr=console, check=True, timeout=30
+        )
+
+    def connected() -> bool | None:
+        clients = consortium.ask(lambda session: session.get_connected_client_list())
+        return any(client.name == name for client in clients) or None
+
+    consortium.wait_for(connected, 60, f"connection of {name}")
+    subprocess.run([kit / "startup" / "stop_fl.sh"], input="y", text=True, env=environment, check=True, timeout=30)
+    consortium.wait_for(lambda: None if processes.find(kit) else True, 60, f"end of {name}")
+    nvflare(consortium, "system", "disable-client", name, "--force", user=ADMIN)
+    consortium.start(name)
+    consortium.wait_for_log(name, "registration rejected: Client 'hospital-3' is disabled", 60)
+
+
+def test_policies_are_written_once_and_keep_what_a_hospital_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Consortium(tmp_path / "c", ["a"], provisioned=True)
+    local = made.kit("a") / "local"
+    names = ("resources.json", "authorization.json", "flare_mri.yaml", "privacy.json")
+    before = {name: (local / name).read_text() for name in names}
+    assert policies.main([str(made.kit("a"))]) == 0
+    assert {name: (local / name).read_text() for name in before} == before
+    resources = json.loads(before["resources.json"])
+    assert resources["class_allow_list"] == list(SITE_CLASSES) and resources["allow_log_streaming"] is False
+    server = json.loads((made.kit(SERVER) / "local" / "resources.json").read_text())
+    assert server["class_allow_list"] == list(SERVER_CLASSES)
+    assert not (made.kit(SERVER) / "local" / "flare_mri.yaml").exists()
+
+    resources["class_allow_list"] = ["flare_mri.", "their.own.Class", *DEFAULT_CLASS_ALLOW_LIST]
+    (local / "resources.json").write_text(json.dumps(resources))
+    assert policies.main([str(made.kit("a")), "--methods", "FedMRI,IOP-FL"]) == 0
+    assert json.loads((local / "resources.json").read_text())["class_allow_list"] == [*SITE_CLASSES, "their.own.Class"]
+    assert "shared_layers: [encoder, all]" in (local / "flare_mri.yaml").read_text()
+    privacy = json.loads((local / "privacy.json").read_text())
+    assert [f["args"] for f in privacy["scopes"][0]["task_result_filters"]] == [{"allowed": ["*"]}]
+
+    assert policies.main([str(made.kit(SERVER)), "--jobs_in", str(tmp_path / "jobs")]) == 0
+    assert str(tmp_path / "jobs" / "jobs-storage") in (made.kit(SERVER) / "local" / "resources.json").read_text()
+    capsys.readouterr()
+    for arguments, told in (
+        ([made.kit("a"), "--jobs_in", tmp_path], "--jobs_in is for a server's kit"),
+        ([tmp_path], "give the folder of a site's startup kit"),
+    ):
+        assert policies.main(list(map(str, arguments))) == 2
+        assert told in capsys.readouterr().err
+    for content, told in (("{", "not valid JSON"), ("{}", "expected FLARE 2.9's class_allow_list, got none")):
+        (local / "resources.json").write_text(content)
+        assert policies.main([str(made.kit("a"))]) == 2 and told in capsys.readouterr().err
+        assert (local / "resources.json").read_text() == content

@@ -1,0 +1,90 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the server does with answers it cannot use."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from nvflare.app_common.abstract.fl_model import FLModel
+
+from conftest import TINY
+from federation import Federation
+from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.training import SiteStore
+
+
+def federation(root: Path, sites: list[str], min_sites: int, tamper: object) -> Federation:
+    recipe = FedMRIRecipe(network=TINY, min_clients=min_sites, num_rounds=2, negatives="all", include_code=False)
+    return Federation(recipe, sites, root, tamper=tamper)  # type: ignore[arg-type]
+
+
+def spoil(site: str, task: str, model: FLModel) -> FLModel | None:
+    """site-2 sends NaN in the second round."""
+    if site == "site-2" and task == "train" and model.current_round == 1:
+        key = next(iter(model.params))
+        model.params[key] = torch.full_like(model.params[key], float("nan"))
+    return model
+
+
+def test_a_bad_update_is_left_out_and_the_round_goes_on(tmp_path: Path, sites: list[str]) -> None:
+    run = federation(tmp_path, sites, 2, spoil)
+    results = run.run()
+    assert not run.panics
+    assert sorted(results["methods"]["FedMRI"]["rounds"][1]["sites"]) == ["site-1", "site-3"]
+    assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
+    checkpoint = SiteStore(tmp_path / "run_store", "fedmri", "server").load("checkpoint.pt")
+    assert checkpoint is not None and sorted(checkpoint["negatives"]) == ["site-1", "site-3"]
+
+
+@pytest.mark.parametrize(
+    "metric, value, told",
+    [
+        ("slices/train", float("inf"), "metric 'slices/train' is inf, expected one finite number"),
+        ("train/loss", "0.5", "metric 'train/loss' is '0.5'"),
+        ("train/loss", None, "metric 'train/loss' is missing"),
+        ("patient", 1.0, "metric 'patient' is not listed"),
+    ],
+)
+def test_numbers_that_are_none_spoil_nothing(
+    tmp_path: Path, sites: list[str], metric: str, value: object, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a site's own filter would have stopped, from a site that runs another program."""
+
+    def tamper(site: str, task: str, model: FLModel) -> FLModel | None:
+        if (site, task) == ("site-2", "train"):
+            model.metrics = {k: v for k, v in model.metrics.items() if k != metric} | (
+                {metric: value} if value is not None else {}
+            )
+        return model
+
+    run = federation(tmp_path, sites, 2, tamper)
+    results = run.run()
+    assert not run.panics and f"train: answer of site-2 left out: {told}" in caplog.text
+    assert [sorted(row["sites"]) for row in results["methods"]["FedMRI"]["rounds"]] == [["site-1", "site-3"]] * 2
+    assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
+
+
+def test_below_min_sites_the_job_ends_loudly_and_keeps_the_old_model(tmp_path: Path, sites: list[str]) -> None:
+    run = federation(tmp_path, sites, 3, spoil)
+    run.run()
+    assert len(run.panics) == 1
+    assert "round 1: 2 good updates, expected at least 3 (site-2: encoder." in run.panics[0]
+    assert "not finite" in run.panics[0] and "the global model stays as it was" in run.panics[0]
+    assert [saved["meta"]["round"] for saved in run.saved] == [0]
+
+
+def test_a_site_that_does_not_answer_is_named(tmp_path: Path, sites: list[str]) -> None:
+    run = federation(
+        tmp_path, sites, 3, lambda site, task, model: None if (site, task) == ("site-3", "train") else model
+    )
+    run.run()
+    assert "train in round 0: 2 sites answered, expected at least 3" in run.panics[0] and "site-3" in run.panics[0]
+
+
+def test_a_site_that_is_not_ready_stops_the_job_before_any_round(tmp_path: Path, sites: list[str]) -> None:
+    (tmp_path / "site-2" / "local" / "site.yaml").write_text("data: {format: dicom, root: /nowhere/at/all}\n")
+    run = federation(tmp_path, sites, 1, None)
+    run.run()
+    assert "not ready: site-2" in run.panics[0] and "no round was run" in run.panics[0]
+    assert not run.saved and {task for _, task, _ in run.sent} == {"check"}

@@ -1,0 +1,113 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM series."""
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000
+
+from flare_mri.config.site import DataSettings, SliceRange
+from flare_mri.io.readers_dicom import find_dicom
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return DataSettings("dicom", tmp_path)
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 4000, (5, 16, 20), dtype=np.uint16)
+
+
+def read(settings):
+    (source,) = find_dicom(settings)
+    return source.read()
+
+
+def test_slices_are_ordered_by_position(settings, pixels, write_dicom, tmp_path):
+    for place, name in enumerate("dbeac"):  # neither the names' nor the instance numbers' order
+        position = [0, 0, -7.5 + 3 * place]
+        write_dicom(tmp_path / "t1" / f"{name}.dcm", pixels[place], ImagePositionPatient=position, InstanceNumber=9)
+    np.testing.assert_array_equal(read(settings), pixels)
+    chosen = DataSettings("dicom", tmp_path, slices=SliceRange(1, 4, 2))
+    np.testing.assert_array_equal(read(chosen), pixels[[1, 3]])
+
+
+def test_position_is_taken_along_the_slice_normal(settings, pixels, write_dicom, tmp_path):
+    sagittal = [0, 1, 0, 0, 0, -1]  # rows run back, columns run down: the normal is -x
+    for place, name in enumerate("dbeac"):
+        tags = {"ImageOrientationPatient": sagittal, "ImagePositionPatient": [10 - 2 * place, 4, 80]}
+        write_dicom(tmp_path / "t1" / f"{name}.dcm", pixels[place], **tags)
+    np.testing.assert_array_equal(read(settings), pixels)
+
+
+def test_without_positions_by_instance_number_then_by_name(settings, pixels, write_dicom, tmp_path):
+    for place, name in enumerate("dbeac"):
+        write_dicom(tmp_path / "t1" / name, pixels[place], InstanceNumber=20 - place)
+    np.testing.assert_array_equal(read(settings), pixels[::-1])
+    for place, name in enumerate("dbeac"):
+        write_dicom(tmp_path / "t1" / name, pixels[place])
+    np.testing.assert_array_equal(read(settings), pixels[[3, 1, 4, 0, 2]])
+
+
+def test_rescale_is_applied(settings, pixels, write_dicom, tmp_path):
+    write_dicom(tmp_path / "t1" / "1.dcm", pixels[0], RescaleSlope=2.5, RescaleIntercept=10)
+    np.testing.assert_allclose(read(settings)[0], pixels[0] * 2.5 + 10)
+
+
+def test_series_contrasts_and_subjects(settings, pixels, write_dicom, tmp_path):
+    for series, patient in [("p1_t2", "P1"), ("p1_flair", "P1"), ("p2_t2", "P2"), ("unnamed_t2", None)]:
+        write_dicom(tmp_path / series / "1.dcm", pixels[0], PatientID=patient)
+    (tmp_path / "p1_t2" / "DICOMDIR").write_text("an index, not an image")
+    (tmp_path / "p1_t2" / "notes.txt").write_text("not an image")
+    assert [source.name for source in find_dicom(settings)] == ["p1_flair", "p1_t2", "p2_t2", "unnamed_t2"]
+    chosen = find_dicom(DataSettings("dicom", tmp_path, contrasts=("*_t2",)))
+    assert [(source.name, source.subject) for source in chosen] == [
+        ("p1_t2", "P1"),
+        ("p2_t2", "P2"),
+        ("unnamed_t2", "unnamed_t2"),
+    ]
+
+
+def test_bad_series(settings, pixels, write_dicom, tmp_path, refused):
+    write_dicom(tmp_path / "t1" / "1.dcm", pixels[0], ImagePositionPatient=[0, 0, 0])
+    other = tmp_path / "t1" / "2.dcm"
+    position = {"ImagePositionPatient": [0, 0, 5]}
+
+    write_dicom(other, pixels[1, :8], **position)
+    refused(lambda: read(settings), str(other), "16x20 as in 1.dcm", "got 8x20", "one series a folder")
+    write_dicom(other, pixels[1], ImagePositionPatient=[3, 3, 0])
+    refused(lambda: read(settings), str(other), "one image a position", "1.dcm", "one echo")
+    write_dicom(other, pixels[1], Modality="CT", **position)
+    refused(lambda: read(settings), str(other), "modality MR", "got CT")
+    write_dicom(other, pixels[:2], NumberOfFrames=2, **position)
+    refused(lambda: read(settings), str(other), "one grey frame", "2 frames", "NIfTI")
+    write_dicom(other, pixels[1], PixelData=None, **position)
+    refused(lambda: read(settings), str(other), "PixelData missing")
+    write_dicom(other, pixels[1], PixelData=bytes(100), **position)
+    refused(lambda: read(settings), str(other), "expected it to be readable")
+    whole = write_dicom(other, pixels[1], **position).read_bytes()
+    other.write_bytes(whole[: len(whole) // 2])
+    refused(lambda: read(settings), str(other), "expected")
+    for content in (b"", b"no DICOM file, whatever the name says" * 9):
+        other.write_bytes(content)
+        refused(lambda: read(settings), str(other), "a DICOM file", "take it out")
+
+
+def test_a_compression_that_cannot_be_read(settings, pixels, write_dicom, tmp_path, refused):
+    path = write_dicom(tmp_path / "t1" / "1.dcm", pixels[0])
+    image = pydicom.dcmread(path)
+    image.file_meta.TransferSyntaxUID = JPEG2000
+    image.PixelData = encapsulate([b"not JPEG 2000"])
+    image["PixelData"].is_undefined_length = True
+    image.save_as(path)
+    refused(lambda: read(settings), str(path), "expected it to be readable")
+
+
+def test_nothing_to_read(settings, tmp_path, refused):
+    refused(lambda: find_dicom(settings), str(tmp_path), "folders, one a DICOM series", "data.root")
+    (tmp_path / "t1").mkdir()
+    refused(lambda: find_dicom(settings), str(tmp_path / "t1"), "DICOM files")
