@@ -19,8 +19,8 @@ from nvflare.app_common.widgets.component_path_authorizer import ComponentPathAu
 from nvflare.fuel.utils.class_utils import instantiate_class
 
 from federation import exported_config
-from flare_mri.flare import components
 from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
+from flare_mri.flare import components
 from flare_mri.flare.recipes import FedMRIRecipe, IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.flare.recipes.job import FlareMRIRecipe
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from flare_mri.report.metric_table import KNOWN, METRICS, format_bytes, format_seconds
+from flare_mri.metrics.metric_table import KNOWN, METRICS, format_bytes, format_seconds
 from flare_mri.report.scores import (
     BASELINE,
     collect,

@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import Any
 
 from flare_mri.errors import InputError
-from flare_mri.report.metric_table import KNOWN, metrics_in
+from flare_mri.metrics.metric_table import KNOWN, metrics_in
 
 FORMAT_VERSION = 1
 _SCORES = ("test", "validation", "zero_filled")

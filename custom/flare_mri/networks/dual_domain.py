@@ -24,8 +24,8 @@ class DualDomainUNet(nn.Module):
 
     ``encoder.kspace`` and ``encoder.image`` are shared, ``decoder.kspace`` and ``decoder.image`` private under
     ``shared_layers: encoder``. Both U-Nets have 2 channels, real and imaginary part, and their output convolutions
-    start at zero, so that the untrained network returns the zero-filled image (k-space spans orders of magnitude: a random
-    correction of it would drown the image).
+    start at zero, so that the untrained network returns the zero-filled image (k-space spans orders of magnitude:
+    a random correction of it would drown the image).
 
     Args: as in :class:`flare_mri.networks.unet.UNet`.
 

@@ -12,11 +12,11 @@ from typing import Any
 from flare_mri.config.results import PERSONAL, validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import write_atomically
+from flare_mri.metrics.metric_table import Metric, metrics_in
 from flare_mri.report import figures, sections
 from flare_mri.report.elements import chart, paragraph, section
 from flare_mri.report.examples import Examples, load_examples
 from flare_mri.report.images import PREDICTION_COLOUR, TRUTH_COLOUR
-from flare_mri.report.metric_table import Metric, metrics_in
 from flare_mri.report.panels import common_error_limit, site_panels
 from flare_mri.report.runs import runs, site_data
 from flare_mri.report.scores import BASELINE, collect, metrics_of, rows_of

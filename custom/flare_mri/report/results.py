@@ -17,7 +17,7 @@ from typing import Any
 from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
-from flare_mri.report.metric_table import KNOWN, Metric
+from flare_mri.metrics.metric_table import KNOWN, Metric
 from flare_mri.report.scores import BASELINE, Scores, collect, metrics_of
 
 _MOST_BYTES = 2**26  # thousands of rounds at a hundred sites

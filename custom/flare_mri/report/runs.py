@@ -7,8 +7,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from flare_mri.metrics.metric_table import MISSING, format_bytes, format_seconds
 from flare_mri.report.elements import Cell, details, section, settings_table, table
-from flare_mri.report.metric_table import MISSING, format_bytes, format_seconds
 
 
 def runs(results: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_mri.config.results import BASELINE, PERSONAL
-from flare_mri.report.metric_table import Metric, metrics_in
+from flare_mri.metrics.metric_table import Metric, metrics_in
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

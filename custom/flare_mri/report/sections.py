@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from flare_mri.errors import InputError
+from flare_mri.metrics.metric_table import MISSING, Metric, format_seconds
 from flare_mri.report import figures
 from flare_mri.report.elements import Cell, chart, details, legend, paragraph, section, table
-from flare_mri.report.metric_table import MISSING, Metric, format_seconds
 from flare_mri.report.scores import BASELINE, Scores, collect, comparison_notes, curve_split, round_curve, rows_of
 from flare_mri.report.summary import summary_sentences
 
