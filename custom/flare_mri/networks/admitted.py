@@ -13,7 +13,11 @@ from torch import nn
 from flare_mri.errors import InputError
 
 PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
-OWN = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet")
+OWN = (
+    "flare_mri.networks.unet.UNet",
+    "flare_mri.networks.dual_domain.DualDomainUNet",
+    "flare_mri.networks.variational.VariationalNetwork",
+)
 """This package's networks by their one full name, as policies list them."""
 _MONAI = "monai.networks.nets"
 _TAKES = {"spatial_dims", "in_channels", "out_channels"}
