@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     encoder = list(network.encoder.parameters())
     negatives = [[p.detach() + 0.01 * torch.randn_like(p) for p in encoder] for _ in range(args.negatives)]
     term = WeightedContrastive([p.detach() for p in encoder], negatives)
-    x, y = torch.randn(2, args.batch_size, 1, args.matrix, args.matrix, device=device)
+    x, y = torch.randn(2, args.batch_size, 1, args.spatial_size, args.spatial_size, device=device)
 
     def now() -> float:
         if device.type == "cuda":

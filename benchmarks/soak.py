@@ -31,7 +31,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 SITE_YAML = """
-data: {{format: phantom, subjects: 3, matrix: [32, 32], slices: {{step: 2}}}}
+data: {{format: phantom, subjects: 3, spatial_size: [32, 32], slices: {{step: 2}}}}
 split: {{train: 0.34, validation: 0.33, test: 0.33, by: volume}}
 cache: {{folder: {cache}}}
 batch_size: 2

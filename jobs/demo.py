@@ -23,13 +23,13 @@ JOBS = Path(__file__).parent
 OUTSIDE = "outside-1"
 SCARCE_SITE = """\
 # One subject to train on: what a federation is for. Small images keep the demonstration short.
-data: {format: phantom, subjects: 4, matrix: [64, 64]}
+data: {format: phantom, subjects: 4, spatial_size: [64, 64]}
 split: {train: 0.25, validation: 0.25, test: 0.5, by: volume}
 batch_size: 2
 """
 FEW_SUBJECTS = """\
 # Three subjects to train on, one to validate, two to test. Small images keep the demonstration short.
-data: {format: phantom, subjects: 6, matrix: [64, 64]}
+data: {format: phantom, subjects: 6, spatial_size: [64, 64]}
 split: {train: 0.5, validation: 0.16, test: 0.34, by: volume}
 batch_size: 2
 """

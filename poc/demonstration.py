@@ -25,7 +25,7 @@ from export import load_job  # noqa: E402
 COMPLETED = "FINISHED:COMPLETED"
 SITE_YAML = """\
 # One file a hospital, for reconstruction and segmentation alike; small images keep the demonstration short.
-data: {format: phantom, subjects: 3, matrix: [48, 48], slices: {step: 2}}
+data: {format: phantom, subjects: 3, spatial_size: [48, 48], slices: {step: 2}}
 split: {train: 0.34, validation: 0.33, test: 0.33, by: volume}
 batch_size: 2
 """

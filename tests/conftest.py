@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "poc"))  # for `import consor
 
 TINY = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 4, "num_pools": 2}}
 SITE_YAML = """
-data: {{format: phantom, subjects: 3, matrix: [32, 32], slices: {{step: 2}}}}
+data: {{format: phantom, subjects: 3, spatial_size: [32, 32], slices: {{step: 2}}}}
 split: {{train: 0.34, validation: 0.33, test: 0.33, by: volume}}
 cache: {{folder: {cache}}}
 batch_size: 1

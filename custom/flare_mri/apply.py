@@ -23,7 +23,7 @@ from flare_mri.inference.personal_model import PersonalModel, load_personal_mode
 from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.inference.result import Application, Result
 from flare_mri.inference.segmentation import Segmenter
-from flare_mri.io.formats import FORMATS, SEGMENTATION, naming_site
+from flare_mri.io.formats import SEGMENTATION, naming_site
 
 _OVERVIEW = "overview.png"
 
@@ -45,7 +45,7 @@ def open_application(
     with naming_site(config.site):
         if config.pool:
             raise InputError(f"{config.file} has a pool, which is for simulated sites; give one hospital's settings")
-        if scans is not None and "root" not in FORMATS[config.data.format].keys:
+        if scans is not None and config.data.find_root() is None:
             raise InputError(f"data.format: {config.data.format} takes no folder; give settings with files or no scans")
         if scans is not None and not scans.is_dir():
             raise InputError(f"scans: expected a folder, got {scans}, which is none; correct the path")
@@ -112,7 +112,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m flare_mri.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
-    parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: matrix, mask, device ...")
+    parser.add_argument(
+        "--site", type=Path, required=True, help="the hospital's site.yaml: spatial_size, mask, device ..."
+    )
     parser.add_argument(
         "--scans",
         type=Path,

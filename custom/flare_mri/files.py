@@ -70,16 +70,16 @@ def check_volume(where: object, shape: tuple[int, ...], itemsize: int, stored: i
         )
 
 
-def check_matrix(where: object, slices: int, matrix: tuple[int, int]) -> None:
-    """Refuses a matrix that makes a volume larger than :data:`MOST_VOXELS`.
+def check_matrix(where: object, slices: int, spatial_size: tuple[int, int]) -> None:
+    """Refuses a spatial_size that makes a volume larger than :data:`MOST_VOXELS`.
 
     Raises:
         InputError: it does.
     """
-    if slices * matrix[0] * matrix[1] > MOST_VOXELS:
+    if slices * spatial_size[0] * spatial_size[1] > MOST_VOXELS:
         raise InputError(
             f"{where}: expected at most {MOST_VOXELS} voxels in one volume, got {slices} slices of "
-            f"{matrix[0]}x{matrix[1]}; set a smaller data.matrix or take fewer slices"
+            f"{spatial_size[0]}x{spatial_size[1]}; set a smaller data.spatial_size or take fewer slices"
         )
 
 

@@ -27,8 +27,8 @@ def test_every_key(load, tmp_path, monkeypatch):
     config = load(
         """
         site: site-1
-        data: {format: nifti, root: "$KNEES/${FIELD:-3t}", contrasts: ["*t2*"], slices: {start: 2, stop: 9, step: 3},
-               slice_axis: 0, matrix: [64, 96]}
+        data: {format: nifti, root: "$KNEES/${FIELD:-3t}", include: ["*t2*"], slices: {start: 2, stop: 9, step: 3},
+               slice_axis: 0, spatial_size: [64, 96]}
         split: {train: 0.5, validation: 0.25, test: 0.25, by: volume}
         mask: {kind: gaussian, acceleration: 6, centre_fraction: 0.1, seed: 5}
         batch_size: 2
@@ -67,7 +67,7 @@ def test_the_phantom_needs_no_file(load):
 
 
 def test_brats_takes_the_slices_of_the_paper(load):
-    config = load("data: {format: brats, root: ., contrasts: [t2]}")
+    config = load("data: {format: brats, root: ., include: [t2]}")
     assert list(config.data.slices.indices(155)) == list(range(40, 120))
 
 
@@ -95,14 +95,14 @@ def test_the_documented_example_states_the_defaults(tmp_path):
         ("data: {format: analyze}", ["data.format", "one of phantom, fastmri", "'analyze'"]),
         ("data: {format: fastmri, root: knees}", ["data.root", "an existing folder", "knees", "mount"]),
         ("data: {format: fastmri, root: $NO_SUCH_VARIABLE/x}", ["data.root", "NO_SUCH_VARIABLE", "set it"]),
-        ("data: {format: brats, root: .}", ["data.contrasts", "[flair, t2]"]),
-        ("data: {format: fastmri, root: ., contrasts: t2}", ["data.contrasts", "a list of text", "'t2'"]),
+        ("data: {format: brats, root: .}", ["data.include", "[flair, t2]"]),
+        ("data: {format: fastmri, root: ., include: t2}", ["data.include", "a list of text", "'t2'"]),
         ("data: {format: fastmri, root: ., slice_axis: 1}", ["data.slice_axis", "unknown key"]),
         ("data: {format: nifti, root: ., slice_axis: 3}", ["data.slice_axis", "0, 1 or 2", "got 3"]),
         ("data: {format: nifti, root: ., slices: {start: 5, stop: 5}}", ["data.slices.stop", "above start (5)"]),
         ("data: {format: nifti, root: ., slices: {step: 0}}", ["data.slices.step", "a whole number >= 1", "got 0"]),
-        ("data: {format: nifti, root: ., matrix: [128]}", ["data.matrix", "[height, width]", "[128]"]),
-        ("data: {format: nifti, root: ., matrix: 128}", ["data.matrix", "two whole numbers >= 16"]),
+        ("data: {format: nifti, root: ., spatial_size: [128]}", ["data.spatial_size", "[height, width]", "[128]"]),
+        ("data: {format: nifti, root: ., spatial_size: 128}", ["data.spatial_size", "two whole numbers >= 16"]),
         ("data: {format: phantom}\nsite: site-2", ["FLARE site name 'site-1'", "'site-2'"]),
         ("data: {format: phantom}\nbatch_size: 0", ["batch_size", "a whole number >= 1"]),
         ("data: {format: phantom}\nbatch_size: true", ["batch_size", "True"]),

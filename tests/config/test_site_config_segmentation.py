@@ -3,10 +3,10 @@
 """site.yaml of a site with labels, and jobs that do not fit a site."""
 
 import pytest
-
-from flare_mri.config.site import DataSettings, SplitSettings
 from flare_mri.datasets.labelled import FINDERS as LABELLED
 from flare_mri.datasets.labelled import open_labelled
+
+from flare_mri.config.site import DataSettings, SplitSettings
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.datasets.volumes import FINDERS
@@ -16,14 +16,14 @@ from flare_mri.io.formats import FORMATS, SEGMENTATION
 def test_every_key(load, tmp_path):
     (tmp_path / "list.json").write_text("{}")
     config = load(
-        "data: {format: datalist_2d, root: ., datalist: list.json, fit: resize, matrix: [64, 96], merge_labels: true,"
-        " slice_axis: 0}\nbatch_size: 16"
+        "data: {format: datalist_2d, root: ., datalist: list.json, fit: resize, spatial_size: [64, 96], "
+        "merge_labels: true, slice_axis: 0}\nbatch_size: 16"
     )
     assert config.data == DataSettings(
         "datalist_2d",
         tmp_path,
         slice_axis=0,
-        matrix=(64, 96),
+        spatial_size=(64, 96),
         datalist=tmp_path / "list.json",
         fit="resize",
         merge_labels=True,

@@ -89,7 +89,9 @@ def test_only_volumes_are_counted_and_removed(cache):
 def test_volumes_in_use_are_never_evicted_but_refused(cache, refused):
     opened = cache(1)
     opened.open(key("one"), lambda: MEGABYTE)
-    refused(lambda: opened.open(key("two"), lambda: MEGABYTE), "cache.limit_mb", "over 2.0", "got 1", "data.matrix")
+    refused(
+        lambda: opened.open(key("two"), lambda: MEGABYTE), "cache.limit_mb", "over 2.0", "got 1", "data.spatial_size"
+    )
     assert opened.path(key("one")).exists()
 
 
@@ -176,12 +178,16 @@ def test_two_processes_at_once(tmp_path):
 def test_the_key_follows_file_and_settings(tmp_path, refused):
     path = tmp_path / "a"
     path.write_bytes(b"12")
-    keys = [cache_key((path,), {"matrix": 1}), cache_key((path,), {"matrix": 1}), cache_key((path,), {"matrix": 2})]
+    keys = [
+        cache_key((path,), {"spatial_size": 1}),
+        cache_key((path,), {"spatial_size": 1}),
+        cache_key((path,), {"spatial_size": 2}),
+    ]
     os.utime(path, ns=(1, 2))
-    keys.append(cache_key((path,), {"matrix": 1}))
+    keys.append(cache_key((path,), {"spatial_size": 1}))
     path.write_bytes(b"123")
     os.utime(path, ns=(1, 2))
-    keys.append(cache_key((path,), {"matrix": 1}))
+    keys.append(cache_key((path,), {"spatial_size": 1}))
     assert keys[0] == keys[1] and len(set(keys)) == 4
     refused(lambda: cache_key((tmp_path / "gone",), None), "gone", "mount the data")
 

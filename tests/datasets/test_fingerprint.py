@@ -15,7 +15,7 @@ from flare_mri.datasets.segmentation import SegmentationData
 SPLIT = "split: {train: 0.5, validation: 0.25, test: 0.25, by: %s}"
 NIFTI = f"data: {{format: nifti, root: %s, slice_axis: 0}}\n{SPLIT % 'volume'}"
 PROSTATE = f"data: {{format: prostate, root: %s%s}}\n{SPLIT % 'volume'}"
-PHANTOM = f"data: {{format: phantom, subjects: 4, matrix: [32, 32]}}\n{SPLIT % 'volume'}"
+PHANTOM = f"data: {{format: phantom, subjects: 4, spatial_size: [32, 32]}}\n{SPLIT % 'volume'}"
 LIST = '{"training": [%s, %s], "validation": [%s], "test": [%s]}'
 
 
@@ -89,7 +89,10 @@ def test_segmentation(organs, load, tmp_path, write_nifti):
     first = SegmentationData(load(PROSTATE % ("one", "")), 0).fingerprint()
     shutil.copytree(organs, tmp_path / "two")
     assert SegmentationData(load(PROSTATE % ("two", "")), 0).fingerprint() == first
-    found = {first, SegmentationData(load(PROSTATE % ("one", ", fit: resize, matrix: [32, 32]")), 0).fingerprint()}
+    found = {
+        first,
+        SegmentationData(load(PROSTATE % ("one", ", fit: resize, spatial_size: [32, 32]")), 0).fingerprint(),
+    }
     label = np.zeros((16, 20, 6), np.uint8)
     label[4:8, 6:11, [1, 2, 4]] = 1  # a column less
     write_nifti(organs / "Case00_segmentation.nii.gz", label)

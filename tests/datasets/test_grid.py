@@ -31,7 +31,7 @@ def test_cropping_is_centred(volume):
     np.testing.assert_array_equal(grid(volume.shape, (16, 40)).images(volume)[:, :, 8:32], volume[:, 2:18])
 
 
-@pytest.mark.parametrize("matrix", [(24, 33), (16, 17), (17, 40), (20, 24), (21, 25)])
+@pytest.mark.parametrize("spatial_size", [(24, 33), (16, 17), (17, 40), (20, 24), (21, 25)])
 @pytest.mark.parametrize("shape", [(3, 20, 24), (3, 21, 25)])
 def test_to_native_undoes_padding_and_cropping(shape, matrix):
     label = central_label(shape)

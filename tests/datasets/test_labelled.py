@@ -29,7 +29,7 @@ def site(tmp_path, write_nifti, load):
 
 
 def test_slices_with_label_of_the_whole_volumes_z_scores(site):
-    (volume,) = open_labelled(site(", matrix: [32, 40]"))
+    (volume,) = open_labelled(site(", spatial_size: [32, 40]"))
     expected = (IMAGE - IMAGE.mean()) / IMAGE.std()
     assert volume.grid.kept == (2, 3, 5) and volume.labelled and len(volume.slices) == 3
     for place, number in enumerate(volume.grid.kept):
@@ -68,8 +68,8 @@ def test_sites_of_different_sizes_need_a_matrix(site, tmp_path, write_nifti, ref
     config = site()
     write_nifti(tmp_path / "Case01.nii.gz", IMAGE[:18])
     write_nifti(tmp_path / "Case01_segmentation.nii.gz", LABEL[:18])
-    refused(lambda: open_labelled(config), "Case01", "[20, 24] as in case00", "[18, 24]", "set data.matrix")
-    assert [v.slices.shape for v in open_labelled(site(", matrix: [20, 20]"))] == [(3, 2, 20, 20)] * 2
+    refused(lambda: open_labelled(config), "Case01", "[20, 24] as in case00", "[18, 24]", "set data.spatial_size")
+    assert [v.slices.shape for v in open_labelled(site(", spatial_size: [20, 20]"))] == [(3, 2, 20, 20)] * 2
 
 
 def changed(array, place, value):
@@ -101,8 +101,10 @@ def test_bad_volumes_are_named(site, refused, image, label, words):
 def test_a_crop_that_cuts_label_names_the_case(site, refused):
     wide = LABEL.copy()
     wide[8, 1, 2] = 1
-    refused(lambda: open_labelled(site(", matrix: [16, 16]", label=wide)), "Case00.nii.gz", "1 labelled", "resize")
-    (volume,) = open_labelled(site(", matrix: [16, 16], fit: resize", label=wide))
+    refused(
+        lambda: open_labelled(site(", spatial_size: [16, 16]", label=wide)), "Case00.nii.gz", "1 labelled", "resize"
+    )
+    (volume,) = open_labelled(site(", spatial_size: [16, 16], fit: resize", label=wide))
     assert volume.slices[0].shape == (2, 16, 16)
 
 

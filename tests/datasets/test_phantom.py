@@ -73,7 +73,7 @@ def test_shading_is_bounded():
     assert image.min() > 0.45 * signal(site.sequence, TISSUES[Label.SCALP], 1.5)
 
 
-@pytest.mark.parametrize("matrix", [(96, 96), (64, 64), (48, 80)])
+@pytest.mark.parametrize("spatial_size", [(96, 96), (64, 64), (48, 80)])
 def test_shapes_and_reproducibility(matrix):
     one, two = make_phantom("site-1", 0, matrix), make_phantom("site-1", 0, matrix)
     assert one.slices.shape == one.labels.shape == (SLICES, *matrix)

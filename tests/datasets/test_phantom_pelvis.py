@@ -19,7 +19,7 @@ from flare_mri.datasets.phantom_pelvis import (
 SITES = ["site-1", "site-2", "site-3", "site-4", "site-5", "outside-1"]
 
 
-@pytest.mark.parametrize("matrix", [(64, 64), (48, 80)])
+@pytest.mark.parametrize("spatial_size", [(64, 64), (48, 80)])
 def test_shapes_and_reproducibility(matrix):
     one, two = make_pelvis("site-1", 0, matrix), make_pelvis("site-1", 0, matrix)
     assert one.slices.shape == one.labels.shape == pelvis_geometry(matrix)[0] == (PELVIS_SLICES, *matrix)

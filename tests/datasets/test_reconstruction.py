@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader
 
 from flare_mri.datasets.reconstruction import ReconstructionData, ReconstructionDataset
 
-PHANTOM = "data: {format: phantom, subjects: 4, matrix: [32, 32]}\nsplit: {train: 0.5, validation: 0.25, test: 0.25}"
+PHANTOM = (
+    "data: {format: phantom, subjects: 4, spatial_size: [32, 32]}\nsplit: {train: 0.5, validation: 0.25, test: 0.25}"
+)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_the_description_holds_no_path_and_no_name(load, tmp_path, volume, write
         "subjects": 2,
         "volumes": 2,
         "slices": {"train": 6, "validation": 6, "test": 6},
-        "matrix": [20, 24],
+        "spatial_size": [20, 24],
         "split_by": "slice",
         "mask": {"kind": "gaussian", "acceleration": 5.0},
         "notes": ["no validation slices: the test slices choose the best model too"],
@@ -122,7 +124,10 @@ def test_without_validation_the_test_slices_serve_and_it_is_said(load, caplog):
     ("text", "words"),
     [
         ("data: {format: nifti, root: .}", ["data.root", "NIfTI files", "got none"]),
-        ("data: {format: phantom, subjects: 2, matrix: [32, 32]}", ["split.", "at least one slice", "2 subjects"]),
+        (
+            "data: {format: phantom, subjects: 2, spatial_size: [32, 32]}",
+            ["split.", "at least one slice", "2 subjects"],
+        ),
         (PHANTOM + "\nmask: {kind: random, acceleration: 30}", ["mask", "random at 32x32", "lower"]),
         (PHANTOM + "\nmask: {kind: file, path: mask.npy}", ["mask.npy", "images' size 32x32", "got 16x16"]),
         (PHANTOM + "\ncache: {folder: mask.npy}", ["cache.folder", "mask.npy"]),

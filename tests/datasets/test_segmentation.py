@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from flare_mri.datasets.segmentation import SegmentationData, SliceImages
 
 PHANTOM = (
-    "data: {format: phantom, subjects: 4, matrix: [32, 32]}\n"
+    "data: {format: phantom, subjects: 4, spatial_size: [32, 32]}\n"
     "split: {train: 0.5, validation: 0.25, test: 0.25, by: volume}"
 )
 RNG = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def test_the_description_holds_no_path_and_no_name(prostate):
         "format": "prostate",
         "volumes": 4,
         "slices": {"train": 6, "validation": 6, "test": 6},
-        "matrix": [16, 20],
+        "spatial_size": [16, 20],
         "fit": "pad",
         "split_by": "volume",
         "labelled": True,

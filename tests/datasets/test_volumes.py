@@ -63,7 +63,7 @@ def test_a_changed_file_or_setting_is_read_anew(site, tmp_path, volume, write_ni
 def test_matrix(site, tmp_path, volume, write_nifti):
     write_nifti(tmp_path / "data" / "a.nii", volume)
     write_nifti(tmp_path / "data" / "b.nii", volume[:, :, :18])
-    volumes = open_volumes(site(", matrix: [16, 30]"))
+    volumes = open_volumes(site(", spatial_size: [16, 30]"))
     np.testing.assert_array_equal(stacked(volumes[0]), crop_kspace(volume, (16, 30)))
     assert volumes[1].slices.shape == (6, 16, 30)
 
@@ -71,7 +71,7 @@ def test_matrix(site, tmp_path, volume, write_nifti):
 def test_volumes_of_different_size(site, tmp_path, volume, write_nifti, refused):
     write_nifti(tmp_path / "data" / "a.nii", volume)
     write_nifti(tmp_path / "data" / "b.nii", volume[:, :16])
-    refused(lambda: open_volumes(site()), "b.nii", "[20, 24] as in a", "got [16, 24]", "set data.matrix")
+    refused(lambda: open_volumes(site()), "b.nii", "[20, 24] as in a", "got [16, 24]", "set data.spatial_size")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_cache_that_is_too_small(load, tmp_path, write_nifti, refused):
 
 
 def test_the_phantom(load):
-    config = load("data: {format: phantom, subjects: 2, matrix: [32, 32], slices: {start: 1, stop: 4}}")
+    config = load("data: {format: phantom, subjects: 2, spatial_size: [32, 32], slices: {start: 1, stop: 4}}")
     for subject, volume in enumerate(open_volumes(config)):
         np.testing.assert_array_equal(stacked(volume), make_phantom("site-1", subject, (32, 32)).slices[1:4])
     other = open_volumes(replace(config, site="site-2"))[0]

@@ -12,7 +12,7 @@ from flare_mri.deploy.check import main
 from flare_mri.deploy.policy import NO_SHELL, POLICY_FILE, SITE_CLASSES, Policy
 
 PHANTOM = """\
-data: {format: phantom, subjects: 3, matrix: [32, 32], slices: {step: 4}}
+data: {format: phantom, subjects: 3, spatial_size: [32, 32], slices: {step: 4}}
 split: {train: 0.34, validation: 0.33, test: 0.33, by: volume}
 """
 
@@ -52,7 +52,7 @@ def test_a_ready_hospital(kit: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["site"] == "hospital-1" and found["jobs without code"] == "admitted"
     assert found["jobs with code"] == "refused" and found["pinned filter"] == "encoder"
     assert found["takes part in"]["methods"][0] == "FedMRI" and "sgd" not in found["takes part in"]["optimizers"]
-    assert found["reconstruction"]["matrix"] == found["segmentation"]["matrix"] == [32, 32]
+    assert found["reconstruction"]["spatial_size"] == found["segmentation"]["spatial_size"] == [32, 32]
     assert min(found["reconstruction"]["slices"].values()) > 0 and found["segmentation"]["labelled"]
     assert Path(found["site store"]) == kit / "site_store" and not list((kit / "site_store").iterdir())
     assert (kit / "site_store").stat().st_mode & 0o777 == 0o700

@@ -21,10 +21,10 @@ SITE: dict[str, Any] = {
     "data": {
         "format": "nifti",
         "root": ".",
-        "contrasts": ["*.nii"],
+        "include": ["*.nii"],
         "slices": {"start": 1, "stop": 5, "step": 1},
         "slice_axis": 2,
-        "matrix": [32, 32],
+        "spatial_size": [32, 32],
     },
     "split": {"train": 0.5, "validation": 0.25, "test": 0.25, "by": "volume"},
     "mask": {"kind": "equispaced", "acceleration": 4, "centre_fraction": 0.08, "seed": 1},
@@ -34,7 +34,10 @@ SITE: dict[str, Any] = {
     "cache": {"limit_mb": 64, "folder": "cache"},
     "store": "store",
 }
-PHANTOM = {"data": {"format": "phantom", "subjects": 2, "matrix": [32, 32]}, "mask": {"kind": "file", "path": "m.npy"}}
+PHANTOM = {
+    "data": {"format": "phantom", "subjects": 2, "spatial_size": [32, 32]},
+    "mask": {"kind": "file", "path": "m.npy"},
+}
 POOL = {"pool": ["site-1", "site-2"], "batch_size": 2, "device": "cpu", "store": None}
 
 
@@ -85,7 +88,7 @@ def yaml_files(folder: Path) -> tuple[list[Base], list[Case]]:
         "two documents": "data: {format: phantom}\n---\ndata: {format: phantom}",
         "a byte order mark": "\ufeffdata: {format: phantom}",
         "tabs": "data:\n\tformat: phantom",
-        "matrix of 10^9": "data: {format: phantom, matrix: [1000000000, 1000000000]}",
+        "matrix of 10^9": "data: {format: phantom, spatial_size: [1000000000, 1000000000]}",
         "10^12 subjects": "data: {format: phantom, subjects: 1000000000000}",
     }
     hostile = [Case(name, text.encode("utf-8", "surrogatepass"), label) for label, text in texts.items()]

@@ -84,7 +84,7 @@ def _changed(folder: Path, model: PersonalModel, **description: Any) -> Path:
         ({"network": None}, "expected its settings"),
         ({"experts": "site-1"}, "expected a list of names"),
         ({"batch_size": 1}, "expected 2 to 4096, got 1"),
-        ({"matrix": [64]}, r"expected two sizes, got \[64\]"),
+        ({"spatial_size": [64]}, r"expected two sizes, got \[64\]"),
     ],
 )
 def test_a_description_that_lacks_something(tmp_path: Path, change: dict[str, Any], words: str) -> None:

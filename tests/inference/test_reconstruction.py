@@ -97,7 +97,7 @@ def test_a_scan_that_is_undersampled_gives_the_same_image(tmp_path: Path) -> Non
 def test_scans_of_another_size(tmp_path: Path) -> None:
     config = settings(tmp_path, scans(tmp_path / "scans"))
     with pytest.raises(InputError, match=r"file0\.h5: expected slices of \[48, 32\], .* got \[32, 32\]"):
-        Reconstructor(replace(model(), matrix=(48, 32)), config).apply(0)
+        Reconstructor(replace(model(), spatial_size=(48, 32)), config).apply(0)
 
 
 def test_undersampled_scans_and_a_network_that_wants_kspace(tmp_path: Path) -> None:

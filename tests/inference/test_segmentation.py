@@ -26,7 +26,7 @@ SPEC: dict[str, Any] = {
     "path": "flare_mri.networks.unet.UNet",
     "args": {"in_channels": 3, "out_channels": 2, "norm": "batch", "channels": 4, "num_pools": 2},
 }
-SETTINGS = "data: {{format: prostate, root: {root}, slice_axis: {axis}, matrix: [32, 32], fit: {fit}}}\n"
+SETTINGS = "data: {{format: prostate, root: {root}, slice_axis: {axis}, spatial_size: [32, 32], fit: {fit}}}\n"
 AFFINE = np.array([[-0.7, 0, 0.1, 30], [0, 0.6, 0, -20], [0, 0.1, 2.5, 7], [0, 0, 0, 1.0]])
 
 
@@ -116,7 +116,7 @@ def test_labels_beside_the_scans_are_neither_read_nor_taken_for_scans(tmp_path: 
 
 def test_the_phantom_and_all_its_slices(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
-    path.write_text("data: {format: phantom, subjects: 2, matrix: [32, 32]}\n")
+    path.write_text("data: {format: phantom, subjects: 2, spatial_size: [32, 32]}\n")
     config = load_site_config(path, "site-1")
     result = Segmenter(plain(), config).apply(0)
     assert np.asarray(labels_in(result.content).dataobj).shape[1:] == (32, 32) and "ml" not in result.text
@@ -125,7 +125,7 @@ def test_the_phantom_and_all_its_slices(tmp_path: Path) -> None:
 
 
 def test_scans_that_the_model_does_not_know(tmp_path: Path) -> None:
-    """Another orientation or matrix would give labels too, and bad ones."""
+    """Another orientation or spatial_size would give labels too, and bad ones."""
     new = scans(tmp_path / "new")
     config = settings(tmp_path, new)
     assert SegmentationData(config, seed=0).orientations == ("LAS",)
@@ -137,7 +137,7 @@ def test_scans_that_the_model_does_not_know(tmp_path: Path) -> None:
         application.apply(0)
     assert application.apply(1).content
     with pytest.raises(InputError, match=r"Case01\.nii\.gz: expected slices of \[64, 64\], .* got \[32, 32\]"):
-        Segmenter(replace(plain(), matrix=(64, 64)), config).apply(1)
+        Segmenter(replace(plain(), spatial_size=(64, 64)), config).apply(1)
 
 
 def test_a_routed_model_wants_slices_for_its_statistics(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_series_contrasts_and_subjects(settings, pixels, write_dicom, tmp_path):
     (tmp_path / "p1_t2" / "DICOMDIR").write_text("an index, not an image")
     (tmp_path / "p1_t2" / "notes.txt").write_text("not an image")
     assert [source.name for source in find_dicom(settings)] == ["p1_flair", "p1_t2", "p2_t2", "unnamed_t2"]
-    chosen = find_dicom(DataSettings("dicom", tmp_path, contrasts=("*_t2",)))
+    chosen = find_dicom(DataSettings("dicom", tmp_path, include=("*_t2",)))
     assert [(source.name, source.subject) for source in chosen] == [
         ("p1_t2", "P1"),
         ("p2_t2", "P2"),

@@ -49,7 +49,7 @@ def test_multi_coil_kspace_by_root_of_sum_of_squares(settings, volume, write_fas
 def test_only_the_chosen_slices_and_files(settings, volume, write_fastmri):
     for name in ("b_t1", "a_t2", "c_t2"):
         write_fastmri(settings.root / f"{name}.h5", reconstruction_esc=volume)
-    chosen = DataSettings("fastmri", settings.root, contrasts=("*_t2.h5",), slices=SliceRange(1, 6, 2))
+    chosen = DataSettings("fastmri", settings.root, include=("*_t2.h5",), slices=SliceRange(1, 6, 2))
     sources = find_fastmri(chosen)
     assert [source.name for source in sources] == ["a_t2", "c_t2"]
     np.testing.assert_array_equal(sources[0].read(), volume[[1, 3, 5]])
@@ -75,7 +75,7 @@ def test_nothing_to_read(settings, refused, write_fastmri, volume):
     settings.root.mkdir()
     refused(lambda: find_fastmri(settings), str(settings.root), "fastMRI files *.h5", "data.root")
     write_fastmri(settings.root / "a.h5", reconstruction_esc=volume)
-    chosen = DataSettings("fastmri", settings.root, contrasts=("b*",))
-    refused(lambda: find_fastmri(chosen), "data.contrasts", "'b*'", "'a.h5'", "correct the pattern")
+    chosen = DataSettings("fastmri", settings.root, include=("b*",))
+    refused(lambda: find_fastmri(chosen), "data.include", "'b*'", "'a.h5'", "correct the pattern")
     gone = DataSettings("fastmri", settings.root / "gone")
     refused(lambda: find_fastmri(gone), "gone", "mount the data")

@@ -36,7 +36,7 @@ def test_brats_layout(tmp_path, volume, write_nifti, refused):
     for case in ("BraTS_002", "BraTS_001"):
         for number, contrast in enumerate(("t2", "flair", "seg")):
             write_nifti(tmp_path / case / f"{case}_{contrast}.nii.gz", np.moveaxis(volume + number, 0, 2))
-    settings = DataSettings("brats", tmp_path, contrasts=("flair", "t2"), slices=SliceRange(4, 120))
+    settings = DataSettings("brats", tmp_path, include=("flair", "t2"), slices=SliceRange(4, 120))
     sources = find_brats(settings)
     assert [source.name for source in sources] == [
         "BraTS_001_flair",
@@ -47,7 +47,7 @@ def test_brats_layout(tmp_path, volume, write_nifti, refused):
     assert [source.subject for source in sources] == ["BraTS_001", "BraTS_001", "BraTS_002", "BraTS_002"]
     np.testing.assert_array_equal(sources[0].read(), volume[4:] + 1)
     (tmp_path / "BraTS_002" / "BraTS_002_t2.nii.gz").unlink()
-    refused(lambda: find_brats(settings), "BraTS_002_t2.nii.gz", "no such file", "data.contrasts")
+    refused(lambda: find_brats(settings), "BraTS_002_t2.nii.gz", "no such file", "data.include")
 
 
 def test_bad_files(tmp_path, volume, write_nifti, refused):
@@ -69,4 +69,4 @@ def test_bad_files(tmp_path, volume, write_nifti, refused):
 def test_nothing_to_read(tmp_path, refused):
     (tmp_path / "notes.txt").write_text("")
     refused(lambda: find_nifti(DataSettings("nifti", tmp_path)), str(tmp_path), "NIfTI files", "data.root")
-    refused(lambda: find_brats(DataSettings("brats", tmp_path, contrasts=("t2",))), str(tmp_path), "case folders")
+    refused(lambda: find_brats(DataSettings("brats", tmp_path, include=("t2",))), str(tmp_path), "case folders")

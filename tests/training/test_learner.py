@@ -19,7 +19,7 @@ NAN, INFINITY = float("nan"), float("inf")
 class Points:
     """A task on eight numbers: the network's output is pulled to 1, or to what `target` says."""
 
-    site, key_metric, batch_size, workers, matrix, orientations = "site-1", "score", 4, 0, (1, 1), ()
+    site, key_metric, batch_size, workers, spatial_size, orientations = "site-1", "score", 4, 0, (1, 1), ()
     device = torch.device("cpu")
 
     def __init__(self, target: float = 1.0):

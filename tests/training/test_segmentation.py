@@ -20,7 +20,7 @@ NETWORK = {
     "args": {"in_channels": 3, "out_channels": 2, "channels": 4, "num_pools": 2, "norm": "batch"},
 }
 SITE_YAML = """
-data: {{format: {}, subjects: 3, matrix: [32, 32]}}
+data: {{format: {}, subjects: 3, spatial_size: [32, 32]}}
 split: {{train: 0.34, validation: 0.33, test: 0.33}}
 cache: {{folder: {}}}
 batch_size: 4

@@ -33,7 +33,7 @@ def test_transforms_equal_numpy(shape, is_complex):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("matrix", [(8, 8), (9, 7), (16, 21), (40, 33), (8, 30)])
+@pytest.mark.parametrize("spatial_size", [(8, 8), (9, 7), (16, 21), (40, 33), (8, 30)])
 def test_crop_and_padding_equal_numpy(shape, matrix):
     images = np.random.default_rng(0).random(shape)
     expected = []

@@ -109,7 +109,7 @@ class TestFile:
 
     def test_a_wrong_size_names_both(self, tmp_path, mask, refused):
         np.save(tmp_path / "mask.npy", mask)
-        refused(lambda: self.make(tmp_path / "mask.npy", (128, 64)), "mask.npy", "128x64", "32x24", "data.matrix")
+        refused(lambda: self.make(tmp_path / "mask.npy", (128, 64)), "mask.npy", "128x64", "32x24", "data.spatial_size")
 
     def test_a_mask_with_zero_frequency_in_the_corner(self, tmp_path, mask, refused):
         shifted = np.zeros((32, 24), bool)

@@ -63,6 +63,9 @@ def describe_error(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors(include_url=False)[0]
     place = [str(part) for part in first["loc"] if not _names_a_type(part)]
     key, kind = ".".join(place) or "the file", first["type"]
+    renamed: Mapping[str, str] = getattr(model, "renamed", {})
+    if kind == "extra_forbidden" and place[-1] in renamed:
+        return f"{key:.200}: expected no such key, since it is called {renamed[place[-1]]} now; rename it"
     if kind == "extra_forbidden":
         known = _keys_at(model, place[:-1])
         like = difflib.get_close_matches(place[-1], known, n=1)

@@ -8,13 +8,13 @@ data:
   format: fastmri           # reconstruction: phantom | fastmri | nifti | brats | dicom
                             # segmentation: phantom | prostate | decathlon | datalist_2d
   root: /data/knee          # relative: from this file; ~, $VAR and ${VAR:-default} are expanded
-  contrasts: [flair, t2]    # brats: the files' suffixes, required; others: patterns of files or series to take
+  include: [flair, t2]    # brats: the files' suffixes, required; others: patterns of files or series to take
   slices: {start: 40, stop: 120, step: 1}   # as Python's range, along the slice axis; brats: 40..119 if not given
   slice_axis: 2             # NIfTI files
-  matrix: [128, 128]        # size of the slices; reconstruction: by a crop or zero-padding of k-space
+  spatial_size: [128, 128]        # size of the slices; reconstruction: by a crop or zero-padding of k-space
   subjects: 10              # phantom only
   datalist: list.json       # decathlon (default: <root>/datalist.json) and datalist_2d: what is for what; no `split`
-  fit: pad                  # segmentation, how slices get to `matrix`: pad (and crop) about the centre | resize
+  fit: pad                  # segmentation, how slices get to `spatial_size`: pad (and crop) about the centre | resize
   merge_labels: false       # decathlon and datalist_2d: all labels above 0 are the organ; prostate always does so
 split: {train: 0.7, validation: 0.1, test: 0.2, by: slice}   # by: slice (first..last of each volume) | volume
 mask: {kind: equispaced, acceleration: 4, centre_fraction: 0.08, seed: 0}   # equispaced | random | radial | gaussian
@@ -36,11 +36,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from flare_mri.config.data_section import read_data
-from flare_mri.config.site_settings import CacheSettings, DataSettings, SiteConfig, SplitSettings
+from flare_mri.config.data import DataSettings, SliceRange
+from flare_mri.config.site_settings import CacheSettings, SiteConfig, SplitSettings
 from flare_mri.config.yaml_file import REQUIRED, Section, read_settings, shown
-from flare_mri.datasets.phantom import DEFAULT_MATRIX, phantom_site
-from flare_mri.io.formats import FORMATS, RECONSTRUCTION, SEGMENTATION, SliceRange
+from flare_mri.datasets.phantom import phantom_site
+from flare_mri.io.formats import FORMATS, RECONSTRUCTION, SEGMENTATION, read_data_settings
+from flare_mri.io.phantom import PhantomSettings
 from flare_mri.transforms.masks import MASK_KINDS, MaskSettings
 
 __all__ = [
@@ -64,7 +65,7 @@ _MOST = {  # far above what a hospital has, so that a slip of the finger takes n
 
 def phantom_site_config(site_name: str) -> SiteConfig:
     """The settings of a site that has no site.yaml: it scans the phantom with the protocol its name picks."""
-    data = DataSettings("phantom", matrix=DEFAULT_MATRIX)
+    data = PhantomSettings(format="phantom")
     return SiteConfig(site_name, data, SplitSettings(by="volume"), phantom_site(site_name).mask)
 
 
@@ -94,7 +95,7 @@ def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
         if not pools:
             raise top.error("pool", "nothing in a site.yaml that a pool names", "a pool", "name its members instead")
         return replace(_pooled(top, site_name), file=path)
-    data = read_data(top.section("data"))
+    data = read_data_settings(top.take("data", "a mapping", {}), top.origin, top.folder)
     phantom = data.format == "phantom"
     _refuse_needless(top, data.format)
     config = SiteConfig(

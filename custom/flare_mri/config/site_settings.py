@@ -6,25 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_mri.datasets.phantom import DEFAULT_SUBJECTS
-from flare_mri.io.formats import SliceRange
+from flare_mri.config.data import DataSettings
 from flare_mri.transforms.masks import MaskSettings
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Where the volumes are and which part of them to take."""
-
-    format: str
-    root: Path = Path()
-    contrasts: tuple[str, ...] = ()
-    slices: SliceRange = SliceRange()
-    slice_axis: int = 2
-    matrix: tuple[int, int] | None = None
-    subjects: int = DEFAULT_SUBJECTS
-    datalist: Path | None = None
-    fit: str = "pad"
-    merge_labels: bool = False
 
 
 @dataclass(frozen=True)

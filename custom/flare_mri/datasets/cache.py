@@ -62,7 +62,7 @@ class VolumeCache:
         if self._needed > self.limit:
             raise InputError(
                 f"cache.limit_mb: expected over {self._needed / 2**20:.1f} for {len(self._mine)} volumes or more, "
-                f"got {self.limit // 2**20}; raise it, take fewer slices (data.slices) or a smaller data.matrix"
+                f"got {self.limit // 2**20}; raise it, take fewer slices (data.slices) or a smaller data.spatial_size"
             )
         with suppress(FileNotFoundError):  # another process has just evicted it
             os.utime(self.path(key))

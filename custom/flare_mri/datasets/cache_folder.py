@@ -14,7 +14,6 @@ from flare_mri.config.site_settings import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
 from flare_mri.folders import private_folder
-from flare_mri.io.formats import FORMATS
 
 VOLUMES = "flare-mri-volumes"
 """The one folder in `cache.folder` that is ever written to."""
@@ -75,15 +74,10 @@ def check_apart(config: SiteConfig) -> None:
     Raises:
         InputError: `cache.folder` lies in `data.root`, or `data.root`, the data list or the mask lies in it.
     """
-    cache, root = config.cache.folder, config.data.root
-    rooted = "root" in FORMATS[config.data.format].keys
-    if rooted and _lies_in(cache, root):
+    cache, root = config.cache.folder, config.data.find_root()
+    if root is not None and _lies_in(cache, root):
         raise _overlap(cache, "inside it", "data.root", root)
-    named = {
-        "data.root": root if rooted else None,
-        "data.datalist": config.data.datalist,
-        "mask.path": config.mask.path,
-    }
+    named = {"data.root": root, **config.data.find_lists(), "mask.path": config.mask.path}
     for key, path in named.items():
         if path is not None and (_lies_in(path, cache) or _lies_in(path.parent, cache)):
             raise _overlap(cache, "that holds it", key, path)

@@ -162,19 +162,19 @@ def acquire(
     return np.hypot(image + noise[0], noise[1]).astype(np.float32)
 
 
-def make_phantom(site_name: str, subject: int, matrix: tuple[int, int] = DEFAULT_MATRIX) -> PhantomVolume:
+def make_phantom(site_name: str, subject: int, spatial_size: tuple[int, int] = DEFAULT_MATRIX) -> PhantomVolume:
     """Makes one subject of a site; the same arguments give the same volume.
 
     Args:
         site_name: decides the protocol and, with `subject`, the anatomy.
         subject: number of the subject, from 0.
-        matrix: (H, W) of the images.
+        spatial_size: (H, W) of the images.
 
     Returns:
         `SLICES` transverse slices with their labels.
     """
     rng = np.random.default_rng([stable_hash(site_name), subject])
-    fine = head_labels(rng, (SLICES, _OVERSAMPLING * matrix[0], _OVERSAMPLING * matrix[1]))
+    fine = head_labels(rng, (SLICES, _OVERSAMPLING * spatial_size[0], _OVERSAMPLING * spatial_size[1]))
     labels = np.ascontiguousarray(fine[:, ::_OVERSAMPLING, ::_OVERSAMPLING])
     return PhantomVolume(f"subject-{subject:02d}", acquire(rng, fine, phantom_site(site_name)), labels)
 

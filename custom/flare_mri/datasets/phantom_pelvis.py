@@ -76,10 +76,10 @@ class LabelledVolume:
     labels: np.ndarray
 
 
-def pelvis_geometry(matrix: tuple[int, int]) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+def pelvis_geometry(spatial_size: tuple[int, int]) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Returns shape (S, H, W) and spacing in mm of every subject."""
-    spacing = (SLICE_DISTANCE, FIELD_OF_VIEW / matrix[0], FIELD_OF_VIEW / matrix[1])
-    return (PELVIS_SLICES, *matrix), spacing
+    spacing = (SLICE_DISTANCE, FIELD_OF_VIEW / spatial_size[0], FIELD_OF_VIEW / spatial_size[1])
+    return (PELVIS_SLICES, *spatial_size), spacing
 
 
 def pelvis_site(site_name: str) -> PhantomSite:
@@ -96,20 +96,22 @@ def pelvis_site(site_name: str) -> PhantomSite:
     return PELVIS_PRESETS[place % len(PELVIS_PRESETS)]
 
 
-def make_pelvis(site_name: str, subject: int, matrix: tuple[int, int]) -> LabelledVolume:
+def make_pelvis(site_name: str, subject: int, spatial_size: tuple[int, int]) -> LabelledVolume:
     """Makes one subject of a site; the same arguments give the same volume.
 
     Args:
         site_name: decides the protocol and, with `subject`, the anatomy.
         subject: number of the subject, from 0.
-        matrix: (H, W) of the images.
+        spatial_size: (H, W) of the images.
 
     Returns:
         `PELVIS_SLICES` transverse slices; the prostate is in most, but not in all of them.
     """
     rng = np.random.default_rng([stable_hash("pelvis " + site_name), subject])
-    fine = pelvis_organs(rng, (PELVIS_SLICES, _OVERSAMPLING * matrix[0], _OVERSAMPLING * matrix[1]))
-    blocks = np.isin(fine, PROSTATE).reshape(PELVIS_SLICES, matrix[0], _OVERSAMPLING, matrix[1], _OVERSAMPLING)
+    fine = pelvis_organs(rng, (PELVIS_SLICES, _OVERSAMPLING * spatial_size[0], _OVERSAMPLING * spatial_size[1]))
+    blocks = np.isin(fine, PROSTATE).reshape(
+        PELVIS_SLICES, spatial_size[0], _OVERSAMPLING, spatial_size[1], _OVERSAMPLING
+    )
     labels = (blocks.mean((2, 4)) >= 0.5).astype(np.uint8)
     images = acquire(rng, fine, pelvis_site(site_name), PELVIS_TISSUES)
     return LabelledVolume(f"subject-{subject:02d}", images, labels)

@@ -2,26 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets for learning to reconstruct undersampled MR images."""
 
+import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from monai.transforms import Compose
 from torch.utils.data import Dataset
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.split import fingerprint, split_slices
+from flare_mri.datasets.split import fingerprint, seed_of_sample, split_slices
 from flare_mri.datasets.volumes import open_volumes
 from flare_mri.errors import InputError
-from flare_mri.io.formats import naming_site
-from flare_mri.io.orientation import known
-from flare_mri.transforms.kspace import undersample
+from flare_mri.io.formats import RECONSTRUCTION, naming_site
+from flare_mri.transforms.augmentation import Augmentation, choose_augmentation
+from flare_mri.transforms.kspace import NormalizeByImaged, Undersampled
 from flare_mri.transforms.masks import make_mask
 
-SAMPLE_KEYS = ("input", "kspace", "mask")
-"""What a network may be called with: entries of an item that are known of a scan that was undersampled."""
-_EPSILON = 1e-11  # keeps a slice of nothing but air finite
+SAMPLE_KEYS = ("image", "kspace", "mask")
+"""What a network may be called with: entries of a sample that are known of a scan that was undersampled."""
 
 
 class Slices(Protocol):
@@ -33,17 +34,19 @@ class Slices(Protocol):
 class ReconstructionDataset(Dataset[dict[str, Any]]):
     """Slices of volumes, undersampled with one fixed mask.
 
-    An item holds `input`, the zero-filled magnitude normalised by its own mean and standard deviation, and `target`,
-    the fully sampled magnitude normalised by *the input's* (both float32 [1, H, W]); `mean` and `std` (float32, no
-    dimensions), with which `x * std + mean` undoes it; `volume` and `slice` (int). Where asked for, also `kspace`
-    float32 [2, H, W], real and imaginary part of the sampled centred orthonormal k-space divided by `std` (so its
-    images are magnitudes / `std`, with the mean still in), and `mask` float32 [1, H, W].
+    A sample holds `image`, the zero-filled magnitude normalised by its own mean and standard deviation, and `target`,
+    the fully sampled magnitude normalised by *the image's* (both float32 [1, H, W]); `scale` and `offset` (float32, no
+    dimensions), with which `x * scale + offset` undoes it; `volume` and `slice` (int); and `max` (float32), the largest
+    target of the volume among these slices, in the scanner's units, which metrics take as data range. Where asked for,
+    also `kspace` complex64 [1, H, W], the sampled centred orthonormal k-space of one coil divided by `scale` (so its
+    images are magnitudes / `scale`, with the mean still in), and `mask` bool [1, H, W].
 
     Args:
         volumes: each [S, H, W], float32 magnitudes.
         mask: bool [H, W], centred.
         indices: (volume, slice) of each item.
         keys: those of :data:`SAMPLE_KEYS` that the network is called with.
+        highest: volume -> its `max`; None: samples have none, as in training.
     """
 
     def __init__(
@@ -51,32 +54,36 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         volumes: Sequence[Slices],
         mask: np.ndarray,
         indices: Sequence[tuple[int, int]],
-        keys: Sequence[str] = ("input",),
+        keys: Sequence[str] = ("image",),
+        highest: Mapping[int, float] | None = None,
     ):
-        self.volumes, self.indices, self.keys = volumes, list(indices), tuple(keys)
-        self.mask = torch.from_numpy(np.asarray(mask, np.float32))
+        self.volumes, self.indices, self.keys, self.highest = volumes, list(indices), tuple(keys), highest
+        self.sample = Compose([Undersampled("target", mask), NormalizeByImaged(("image", "target"))])
+        self._augmentation: Augmentation | None = None
+        self._seed = 0
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         volume, index = self.indices[place]
-        image = torch.from_numpy(np.asarray(self.volumes[volume][index], np.float32))
-        zero_filled, kspace = undersample(image, self.mask)
-        mean, std = zero_filled.mean(), zero_filled.std() + _EPSILON
-        item = {
-            "input": ((zero_filled - mean) / std)[None],
-            "target": ((image - mean) / std)[None],
-            "mean": mean,
-            "std": std,
-            "volume": volume,
-            "slice": index,
-        }
-        if "kspace" in self.keys:
-            item["kspace"] = torch.view_as_real(kspace / std).movedim(-1, 0).contiguous()
-        if "mask" in self.keys:
-            item["mask"] = self.mask[None]
-        return item
+        item: Any = {"target": torch.from_numpy(np.asarray(self.volumes[volume][index], np.float32))[None]}
+        if self._augmentation is not None:
+            item = self._augmentation(item, seed_of_sample(self._seed, place))
+        made = self.sample(item)
+        sample = {key: made[key] for key in {"image", "target", "scale", "offset", *self.keys}}
+        sample |= {"volume": volume, "slice": index}
+        if self.highest is not None:
+            sample["max"] = torch.tensor(self.highest[volume], dtype=torch.float32)
+        return sample
+
+    def augmented(self, names: tuple[str, ...], seed: int) -> "ReconstructionDataset":
+        """The same slices, each randomly transformed; the same seed gives the same, in whatever process."""
+        if not names:
+            return self
+        other = copy.copy(self)
+        other._augmentation, other._seed = Augmentation(RECONSTRUCTION, names), seed
+        return other
 
 
 class ReconstructionData:
@@ -86,30 +93,36 @@ class ReconstructionData:
         train, validation, test: the data sets; where the validation fraction is 0, `validation` is `test`.
         volume_names: names of the volumes, private to the site.
         shape: (H, W) of the images.
-        orientations: how the axes of the volumes' files lie, see :mod:`flare_mri.io.orientation`.
+        orientations: axis codes of the volumes as the network sees them, where that is known.
+        augmentation: names of the random transforms in training.
 
     Args:
         config: the site's settings.
         seed: order in which subjects are divided between training, validation and test (`split.by: volume`).
         keys: those of :data:`SAMPLE_KEYS` that the network is called with.
+        augmentation: whether the job asks for the task's random transforms in training.
 
     Raises:
         InputError: one line that names the site, the file or key, what was expected, what came and the fix.
     """
 
-    def __init__(self, config: SiteConfig, seed: int, keys: Sequence[str] = ("input",)):
+    def __init__(self, config: SiteConfig, seed: int, keys: Sequence[str] = ("image",), augmentation: bool = False):
         with naming_site(config.site):
-            volumes = open_volumes(config)
+            volumes = open_volumes(config, RECONSTRUCTION)
+            self.augmentation = choose_augmentation(RECONSTRUCTION, augmentation, config.data.augmentation)
             slices = [volume.slices for volume in volumes]
             height, width = slices[0].shape[1:]
             self.shape = (height, width)
-            self.orientations = known(volume.orientation for volume in volumes)
+            self.orientations = tuple(sorted({volume.orientation for volume in volumes} - {""}))
             mask = make_mask(config.mask, self.shape)
             subjects = [volume.subject for volume in volumes]
             parts = split_slices([len(volume) for volume in slices], subjects, config.split, seed)
             self.volume_names = [volume.name for volume in volumes]
-            self.train, self.validation, self.test = (ReconstructionDataset(slices, mask, part, keys) for part in parts)
-            self._check_scorable()
+            self.train = ReconstructionDataset(slices, mask, parts.train, keys)
+            self.validation, self.test = (
+                ReconstructionDataset(slices, mask, part, keys, self._find_highest(slices, part))
+                for part in (parts.validation, parts.test)
+            )
         self._notes: list[str] = []
         if not len(self.validation):
             self.validation = self.test
@@ -125,9 +138,10 @@ class ReconstructionData:
             "subjects": self._subjects,
             "volumes": len(self.volume_names),
             "slices": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
-            "matrix": list(self.shape),
+            "spatial_size": list(self.shape),
             "split_by": self._config.split.by,
             "mask": {"kind": self._config.mask.kind, "acceleration": round(1 / float(self._mask.mean()), 2)},
+            "augmentation": list(self.augmentation),
             "notes": list(self._notes),
         }
 
@@ -138,15 +152,15 @@ class ReconstructionData:
         """
         return fingerprint(self._volumes, [part.indices for part in (self.train, self.validation, self.test)])
 
-    def _check_scorable(self) -> None:
-        """Scores are relative to the maximum of a volume's slices, which must not be 0."""
-        for part in (self.validation, self.test):
-            highest: dict[int, float] = {}
-            for volume, index in part.indices:
-                highest[volume] = max(highest.get(volume, 0.0), float(np.max(part.volumes[volume][index])))
-            for volume, maximum in highest.items():
-                if maximum <= 0:
-                    raise InputError(
-                        f"{self.volume_names[volume]}: expected an image among its validation or test slices, got only "
-                        "zeros; shorten data.slices or split by volume"
-                    )
+    def _find_highest(self, slices: Sequence[Slices], part: Sequence[tuple[int, int]]) -> dict[int, float]:
+        """The maximum of each volume's slices in a part, which scores are relative to: it must not be 0."""
+        highest: dict[int, float] = {}
+        for volume, index in part:
+            highest[volume] = max(highest.get(volume, 0.0), float(np.max(slices[volume][index])))
+        for volume, maximum in highest.items():
+            if maximum <= 0:
+                raise InputError(
+                    f"{self.volume_names[volume]}: expected an image among its validation or test slices, got only "
+                    "zeros; shorten data.slices or split by volume"
+                )
+        return highest

@@ -2,34 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets for learning to segment an organ, as IOP-FL does: slices with their neighbours ("2.5D")."""
 
+import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.labelled import LabelledVolume, open_labelled
-from flare_mri.datasets.split import Split, fingerprint, split_slices
+from flare_mri.datasets.split import SplitIndices, fingerprint, seed_of_sample, split_slices
+from flare_mri.datasets.volumes import Volume, open_volumes
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task, naming_site
-from flare_mri.io.orientation import known
+from flare_mri.transforms.augmentation import Augmentation, choose_augmentation
+from flare_mri.transforms.neighbours import stack_neighbours
 
-CHANNELS = 3  # a slice between its two neighbours
 CLASSES = 2  # background and organ
 
 
 class SegmentationDataset(Dataset[dict[str, Any]]):
     """Slices of volumes with their neighbours.
 
-    An item holds `image`, float32 [3, H, W]: the slice in the middle between its two neighbours *among the slices
-    kept* of its volume, the first and the last with themselves for the neighbour that is not there, so that the centre
-    channel is always the labelled slice; `label`, int64 [H, W] of 0 and 1, absent where the data set is not
-    `labelled`; `volume` (int) and `slice`, its number in the volume as it is stored (int).
+    A sample holds `image`, float32 [3, H, W]: the slice between its two neighbours *among the slices kept* of its
+    volume, see :func:`~flare_mri.transforms.neighbours.stack_neighbours`; `label`, int64 [1, H, W] of 0 and 1, absent
+    where the data set is not `labelled`; `volume` (int) and `slice`, its number in the scan as it was turned (int).
 
     Args:
         volumes: all volumes of the site.
@@ -39,7 +37,7 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
         InputError: some of the volumes have labels and some do not.
     """
 
-    def __init__(self, volumes: Sequence[LabelledVolume], indices: Sequence[tuple[int, int]]):
+    def __init__(self, volumes: Sequence[Volume], indices: Sequence[tuple[int, int]]):
         self.volumes, self.indices = volumes, list(indices)
         used = sorted({volume for volume, _ in self.indices})
         bare = [volumes[volume].name for volume in used if not volumes[volume].labelled]
@@ -48,6 +46,8 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
             raise InputError(
                 f"{bare[0]}: expected a label as the other volumes have, got none; add it or leave out all labels"
             )
+        self._augmentation: Augmentation | None = None
+        self._seed = 0
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -55,22 +55,27 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, place: int) -> dict[str, Any]:
         number, index = self.indices[place]
         volume = self.volumes[number]
-        last = len(volume.grid.kept) - 1
-        first = max(index - 1, 0)
-        near = volume.slices[first : index + 2]  # one access to the cache
-        before, centre, after = (near[at - first] for at in (first, index, min(index + 1, last)))
-        item = {
-            "image": torch.from_numpy(np.stack([before[0], centre[0], after[0]])),
-            "volume": number,
-            "slice": volume.grid.kept[index],
-        }
+        image, centre = stack_neighbours(volume.slices, index, len(volume.kept))
+        item: Any = {"image": torch.from_numpy(image)}
         if self.labelled:
-            item["label"] = torch.from_numpy(centre[1].astype(np.int64))
-        return item
+            item["label"] = torch.from_numpy(centre[1])[None]
+        if self._augmentation is not None:
+            item = self._augmentation(item, seed_of_sample(self._seed, place))
+        if self.labelled:
+            item["label"] = item["label"].long()
+        return {**item, "volume": number, "slice": volume.kept[index]}
+
+    def augmented(self, names: tuple[str, ...], seed: int) -> "SegmentationDataset":
+        """The same slices, each randomly transformed; the same seed gives the same, in whatever process."""
+        if not names:
+            return self
+        other = copy.copy(self)
+        other._augmentation, other._seed = Augmentation(SEGMENTATION, names), seed
+        return other
 
     def spacing(self, volume: int) -> tuple[float, float, float]:
-        """mm between slices, rows and columns of the network's grid."""
-        return self.volumes[volume].grid.network_spacing
+        """mm between slices, rows and columns of the network's slices."""
+        return self.volumes[volume].spacing
 
 
 class SliceImages(Sequence[Tensor]):
@@ -95,20 +100,22 @@ class SegmentationData:
         train, validation, test: the data sets; without validation volumes `validation` is `test`. `train` is empty at
             a site that never trains.
         outside: every slice of the site, for the test-time adaptation of a site that never trained.
-        volumes: the volumes; `volumes[i].grid.to_native` maps predictions back to the file's own grid.
+        volumes: the volumes.
         volume_names: names of the volumes, private to the site.
         shape: (H, W) of the slices.
-        orientations: how the axes of the volumes' files lie, see :mod:`flare_mri.io.orientation`.
+        orientations: axis codes of the volumes as the network sees them, where that is known.
+        augmentation: names of the random transforms in training.
 
     Args:
         config: the site's settings.
         seed: order in which volumes are divided where no list does it.
+        augmentation: whether the job asks for the task's random transforms in training.
 
     Raises:
         InputError: one line that names the site, the file or key, what was expected, what came and the fix.
     """
 
-    def __init__(self, config: SiteConfig, seed: int):
+    def __init__(self, config: SiteConfig, seed: int, augmentation: bool = False):
         self._config = config
         with naming_site(config.site):
             check_task(config.data.format, SEGMENTATION)
@@ -116,15 +123,17 @@ class SegmentationData:
                 raise InputError(
                     "split.by: expected volume, got slice; neighbours of training slices would be tested, set it"
                 )
-            self.volumes = open_labelled(config)
+            self.volumes = open_volumes(config, SEGMENTATION)
+            self.augmentation = choose_augmentation(SEGMENTATION, augmentation, config.data.augmentation)
             parts = _divided(self.volumes, config, seed)
             self.train, self.validation, self.test = (SegmentationDataset(self.volumes, part) for part in parts)
             if len(self.train) and not self.test.labelled:
                 raise InputError("test volumes: expected labels at a site that trains, got none; add them to the list")
             self.outside = SegmentationDataset(self.volumes, sorted(sum(parts, start=[])))
         self.volume_names = [volume.name for volume in self.volumes]
-        self.shape = self.volumes[0].grid.matrix
-        self.orientations = known(volume.orientation for volume in self.volumes)
+        height, width = self.volumes[0].slices.shape[-2:]
+        self.shape = (height, width)
+        self.orientations = tuple(sorted({volume.orientation for volume in self.volumes} - {""}))
         self._notes: list[str] = []
         if not self.outside.labelled:
             self._notes.append("no labels: all slices are taken, nothing can be scored")
@@ -143,10 +152,11 @@ class SegmentationData:
             "format": self._config.data.format,
             "volumes": len(self.volumes),
             "slices": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
-            "matrix": list(self.shape),
-            "fit": self._config.data.fit,
+            "spatial_size": list(self.shape),
+            "fit": self._config.data.find_fit(),
             "split_by": "list" if FORMATS[self._config.data.format].listed else self._config.split.by,
             "labelled": self.outside.labelled,
+            "augmentation": list(self.augmentation),
             "notes": list(self._notes),
         }
 
@@ -155,16 +165,16 @@ class SegmentationData:
 
         Files that are copied, touched or moved to another root, with the names they have in it, keep it.
         """
-        volumes = [(volume.name, volume.labelled, asdict(volume.grid), volume.digest) for volume in self.volumes]
+        volumes = [(v.name, v.labelled, v.kept, v.spacing, v.digest) for v in self.volumes]
         return fingerprint(volumes, [part.indices for part in (self.train, self.validation, self.test)])
 
 
-def _divided(volumes: Sequence[LabelledVolume], config: SiteConfig, seed: int) -> Split:
+def _divided(volumes: Sequence[Volume], config: SiteConfig, seed: int) -> SplitIndices:
     """By the site's list, or by `split`; volumes without labels are all for testing."""
-    counts = [len(volume.grid.kept) for volume in volumes]
+    counts = [len(volume.kept) for volume in volumes]
     if not FORMATS[config.data.format].listed and any(volume.labelled for volume in volumes):
         return split_slices(counts, [volume.name for volume in volumes], config.split, seed)
-    split = Split([], [], [])
+    split = SplitIndices([], [], [])
     for number, volume in enumerate(volumes):
         part = getattr(split, volume.section or "test")
         part.extend((number, index) for index in range(counts[number]))

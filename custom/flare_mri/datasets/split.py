@@ -13,7 +13,7 @@ from flare_mri.config.site import SplitSettings
 from flare_mri.errors import InputError
 
 
-class Split(NamedTuple):
+class SplitIndices(NamedTuple):
     """Three lists of (volume, slice)."""
 
     train: list[tuple[int, int]]
@@ -21,7 +21,7 @@ class Split(NamedTuple):
     test: list[tuple[int, int]]
 
 
-def split_slices(counts: Sequence[int], subjects: Sequence[str], settings: SplitSettings, seed: int) -> Split:
+def split_slices(counts: Sequence[int], subjects: Sequence[str], settings: SplitSettings, seed: int) -> SplitIndices:
     """Divides the slices of a site.
 
     By slice, every volume gives its first slices to training, the next to validation, the last to test. By volume,
@@ -39,7 +39,7 @@ def split_slices(counts: Sequence[int], subjects: Sequence[str], settings: Split
     Raises:
         InputError: a part with a fraction above 0 would be empty.
     """
-    split = Split([], [], [])
+    split = SplitIndices([], [], [])
     if settings.by == "slice":
         for volume, count in enumerate(counts):
             _deal([[(volume, index)] for index in range(count)], settings, split)
@@ -47,7 +47,7 @@ def split_slices(counts: Sequence[int], subjects: Sequence[str], settings: Split
         names = sorted(set(subjects))
         order = np.random.default_rng(seed).permutation(len(names))
         _deal([_of_subject(names[place], counts, subjects) for place in order], settings, split)
-    for name, part in zip(Split._fields, split, strict=True):
+    for name, part in zip(SplitIndices._fields, split, strict=True):
         if not part and getattr(settings, name) > 0:
             raise InputError(
                 f"split.{name}: expected at least one slice, got none of {sum(counts)} in {len(counts)} volumes of "
@@ -55,6 +55,11 @@ def split_slices(counts: Sequence[int], subjects: Sequence[str], settings: Split
             )
         part.sort()
     return split
+
+
+def seed_of_sample(seed: int, place: int) -> int:
+    """The seed of one sample's random transforms in an epoch of this seed, the same in every process."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {place}".encode()).digest()[:4], "big")
 
 
 def fingerprint(volumes: Sequence[Sequence[object]], parts: Sequence[Sequence[tuple[int, int]]]) -> str:
@@ -75,7 +80,7 @@ def _of_subject(name: str, counts: Sequence[int], subjects: Sequence[str]) -> li
     return [(volume, index) for volume in volumes for index in range(counts[volume])]
 
 
-def _deal(units: list[list[tuple[int, int]]], settings: SplitSettings, split: Split) -> None:
+def _deal(units: list[list[tuple[int, int]]], settings: SplitSettings, split: SplitIndices) -> None:
     """Adds the first units to training, the next to validation, the rest to test."""
     to_train = round(settings.train * len(units))
     to_validation = round((settings.train + settings.validation) * len(units))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model a hospital ends with, as it lies in its site store: ``personal.safetensors``."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ _FORMAT = "flare-mri personal model 1"
 _ORIGIN = f"the {PERSONAL_FILE} that a job left in the site's store"
 _TEXTS = ("job", "site", "task")
 _LISTS = ("orientations", "experts")
+AXCODES = re.compile(r"(?:[RL][AP][SI]|[RL][SI][AP]|[AP][RL][SI]|[AP][SI][RL]|[SI][RL][AP]|[SI][AP][RL])")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class PersonalModel:
         task: `reconstruction` or `segmentation`.
         network: settings for :func:`flare_mri.networks.build_network`.
         state: of the network, or of the routed one.
-        matrix: (H, W) of the slices that it was trained on, or adapted to.
-        orientations: how the axes of those volumes' files lay, such as `LPS`; empty where that was not known.
+        spatial_size: (H, W) of the slices that it was trained on, or adapted to.
+        orientations: axis codes of those volumes as the network saw them, such as `RAS`; empty where not known.
+        slice_axis: axis of the slices in them; None in models of before this was kept: that of the site's settings.
         experts: names of the models that a routed network mixes; empty where it is not routed.
         batch_size: slices in a batch at most, whose statistics are part of a routed network.
     """
@@ -42,32 +45,29 @@ class PersonalModel:
     task: str
     network: dict[str, Any]
     state: Mapping[str, Tensor]
-    matrix: tuple[int, int]
+    spatial_size: tuple[int, int]
     orientations: tuple[str, ...] = ()
+    slice_axis: int | None = None
     experts: tuple[str, ...] = ()
     batch_size: int = 16
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
         texts = {key: getattr(self, key) for key in _TEXTS}
-        lists = {key: list(getattr(self, key)) for key in ("matrix", *_LISTS)}
-        return {"format": _FORMAT, **texts, "network": self.network, **lists, "batch_size": self.batch_size}
+        lists = {key: list(getattr(self, key)) for key in ("spatial_size", *_LISTS)}
+        numbers = {"batch_size": self.batch_size, "slice_axis": self.slice_axis}
+        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers}
 
-    def check_knows(self, where: object, matrix: tuple[int, ...], orientation: str) -> None:
-        """Refuses a scan unlike those that the model was made with, for which it would give results too, and bad ones.
+    def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
+        """Refuses slices of another size than the model was made with, for which it would give bad results.
 
         Raises:
             InputError: names the scan, `where`.
         """
-        if orientation and self.orientations and orientation not in self.orientations:
+        if spatial_size != self.spatial_size:
             raise InputError(
-                f"{where}: expected axes stored as {' or '.join(self.orientations)}, as the model knows them, got "
-                f"{orientation}; reorient the scan (nibabel's as_reoriented, for one)"
-            )
-        if matrix != self.matrix:
-            raise InputError(
-                f"{where}: expected slices of {list(self.matrix)}, which the model was made with, got {list(matrix)}; "
-                "set data.matrix in site.yaml as it was for the job"
+                f"{where}: expected slices of {list(self.spatial_size)}, which the model was made with, got "
+                f"{list(spatial_size)}; set data.spatial_size in site.yaml as it was for the job"
             )
 
     def build(self) -> nn.Module:
@@ -116,18 +116,25 @@ def load_personal_model(path: Path) -> PersonalModel:
             raise InputError(f"description: expected {', '.join(_TEXTS)}, got others; give {_ORIGIN}")
         if described["task"] not in (RECONSTRUCTION, SEGMENTATION):
             raise InputError(f"task: expected {RECONSTRUCTION} or {SEGMENTATION}, got {described['task']!r}; update")
-        network, batch, matrix = (described.get(key) for key in ("network", "batch_size", "matrix"))
+        network, batch = described.get("network"), described.get("batch_size")
         if not isinstance(network, dict):
             raise InputError(f"network: expected its settings, got none; give {_ORIGIN}")
         for key in _LISTS:
             if not isinstance(described.get(key), list) or not all(isinstance(name, str) for name in described[key]):
                 raise InputError(f"{key}: expected a list of names, got another value; give {_ORIGIN}")
+        if not all(AXCODES.fullmatch(codes) for codes in described["orientations"]):
+            raise InputError(f"orientations: expected axis codes such as RAS, got others; give {_ORIGIN}")
         if not isinstance(batch, int) or not 2 <= batch <= 4096:
             raise InputError(f"batch_size: expected 2 to 4096, got {batch!r}; give {_ORIGIN}")
-        if not isinstance(matrix, list) or len(matrix) != 2 or not all(type(n) is int and n > 0 for n in matrix):
-            raise InputError(f"matrix: expected two sizes, got {matrix!r}; give {_ORIGIN}")
+        size = described.get("spatial_size", described.get("matrix"))  # its name in models of before
+        if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
+            raise InputError(f"spatial_size: expected two sizes, got {size!r}; give {_ORIGIN}")
+        axis = described.get("slice_axis")
+        if axis is not None and (type(axis) is not int or not 0 <= axis <= 2):
+            raise InputError(f"slice_axis: expected 0, 1 or 2, got {axis!r}; give {_ORIGIN}")
         named: dict[str, Any] = {key: described[key] for key in _TEXTS}
         named |= {key: tuple(described[key]) for key in _LISTS}
-        return PersonalModel(**named, network=network, state=tensors, matrix=(matrix[0], matrix[1]), batch_size=batch)
+        named |= {"spatial_size": (size[0], size[1]), "slice_axis": axis, "batch_size": batch}
+        return PersonalModel(**named, network=network, state=tensors)
     except InputError as error:
         raise InputError(f"model {path}: {error}") from error

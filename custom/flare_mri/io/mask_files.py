@@ -57,7 +57,7 @@ def _load(path: Path, shape: tuple[int, int]) -> np.ndarray:
         if got not in (shape, (1, shape[1]), shape[1:]):
             raise InputError(
                 f"mask.path: {path}: expected the images' size {_size(shape)}, got {_size(got)}; "
-                "give a mask of that size, or set data.matrix to the mask's size"
+                "give a mask of that size, or set data.spatial_size to the mask's size"
             )
 
     limit = 16 * shape[0] * shape[1]

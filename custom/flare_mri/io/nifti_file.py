@@ -3,10 +3,13 @@
 """NIfTI files by their header first, so that a header cannot ask for more than the file holds."""
 
 import gzip
+import re
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.nifti1 import Nifti1Header
@@ -14,11 +17,12 @@ from nibabel.nifti2 import Nifti2Header
 
 from flare_mri.errors import InputError
 from flare_mri.files import check_volume, reading
+from flare_mri.io.scan import Geometry, ScanReader
 
 _HEADERS = {348: Nifti1Header, 540: Nifti2Header}  # by their first number, the header's size in bytes
 _SINGLE = (b"n+1", b"n+2")
 _LAST_START = 2**24  # where voxels begin at the latest: extensions may precede them, but not megabytes of them
-_NAMES = (".nii", ".nii.gz")
+NIFTI_NAME = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def open_nifti(path: Path, axes: tuple[int, ...]) -> NiftiFile:
     Raises:
         InputError: another format, an axis too many or too few, not real numbers, or voxels that the file cannot hold.
     """
-    if not path.name.lower().endswith(_NAMES):
+    if not NIFTI_NAME.search(path.name):
         raise InputError(f"{path}: expected a NIfTI file named *.nii or *.nii.gz, got another name; convert it")
     with reading(path):
         size = path.stat().st_size
@@ -105,3 +109,46 @@ def _parsed(path: Path, content: bytes) -> Nifti1Header:
 
 def _is_packed(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
+
+
+class NiftiReader(ScanReader):
+    """Reads 3D NIfTI files in the order in which they are stored, slope and intercept applied."""
+
+    def geometry(self, files: tuple[Path, ...]) -> Geometry:
+        """Shape and affine of the header.
+
+        Raises:
+            InputError: no 3D NIfTI file, or voxel sizes that are not above 0 mm.
+        """
+        image = open_nifti(files[0], axes=(3,))
+        zooms = image.zooms
+        if not all(np.isfinite(zoom) and zoom > 0 for zoom in zooms):
+            raise InputError(f"{files[0]}: expected voxel sizes above 0 mm, got {zooms}; correct the header")
+        with reading(files[0], "correct the header"):
+            affine = np.asarray(image.header.get_best_affine(), np.float64)
+        if not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
+            raise InputError(
+                f"{files[0]}: expected an affine that leads to a place in mm, got {affine[:3].tolist()}; correct the "
+                "header"
+            )
+        rows, columns, slices = image.shape
+        return Geometry((rows, columns, slices), affine, (zooms[0], zooms[1], zooms[2]))
+
+    def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
+        """Voxels [I, J, K] of one file and where they lie.
+
+        Raises:
+            InputError: as :meth:`geometry`; a file that is cut short or damaged.
+        """
+        return open_nifti(data[0], axes=(3,)).read(), self.geometry(data)
+
+
+def strip_ending(name: str) -> str:
+    """A file's name without `.nii` or `.nii.gz`."""
+    return NIFTI_NAME.sub("", name)
+
+
+def write_nifti(path: Path, voxels: np.ndarray) -> None:
+    """A small NIfTI file of identity affine, for samples."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)

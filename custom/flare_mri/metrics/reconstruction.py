@@ -35,18 +35,23 @@ class VolumeMetrics:
 
     def __init__(self) -> None:
         self._slices: dict[str | int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._ranges: dict[str | int, float] = {}
 
     def reset(self) -> None:
         """Forgets all slices."""
         self._slices.clear()
+        self._ranges.clear()
 
-    def add(self, volume: str | int, prediction: np.ndarray, target: np.ndarray) -> None:
+    def add(
+        self, volume: str | int, prediction: np.ndarray, target: np.ndarray, data_range: float | None = None
+    ) -> None:
         """Adds one slice.
 
         Args:
             volume: which volume it is of.
-            prediction: real [H, W], de-normalised.
+            prediction: real [H, W], in the target's units.
             target: real [H, W] >= 0, H and W >= 7.
+            data_range: m of the class's equations, the same for all slices of a volume; None: the largest target.
 
         Raises:
             InputError: the shapes differ or are not 2D, or SSIM's window does not fit in.
@@ -58,6 +63,8 @@ class VolumeMetrics:
             )
         pair = (np.array(prediction, np.float64), np.array(target, np.float64))
         self._slices.setdefault(volume, []).append(pair)
+        if data_range is not None:
+            self._ranges[volume] = data_range
 
     def aggregate(self) -> dict[str, float]:
         """Returns `nmse` (0 is best), `psnr` and `volume_psnr` in dB and `ssim` (1 is best), means over volumes.
@@ -67,12 +74,16 @@ class VolumeMetrics:
         """
         if not self._slices:
             raise InputError("metrics: expected at least one slice, got none; add slices before aggregate()")
-        scores = np.mean([_score(volume, pairs) for volume, pairs in self._slices.items()], axis=0)
+        scores = np.mean(
+            [_score(volume, pairs, self._ranges.get(volume)) for volume, pairs in self._slices.items()], axis=0
+        )
         return dict(zip(("nmse", "psnr", "ssim", "volume_psnr"), map(float, scores), strict=True))
 
 
-def _score(volume: str | int, pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, float, float]:
-    maximum = max(float(target.max()) for _, target in pairs)
+def _score(
+    volume: str | int, pairs: list[tuple[np.ndarray, np.ndarray]], data_range: float | None
+) -> tuple[float, float, float, float]:
+    maximum = max(float(target.max()) for _, target in pairs) if data_range is None else data_range
     if maximum <= 0:
         raise InputError(f"volume {volume!r}: expected a target above 0, got none; leave empty slices out")
     errors = [float(np.sum((prediction - target) ** 2)) for prediction, target in pairs]

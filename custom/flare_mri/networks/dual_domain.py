@@ -61,17 +61,17 @@ class DualDomainUNet(nn.Module):
         """Reconstruct a batch of slices.
 
         Args:
-            kspace: [B, 2, H, W], centred, orthonormal, zero where it was not sampled; [B, 2, D, H, W] in 3D, all axes
-                encoded.
-            mask: [B, 1, H, W] (or broadcastable), nonzero where k-space was sampled.
+            kspace: complex [B, 1, H, W], centred, orthonormal, zero where it was not sampled; [B, 1, D, H, W] in 3D,
+                all axes encoded.
+            mask: bool [B, 1, H, W] (or broadcastable), true where k-space was sampled.
 
         Returns:
             [B, 1, H, W] magnitude >= 0, in the unit of ``kspace``.
         """
-        sampled = mask.bool()
-        spectrum = torch.where(sampled, kspace, self._refine("kspace", kspace))
+        measured = torch.view_as_real(kspace[:, 0]).movedim(-1, 1).contiguous()
+        spectrum = torch.where(mask, measured, self._refine("kspace", measured))
         image = self._refine("image", _transform(spectrum, ifftn_centered))
-        spectrum = torch.where(sampled, kspace, _transform(image, fftn_centered))
+        spectrum = torch.where(mask, measured, _transform(image, fftn_centered))
         # vector_norm, unlike sqrt, has a finite gradient where the image is exactly 0
         return torch.linalg.vector_norm(_transform(spectrum, ifftn_centered), dim=1, keepdim=True)
 

@@ -21,7 +21,9 @@ TASKS = (RECONSTRUCTION, SEGMENTATION)
 _SAMPLE_KEYS = {RECONSTRUCTION: SAMPLE_KEYS, SEGMENTATION: ("image",)}
 
 
-def build_task(name: str, config: SiteConfig, seed: int, keys: Sequence[str] | None = None) -> Task:
+def build_task(
+    name: str, config: SiteConfig, seed: int, keys: Sequence[str] | None = None, augmentation: bool = False
+) -> Task:
     """Read and check a site's data and make its task.
 
     Args:
@@ -30,6 +32,7 @@ def build_task(name: str, config: SiteConfig, seed: int, keys: Sequence[str] | N
         seed: the job's seed.
         keys: entries of a sample that the network is called with, see :func:`flare_mri.networks.sample_keys`; None
             for the image alone.
+        augmentation: whether the job asks for the task's random transforms in training; a site has the last word.
 
     Raises:
         InputError: unknown task, entries that its samples do not have, data or device that cannot be used.
@@ -44,12 +47,12 @@ def build_task(name: str, config: SiteConfig, seed: int, keys: Sequence[str] | N
             f"{' and '.join(keys)}; choose another network"
         )
     if config.pool:
-        tasks = [build_task(name, member, seed, keys) for member in config.pool]
+        tasks = [build_task(name, member, seed, keys, augmentation) for member in config.pool]
         return PooledTask(config.site, tasks, config.batch_size, config.workers)
     device = resolve_device(config.device, config.site, config.file)
     if name == SEGMENTATION:
-        return SegmentationTask(SegmentationData(config, seed), config, device)
-    return ReconstructionTask(ReconstructionData(config, seed, keys), config, device)
+        return SegmentationTask(SegmentationData(config, seed, augmentation), config, device)
+    return ReconstructionTask(ReconstructionData(config, seed, keys, augmentation), config, device)
 
 
 def resolve_device(name: str, site: str, file: Path | None = None) -> torch.device:

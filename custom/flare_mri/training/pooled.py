@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 
-from flare_mri.io.orientation import known
 from flare_mri.training.task import Split, Task
 
 
@@ -26,12 +25,17 @@ class PooledTask:
 
     def __init__(self, site: str, tasks: Sequence[Task], batch_size: int, workers: int = 0):
         self.site, self.tasks, self.batch_size, self.workers = site, list(tasks), batch_size, workers
-        self.key_metric, self.device, self.matrix = tasks[0].key_metric, tasks[0].device, tasks[0].matrix
-        self.orientations = known(orientation for task in tasks for orientation in task.orientations)
+        self.key_metric, self.device, self.spatial_size = tasks[0].key_metric, tasks[0].device, tasks[0].spatial_size
+        self.slice_axis = tasks[0].slice_axis
+        self.orientations = tuple(sorted({codes for task in tasks for codes in task.orientations}))
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of all sites."""
         return ConcatDataset([task.dataset(split) for task in self.tasks])
+
+    def training_data(self, seed: int) -> Dataset:
+        """The training slices of all sites, randomly transformed as each site's are."""
+        return ConcatDataset([task.training_data(seed + number) for number, task in enumerate(self.tasks)])
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """The task's own loss."""

@@ -17,13 +17,13 @@ from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.networks import encoder_prefixes
-from flare_mri.training.task import Split, on_device, one_output
+from flare_mri.training.task import Split, call_network, on_device
 
 _EVALUATION_BATCH = 8
 
 
 class ReconstructionTask:
-    """Mean squared error on normalised slices; NMSE, PSNR and SSIM on de-normalised volumes.
+    """Mean squared error on normalised slices; NMSE, PSNR and SSIM on restored volumes.
 
     Args:
         data: the site's splits.
@@ -36,7 +36,8 @@ class ReconstructionTask:
     def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device):
         self.data = data
         self.device = device
-        self.matrix, self.orientations = data.shape, data.orientations
+        self.spatial_size, self.orientations = data.shape, data.orientations
+        self.slice_axis = config.data.find_slice_axis()
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers
@@ -44,6 +45,10 @@ class ReconstructionTask:
     def dataset(self, split: Split) -> Dataset:
         """The slices of a split; the test split where the site set none aside for validation."""
         return {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}[split]
+
+    def training_data(self, seed: int) -> Dataset:
+        """The training slices, randomly transformed as job and site ask for."""
+        return self.data.train.augmented(self.data.augmentation, seed)
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """L_rec of the paper: mean squared error of normalised slices [B, 1, H, W].
@@ -71,7 +76,7 @@ class ReconstructionTask:
         """Test metrics of the zero-filled input."""
         metrics = VolumeMetrics()
         for batch in self._batches("test"):
-            _add(metrics, batch, batch["input"])
+            _add(metrics, batch, batch["image"])
         return metrics.aggregate()
 
     def fingerprint(self) -> str:
@@ -86,9 +91,9 @@ class ReconstructionTask:
         network.eval()
         with _bottleneck_features(network) as features:
             for batch, output in self._outputs(network, "test"):
-                images = {"input": batch["input"], "output": output, "target": batch["target"]}
+                images = {"input": batch["image"], "output": output, "target": batch["target"]}
                 for key, image in images.items():
-                    columns.setdefault(key, []).append(denormalised(batch, image))
+                    columns.setdefault(key, []).append(restore_units(batch, image))
                 for key in ("volume", "slice"):
                     columns.setdefault(key, []).append(batch[key].cpu().numpy())
         arrays = {key: np.concatenate(parts)[chosen] for key, parts in columns.items()}
@@ -110,12 +115,11 @@ def reconstruct(network: nn.Module, batch: dict[str, Any]) -> Tensor:
     Raises:
         InputError: the network gives something else than one tensor.
     """
-    keys: tuple[str, ...] = getattr(network, "sample_keys", ("input",))
-    output = one_output(network(*(batch[key] for key in keys)))
-    if "kspace" not in keys:
+    output = call_network(network, batch)
+    if "kspace" not in getattr(network, "sample_keys", ()):
         return output
     # k-space comes divided by the input's standard deviation; the mean can only be taken off the magnitude.
-    return output - (batch["mean"] / batch["std"]).view(-1, 1, 1, 1)
+    return output - (batch["offset"] / batch["scale"]).view(-1, 1, 1, 1)
 
 
 @contextmanager
@@ -138,13 +142,13 @@ def _bottleneck_features(network: nn.Module) -> Iterator[list[np.ndarray]]:
         handle.remove()
 
 
-def denormalised(batch: dict[str, Any], image: Tensor) -> np.ndarray:
+def restore_units(batch: dict[str, Any], image: Tensor) -> np.ndarray:
     """Undo the input's normalisation: [B, 1, H, W] normalised -> [B, H, W] scanner units."""
-    scaled = image * batch["std"].view(-1, 1, 1, 1) + batch["mean"].view(-1, 1, 1, 1)
+    scaled = image * batch["scale"].view(-1, 1, 1, 1) + batch["offset"].view(-1, 1, 1, 1)
     return scaled[:, 0].cpu().numpy()
 
 
 def _add(metrics: VolumeMetrics, batch: dict[str, Any], output: Tensor) -> None:
-    prediction, target = denormalised(batch, output), denormalised(batch, batch["target"])
+    prediction, target = restore_units(batch, output), restore_units(batch, batch["target"])
     for i, volume in enumerate(batch["volume"].tolist()):
-        metrics.add(volume, prediction[i], target[i])
+        metrics.add(volume, prediction[i], target[i], float(batch["max"][i]))

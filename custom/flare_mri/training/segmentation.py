@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.segmentation import CHANNELS, CLASSES, SegmentationData, SegmentationDataset
+from flare_mri.datasets.segmentation import CLASSES, SegmentationData, SegmentationDataset
 from flare_mri.errors import InputError
 from flare_mri.metrics.segmentation import TEST_BATCH, SegmentationMetrics
-from flare_mri.training.task import Split, on_device, one_output
+from flare_mri.training.task import Split, call_network, on_device
+from flare_mri.transforms.neighbours import CHANNELS
 
 _EVALUATION_BATCH = 16
 
@@ -36,7 +37,8 @@ class SegmentationTask:
     def __init__(self, data: SegmentationData, config: SiteConfig, device: torch.device):
         self.data = data
         self.device = device
-        self.matrix, self.orientations = data.shape, data.orientations
+        self.spatial_size, self.orientations = data.shape, data.orientations
+        self.slice_axis = config.data.find_slice_axis()
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers
@@ -46,9 +48,13 @@ class SegmentationTask:
         """The slices of a split; the test split where the site set none aside for validation."""
         return self._split(split)
 
+    def training_data(self, seed: int) -> Dataset:
+        """The training slices, randomly transformed as job and site ask for."""
+        return self.data.train.augmented(self.data.augmentation, seed)
+
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """Soft Dice loss of a batch, in [0, 1]."""
-        return self._loss(segment(network, batch["image"]), batch["label"][:, None])
+        return self._loss(segment(network, batch), batch["label"])
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """`slice_dice`, `dice` and `hd95` of `network`; volumes are the slices with label, see the metrics.
@@ -95,7 +101,7 @@ class SegmentationTask:
             "slice": np.array([item["slice"] for item in items]),
         }
         if dataset.labelled:
-            arrays["target"] = np.stack([item["label"].numpy().astype(np.uint8) for item in items])
+            arrays["target"] = np.stack([item["label"][0].numpy().astype(np.uint8) for item in items])
         return arrays
 
     def _split(self, split: Split) -> SegmentationDataset:
@@ -105,7 +111,7 @@ class SegmentationTask:
         labels = []
         for batch in DataLoader(dataset, batch_size=_EVALUATION_BATCH, num_workers=self.workers):
             with torch.inference_mode():
-                logits = segment(network, on_device(batch, self.device)["image"])
+                logits = segment(network, on_device(batch, self.device))
             labels.append(logits.argmax(1).to(torch.uint8).cpu().numpy())
         return np.concatenate(labels)
 
@@ -114,13 +120,13 @@ def _shown(dataset: SegmentationDataset, count: int) -> list[int]:
     return np.unique(np.linspace(0, len(dataset) - 1, count + 2, dtype=int)[1:-1]).tolist()
 
 
-def segment(network: nn.Module, images: Tensor) -> Tensor:
-    """Runs a network on images [B, 3, H, W]; logits [B, 2, H, W].
+def segment(network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """Runs a network on the entries of a batch that it asks for, by default images [B, 3, H, W]; logits [B, 2, H, W].
 
     Raises:
         InputError: the network does not give two classes for each pixel.
     """
-    logits = one_output(network(images))
+    logits, images = call_network(network, batch), batch["image"]
     expected = (len(images), CLASSES, *images.shape[2:])
     if tuple(logits.shape) != expected:
         raise InputError(
@@ -152,5 +158,5 @@ def score(dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TE
     for place, prediction in enumerate(predictions):
         item = dataset[place]
         volume = item["volume"]
-        metrics.add(volume, item["slice"], prediction, item["label"].numpy(), dataset.spacing(volume))
+        metrics.add(volume, item["slice"], prediction, item["label"][0].numpy(), dataset.spacing(volume))
     return metrics.aggregate()

@@ -25,8 +25,9 @@ class Task(Protocol):
         batch_size: training batch size of the site.
         workers: loader processes of the site.
         device: where the site trains.
-        matrix: (H, W) of its slices.
-        orientations: how the axes of its volumes' files lie, where that is known.
+        spatial_size: (H, W) of its slices.
+        slice_axis: axis along which its slices lie in a volume.
+        orientations: axis codes of its volumes as the network sees them, where that is known.
     """
 
     site: str
@@ -34,11 +35,15 @@ class Task(Protocol):
     batch_size: int
     workers: int
     device: torch.device
-    matrix: tuple[int, int]
+    spatial_size: tuple[int, int]
+    slice_axis: int
     orientations: tuple[str, ...]
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of a split."""
+
+    def training_data(self, seed: int) -> Dataset:
+        """The training slices, randomly transformed where the job or the site asks for it; `seed` draws how."""
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """The task's own loss of one training batch, a scalar."""
@@ -58,7 +63,7 @@ class Task(Protocol):
 
 
 def training_loader(task: Task, seed: int) -> DataLoader:
-    """Shuffled batches of the training split in an order that depends on `seed` alone.
+    """Shuffled batches of the training split; their order and random transforms depend on `seed` alone.
 
     A last, smaller batch is dropped, unless the site has less than one batch in all.
 
@@ -66,7 +71,7 @@ def training_loader(task: Task, seed: int) -> DataLoader:
         InputError: the site has no training slice.
     """
     count = check_trains(task)
-    data = task.dataset("train")
+    data = task.training_data(seed)
     return DataLoader(
         data,
         batch_size=task.batch_size,
@@ -80,6 +85,16 @@ def training_loader(task: Task, seed: int) -> DataLoader:
 def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Move the tensors of a batch to `device`."""
     return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+
+
+def call_network(network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    """Run a network on the entries of a batch that it declares as ``sample_keys``; on ``image`` where it declares none.
+
+    Raises:
+        InputError: it gives something else than one tensor.
+    """
+    keys: tuple[str, ...] = getattr(network, "sample_keys", ("image",))
+    return one_output(network(*(batch[key] for key in keys)))
 
 
 def one_output(output: Any) -> Tensor:

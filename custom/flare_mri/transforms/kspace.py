@@ -5,10 +5,17 @@
 Zero frequency of a centred k-space [..., H, W] is at [H // 2, W // 2].
 """
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from monai.data.fft_utils import fftn_centered, ifftn_centered
+from monai.transforms import InvertibleTransform, MapTransform
 from torch import Tensor
+
+_EPSILON = 1e-11  # keeps a slice of nothing but air finite
 
 
 def fft2c(image: Tensor) -> Tensor:
@@ -65,3 +72,106 @@ def undersample(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """
     kspace = fft2c(image) * mask
     return ifft2c(kspace).abs(), kspace
+
+
+class CropKspaced(MapTransform, InvertibleTransform):
+    """Brings magnitude volumes to another resolution as a scanner would; undone by the k-space matrix of before.
+
+    The field of view stays; the affine follows, with the voxel of the middle, [H // 2, W // 2], where it was.
+
+    Args:
+        keys: volumes [1, I, J, K], magnitudes.
+        spatial_size: (h, w) wanted.
+        slice_axis: axis of the slices, without the channel.
+    """
+
+    def __init__(self, keys: Any, spatial_size: tuple[int, int], slice_axis: int):
+        MapTransform.__init__(self, keys)
+        self.spatial_size, self.slice_axis = spatial_size, slice_axis
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Crop or zero-pad k-space."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            before = self._plane(item[key])
+            item[key] = self._change(item[key], self.spatial_size)
+            self.push_transform(item[key], extra_info={"plane": before}, orig_size=item[key].shape[1:])
+        return item
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Back to the size of before."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            done = self.pop_transform(item[key])
+            item[key] = self._change(item[key], tuple(done["extra_info"]["plane"]))
+        return item
+
+    def _plane(self, volume: Tensor) -> list[int]:
+        return [size for axis, size in enumerate(volume.shape[1:]) if axis != self.slice_axis]
+
+    def _change(self, volume: MetaTensor, size: tuple[int, ...]) -> MetaTensor:
+        old = self._plane(volume)
+        if old == list(size):
+            return volume
+        slices = volume.as_tensor()[0].movedim(self.slice_axis, 0).numpy()
+        cropped = torch.from_numpy(crop_kspace(slices, (size[0], size[1]))).movedim(0, self.slice_axis)[None]
+        affine = volume.affine.clone()
+        planes = [axis for axis in range(3) if axis != self.slice_axis]
+        for axis, before, now in zip(planes, old, size, strict=True):
+            step = volume.affine[:, axis] * (before / now)
+            affine[:, 3] += volume.affine[:, axis] * (before // 2) - step * (now // 2)
+            affine[:, axis] = step
+        result = MetaTensor(cropped.contiguous(), meta=volume.meta, applied_operations=volume.applied_operations)
+        result.affine = affine
+        return result
+
+
+class Undersampled(MapTransform):
+    """Simulates an undersampled scan of the target: its k-space, the zero-filled image and the mask.
+
+    Args:
+        keys: fully sampled magnitude [1, H, W].
+        mask: bool [H, W], centred.
+
+    Gives ``kspace``, complex64 [1, H, W], 0 where it is not sampled; ``mask``, bool [1, H, W]; ``image``, float32
+    [1, H, W], the zero-filled magnitude.
+    """
+
+    def __init__(self, keys: Any, mask: np.ndarray):
+        super().__init__(keys)
+        self.mask = torch.from_numpy(np.asarray(mask, bool))[None]
+        self._factor = self.mask.float()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the simulated scan."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item["image"], item["kspace"] = undersample(item[key], self._factor)
+            item["mask"] = self.mask
+        return item
+
+
+class NormalizeByImaged(MapTransform):
+    """Divides by the network input's own standard deviation, after its mean is taken off images.
+
+    Gives ``scale`` and ``offset``, with which ``x * scale + offset`` is in the scanner's units. The mean stays in
+    k-space, since it can only be taken off a magnitude.
+
+    Args:
+        keys: images to normalise, ``image`` among them.
+        kspace: key of the k-space to divide.
+    """
+
+    def __init__(self, keys: Any, kspace: str = "kspace"):
+        super().__init__(keys)
+        self.kspace = kspace
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Normalise by the mean and the standard deviation of ``image``."""
+        item = dict(data)
+        mean, std = item["image"].mean(), item["image"].std() + _EPSILON
+        for key in self.key_iterator(item):
+            item[key] = (item[key] - mean) / std
+        if self.kspace in item:
+            item[self.kspace] = item[self.kspace] / std
+        return {**item, "offset": mean, "scale": std}

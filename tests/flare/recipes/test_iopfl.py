@@ -36,7 +36,7 @@ BASIC = {
     "args": {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "features": [4, 4, 8, 8, 8, 4], "norm": "batch"},
 }
 SITE_YAML = """
-data: {{format: phantom, subjects: 3, matrix: [32, 32]}}
+data: {{format: phantom, subjects: 3, spatial_size: [32, 32]}}
 split: {{train: 0.34, validation: 0.33, test: 0.33, by: volume}}
 cache: {{folder: {cache}}}
 batch_size: 4

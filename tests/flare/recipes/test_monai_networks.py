@@ -23,7 +23,7 @@ from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, sa
 from monai_networks import ARGUMENTS, spec
 
 SITE_YAML = """
-data: {{format: phantom, subjects: 3, matrix: [32, 32], slices: {{step: {step}}}}}
+data: {{format: phantom, subjects: 3, spatial_size: [32, 32], slices: {{step: {step}}}}}
 split: {{train: 0.34, validation: 0.33, test: 0.33, by: volume}}
 cache: {{folder: {cache}}}
 batch_size: 4

@@ -25,7 +25,7 @@ PRIVACY = {"mechanism": "svt", "arguments": {"fraction": 0.5, "gamma": 0.01, "no
 BATCH_NORM = {"path": TINY["path"], "args": {**TINY["args"], "norm": "batch"}}
 SEGMENTING = {"path": TINY["path"], "args": {**BATCH_NORM["args"], "in_channels": 3, "out_channels": 2}}
 SITE_YAML = """
-data: {{format: phantom, subjects: 3, matrix: [32, 32]}}
+data: {{format: phantom, subjects: 3, spatial_size: [32, 32]}}
 split: {{train: 0.34, validation: 0.33, test: 0.33, by: volume}}
 cache: {{folder: {cache}}}
 batch_size: 4

@@ -153,7 +153,8 @@ class PersonalizedExecutor(SiteExecutor):
         metrics["best/round"] = float(learner.best["round"])
         personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
         network = self._network_of(task.site)
-        own = PersonalModel(self.job, task.site, self.task, network, personal, task.matrix, task.orientations)
+        known = task.spatial_size, task.orientations, task.slice_axis
+        own = PersonalModel(self.job, task.site, self.task, network, personal, *known)
         former = store.save_model(PERSONAL_FILE, own.state, own.description(), states.run)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")

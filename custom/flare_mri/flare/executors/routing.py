@@ -158,7 +158,7 @@ class RoutingExecutor(SiteExecutor):
     ) -> Path | None:
         """The model that made the predictions, the adapted one or the global one, with the whole report."""
         state = space.experts[GLOBAL] if report.fallback else routed.state_dict()
-        known = task.matrix, task.orientations
+        known = task.spatial_size, task.orientations, task.slice_axis
         model = PersonalModel(self.job, task.site, SEGMENTATION, space.network, state, *known)
         if not report.fallback:
             model = replace(model, experts=tuple(space.experts), batch_size=self.batch_size)

@@ -18,12 +18,13 @@ from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import ExecEnv, Recipe
 
 import flare_mri
-from flare_mri.datasets.segmentation import CHANNELS, CLASSES
+from flare_mri.datasets.segmentation import CLASSES
 from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import open_site
 from flare_mri.networks import SharedPart, build_network, shared_keys
 from flare_mri.training import RECONSTRUCTION, SEGMENTATION, SPLITS, build_task
+from flare_mri.transforms.neighbours import CHANNELS
 
 PACKAGE = "flare_mri"
 _TASK_ARGUMENTS = {

@@ -1,0 +1,174 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The section `data` of site.yaml: the keys that all formats have, and the kinds of values that formats add."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+
+from flare_mri.config.base import Settings
+
+_MOST_PIXELS = 2048  # of an axis of a slice
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
+_AXES = {"R": "RL", "L": "RL", "A": "AP", "P": "AP", "S": "SI", "I": "SI"}
+
+
+def expand_path(text: Any, info: ValidationInfo) -> Any:
+    """A path with $VARIABLE, ${VARIABLE:-default} and ~ expanded; a relative one starts at the settings file's folder.
+
+    Raises:
+        ValueError: no text, a variable that is not set, or a home folder of nobody.
+    """
+    if isinstance(text, Path):
+        return text
+    if not isinstance(text, str) or "\0" in text:
+        raise ValueError("expected a path")
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match["braced"] or match["bare"]
+        value = os.environ.get(name) or match["default"]
+        if value is None:
+            raise ValueError(f"expected the variable {name} of the environment (set it, or write the path)")
+        return value
+
+    folder = (info.context or {}).get("folder", Path())
+    try:
+        return Path(os.path.normpath(folder / Path(_VARIABLE.sub(value_of, text)).expanduser()))
+    except RuntimeError as error:  # ~name of nobody on this machine
+        raise ValueError("expected a path (write the home folder itself)") from error
+
+
+def _existing(kind: str, exists: Callable[[Path], bool]) -> AfterValidator:
+    def check(path: Path) -> Path:
+        if not exists(path):
+            raise ValueError(f"expected an existing {kind} (correct the path or mount the data)")
+        return path
+
+    return AfterValidator(check)
+
+
+def _sizes(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return value
+    fits = isinstance(value, list) and len(value) == 2
+    if not fits or not all(type(size) is int and 16 <= size <= _MOST_PIXELS for size in value):
+        raise ValueError(f"expected two whole numbers >= 16 and <= {_MOST_PIXELS}, [height, width]")
+    return tuple(value)
+
+
+def _spacing(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return value
+    fits = isinstance(value, list) and len(value) == 3
+    if not fits or not all(type(mm) in (int, float) and 0.1 <= mm <= 100 for mm in value):
+        raise ValueError("expected three distances in mm from 0.1 to 100, one for each axis")
+    return tuple(float(mm) for mm in value)
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("expected a list of text such as [flair, t2]")
+    return tuple(value)
+
+
+def _axcodes(value: str) -> str:
+    if len(value) != 3 or {_AXES.get(code) for code in value} != {"RL", "AP", "SI"}:
+        raise ValueError("expected three axis codes such as RAS or LPS")
+    return value
+
+
+ExpandedPath = Annotated[Path, BeforeValidator(expand_path)]
+Folder = Annotated[Path, BeforeValidator(expand_path), _existing("folder", os.path.isdir)]
+File = Annotated[Path, BeforeValidator(expand_path), _existing("JSON file", os.path.isfile)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+SpatialSize = Annotated[tuple[int, int], BeforeValidator(_sizes)]
+Spacing = Annotated[tuple[float, float, float], BeforeValidator(_spacing)]
+AxisCodes = Annotated[str, AfterValidator(_axcodes)]
+
+
+class SliceRange(Settings):
+    """Which slices of a volume to take: `range(start, stop, step)`, `stop` clipped to the volume; none: to the end."""
+
+    start: int = Field(0, ge=0, le=2**31)
+    stop: int | None = Field(None, ge=1, le=2**31)
+    step: int = Field(1, ge=1, le=2**31)
+
+    @model_validator(mode="after")
+    def _check(self) -> "SliceRange":
+        if self.stop is not None and self.stop <= self.start:
+            raise ValueError(f"expected stop to be a number above start ({self.start})")
+        return self
+
+    def indices(self, count: int) -> range:
+        """The chosen indices of `count` slices."""
+        return range(count)[self.start : self.stop : self.step]
+
+
+class DataSettings(Settings):
+    """Where the volumes are and which part of them to take: the keys of all formats, to which each adds its own."""
+
+    renamed: ClassVar[dict[str, str]] = {"contrasts": "include", "matrix": "spatial_size"}
+
+    format: str
+    """of the files"""
+    slices: SliceRange = SliceRange()
+    """slices to take, as Python's range, along the slice axis"""
+    spatial_size: SpatialSize | None = None
+    """[height, width] of the slices; reconstruction: by a crop or zero-padding of k-space; none: as they are"""
+    orientation: AxisCodes | None = None
+    """axis codes such as RAS to which scans are turned; none: as they are stored"""
+    spacing: Spacing | None = None
+    """mm between voxels to which scans are resampled, one for each axis after turning; none: as they are"""
+    augmentation: bool | Texts | None = None
+    """random transforms in training: true: the task's, false: none, a list: these of the task's; none: as the job"""
+
+    def find_slice_axis(self) -> int:
+        """The axis of the slices, after the scan was turned to `orientation`."""
+        return 2
+
+    def find_fit(self) -> str:
+        """How slices get to `spatial_size` in segmentation: `pad` (or crop) about the centre, or `resize`."""
+        return "pad"
+
+    def takes_any_label(self) -> bool:
+        """Whether all labels above 0 are the organ."""
+        return False
+
+    def find_root(self) -> Path | None:
+        """The folder of the data; None for a phantom."""
+        return None
+
+    def find_lists(self) -> dict[str, Path]:
+        """Files beside the data that settings name, by key."""
+        return {}
+
+
+class RootedSettings(DataSettings):
+    """Data in files."""
+
+    root: Folder
+    """folder of the data; relative: from this file; ~, $VAR and ${VAR:-default} are expanded"""
+
+    def find_root(self) -> Path | None:
+        return self.root
+
+
+class NiftiSettings(RootedSettings):
+    """Data in NIfTI files, which say how their axes lie."""
+
+    orientation: AxisCodes | None = "RAS"
+    """axis codes to which scans are turned; none: as they are stored"""
+    slice_axis: int = Field(2, ge=0, le=2)
+    """axis of the slices, after the scan was turned to `orientation`"""
+
+    def find_slice_axis(self) -> int:
+        return self.slice_axis
+
+
+Fit = Literal["pad", "resize"]

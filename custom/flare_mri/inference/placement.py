@@ -1,0 +1,115 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""New scans in the orientation that a model knows, and its results on the scan's own voxels as NIfTI."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.transforms import Compose, SaveImage
+from nibabel.orientations import aff2axcodes
+
+from flare_mri.config.data import DataSettings
+from flare_mri.datasets.volumes import build_pipeline, put_slices, take_slices
+from flare_mri.inference.personal_model import PersonalModel
+from flare_mri.io.scan import Scan
+from flare_mri.transforms.volume import IMAGE, to_scan_grid
+
+
+@dataclass(frozen=True)
+class PlacedScan:
+    """A scan as a network takes it, and the way back.
+
+    Attributes:
+        scan: as it was found.
+        pipeline: of whole volumes.
+        item: of the pipeline; its image [1, I, J, K] holds the operations to undo.
+        axis: of the slices, without the channel.
+        kept: numbers of the slices to use.
+    """
+
+    scan: Scan
+    pipeline: Compose
+    item: dict[str, Any]
+    axis: int
+    kept: list[int]
+
+    @property
+    def slices(self) -> np.ndarray:
+        """float32 [K, H, W]."""
+        return take_slices(self.item[IMAGE], self.axis)[self.kept]
+
+    @property
+    def place_known(self) -> bool:
+        """Whether the scan says where in the patient it lies."""
+        return bool(self.item[IMAGE].meta["affine_known"])
+
+    def to_scan(self, slices: np.ndarray, nearest: bool) -> MetaTensor:
+        """Slices [K, H, W] of a result on the scan's own voxels [I, J, K]; 0 in slices that were not used.
+
+        Args:
+            slices: of the result.
+            nearest: whether values are labels, which are not to be mixed.
+        """
+        volume = put_slices(slices, self.kept, self.item[IMAGE], self.axis)
+        return to_scan_grid(volume, self.pipeline, self.item, nearest)
+
+    def describe_rest(self) -> str:
+        """What a line of progress says of slices left out and of an unknown place; empty where there is neither."""
+        total = self.item[IMAGE].shape[self.axis + 1]
+        words = "" if len(self.kept) == total else f" of {total} (data.slices), the others 0"
+        return words + ("" if self.place_known else "; the scan does not say where it lies, nor does the result")
+
+
+def place_scan(scan: Scan, model: PersonalModel, data: DataSettings) -> PlacedScan:
+    """Read a scan and turn it as the model's were.
+
+    The model's orientation and slice axis count before those of `data`, which may have changed since.
+
+    Args:
+        scan: not read yet; its label is not looked at.
+        model: the hospital's own.
+        data: settings of the site.
+
+    Raises:
+        InputError: a scan that cannot be read, or slices of another size than the model knows.
+    """
+    geometry = scan.image.geometry()
+    stored = "" if geometry.affine is None else "".join(map(str, aff2axcodes(geometry.affine)))
+    known = model.orientations
+    orientation = (stored if stored in known else known[0]) if stored and known else None
+    axis = data.find_slice_axis() if model.slice_axis is None else model.slice_axis
+    pipeline = build_pipeline(model.task, data, False, orientation, axis)
+    item = pipeline({IMAGE: scan.image})
+    count = item[IMAGE].shape[axis + 1]
+    placed = PlacedScan(scan, pipeline, item, axis, list(data.slices.indices(count)))
+    height, width = (size for at, size in enumerate(item[IMAGE].shape[1:]) if at != axis)
+    model.check_knows(scan.origin, (height, width))
+    return placed
+
+
+def encode_nifti(volume: MetaTensor, dtype: type) -> bytes:
+    """A volume [I, J, K] as ``.nii.gz``, by MONAI's writer, at its own place.
+
+    The writer knows files alone, so it writes to a folder of this user's own, which is removed.
+
+    Args:
+        volume: with the scan's affine.
+        dtype: NumPy type of the voxels.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save = SaveImage(
+            folder,
+            output_postfix="",
+            output_ext=".nii.gz",
+            output_dtype=dtype,
+            resample=False,
+            separate_folder=False,
+            print_log=False,
+            writer="NibabelWriter",
+        )
+        save(MetaTensor(volume.as_tensor()[None], affine=volume.affine, meta={"filename_or_obj": "scan.nii.gz"}))
+        return (Path(folder) / "scan.nii.gz").read_bytes()

@@ -1,0 +1,188 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Format `fastmri`: HDF5 files of fastMRI's layout, read as magnitudes, for reconstruction."""
+
+import math
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import h5py
+import numpy as np
+import torch
+
+from flare_mri.config.data import RootedSettings, Texts
+from flare_mri.errors import InputError
+from flare_mri.files import MOST_SLICE_VALUES, check_volume, reading
+from flare_mri.io.format import RECONSTRUCTION, Format, in_files
+from flare_mri.io.listing import choose_entries, list_entries
+from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader
+from flare_mri.transforms.kspace import ifft2c
+
+_IMAGES = ("reconstruction_esc", "reconstruction_rss")
+_HEADER = "ismrmrd_header"
+_MOST_HEADER = 2**20  # bytes
+_MOST_CHUNK = 2**28  # bytes; HDF5 unpacks a whole chunk for one value of it, and keeps it where the cache holds it
+
+
+class FastMRISettings(RootedSettings):
+    """Settings of format `fastmri`."""
+
+    include: Texts = ()
+    """patterns of file names to take; none: all"""
+
+
+class FastMRIReader(ScanReader):
+    """Reads the magnitudes of one file as [H, W, S].
+
+    They are `reconstruction_esc` [S, H, W] (emulated single coil), else `reconstruction_rss`, else they come from
+    `kspace`: |F^-1 k| for a single coil [S, H, W], the root of the sum of squares over coils for [S, C, H, W]. The
+    layout does not say where in the patient they lie; the spacing is that of `ismrmrd_header`, where it has one.
+    """
+
+    def geometry(self, files: tuple[Path, ...]) -> Geometry:
+        """Size of the images and mm between them.
+
+        Raises:
+            InputError: as :meth:`read`.
+        """
+        with reading(files[0]), h5py.File(files[0], "r") as file:
+            name, data = _dataset(files[0], file)
+            _check(f"{files[0]}: {name}", data, name == "kspace")
+            return _find_geometry(file, data)
+
+    def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
+        """Voxels float32 [H, W, S] of one file and the mm between them.
+
+        Raises:
+            InputError: not HDF5, cut short, without these arrays in the file itself, of other dimensions, or more than
+                the file can hold.
+        """
+        path = data[0]
+        with reading(path), h5py.File(path, "r", rdcc_nbytes=_MOST_CHUNK) as file:
+            name, stored = _dataset(path, file)
+            is_kspace = name == "kspace"
+            _check(f"{path}: {name}", stored, is_kspace)
+            images = np.empty((*stored.shape[-2:], len(stored)), np.float32)
+            for index in range(len(stored)):
+                images[..., index] = _magnitude(stored[index], is_kspace)
+            return images, _find_geometry(file, stored)
+
+
+def find_fastmri(settings: FastMRISettings) -> list[Scan]:
+    """Scans of `<root>/*.h5`, one volume and one subject a file."""
+    files = list_entries(settings.root, _is_hdf5, "fastMRI files *.h5")
+    return [
+        Scan(path.stem, path.stem, ScanFile((path,), FastMRIReader()))
+        for path in choose_entries(files, settings.include)
+    ]
+
+
+def sniff_fastmri(folder: Path) -> bool:
+    """A folder of HDF5 files with one of the arrays."""
+    files = [path for path in sorted(folder.iterdir()) if _is_hdf5(path)]
+    if not files or not h5py.is_hdf5(files[0]):
+        return False
+    with h5py.File(files[0], "r") as file:
+        return any(name in file for name in (*_IMAGES, "kspace"))
+
+
+def write_fastmri_sample(folder: Path, rng: np.random.Generator) -> None:
+    """Two files of four slices."""
+    folder.mkdir(parents=True, exist_ok=True)
+    space = "<matrixSize><x>20</x><y>18</y><z>1</z></matrixSize>"
+    space += "<fieldOfView_mm><x>40</x><y>36</y><z>5</z></fieldOfView_mm>"
+    header = f"<ismrmrdHeader><encoding><reconSpace>{space}</reconSpace></encoding></ismrmrdHeader>"
+    for name in ("file1.h5", "file2.h5"):
+        with h5py.File(folder / name, "w") as file:
+            file["reconstruction_esc"] = rng.random((4, 20, 18), np.float32) + 1
+            file[_HEADER] = header
+
+
+def _is_hdf5(path: Path) -> bool:
+    return path.suffix == ".h5" and path.is_file()
+
+
+def _find_geometry(file: h5py.File, data: h5py.Dataset) -> Geometry:
+    height, width = data.shape[-2:]
+    shape = (int(height), int(width), int(data.shape[0]))
+    field = _field_of_view(file)
+    if field is None:
+        return Geometry(shape)
+    return Geometry(shape, None, (field[0] / shape[0], field[1] / shape[1], field[2]))
+
+
+def _field_of_view(file: h5py.File) -> tuple[float, float, float] | None:
+    """mm along rows and columns of the image and of one slice; None where the header has none that can be used."""
+    header = file.get(_HEADER)
+    if not isinstance(header, h5py.Dataset) or header.shape != () or header.id.get_storage_size() > _MOST_HEADER:
+        return None
+    text = header[()]
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    if len(text) > _MOST_HEADER or "<!" in text:  # no document types: entities in entities stand for gigabytes
+        return None
+    try:
+        root = ElementTree.fromstring(text.strip())
+        space = root.find("{*}encoding/{*}reconSpace")
+        if space is None:
+            return None
+        field = [float(space.findtext(f"{{*}}fieldOfView_mm/{{*}}{axis}") or "nan") for axis in "xyz"]
+        slices = float(space.findtext("{*}matrixSize/{*}z") or "nan")
+    except (ElementTree.ParseError, ValueError):
+        return None
+    sizes = (field[0], field[1], field[2] / slices if slices else math.nan)
+    return sizes if all(0.01 <= size <= 10_000 for size in sizes) else None
+
+
+def _dataset(path: Path, file: h5py.File) -> tuple[str, h5py.Dataset]:
+    """The array to read and its name; a link to another place or file is not followed."""
+    links = file.id.links
+    name = next((name for name in (*_IMAGES, "kspace") if links.exists(name.encode())), None)
+    if name and links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise InputError(f"{path}: {name}: expected an array in this file, got a link; copy the array itself into it")
+    data = file[name] if name else None
+    if name is None or not isinstance(data, h5py.Dataset):
+        raise InputError(
+            f"{path}: expected one of {', '.join(_IMAGES)}, kspace, got {', '.join(islice(file, 8)) or 'nothing'}; "
+            "give fastMRI training or validation files (the test sets hold no images)"
+        )
+    if data.external or data.is_virtual:
+        raise InputError(f"{path}: {name}: expected values in this file, got a reference to others; copy them into it")
+    return name, data
+
+
+def _check(where: str, data: h5py.Dataset, is_kspace: bool) -> None:
+    """Axes, type and sizes, before any value is read."""
+    shape: tuple[int, ...] = tuple(data.shape or ())
+    kind = data.dtype.kind
+    if len(shape) not in ((3, 4) if is_kspace else (3,)):
+        raise InputError(f"{where}: expected [S, H, W], got {list(shape)}; leave the file out")
+    if kind not in ("iufc" if is_kspace else "iuf"):
+        raise InputError(
+            f"{where}: expected {'complex' if is_kspace else 'real'} numbers, got {data.dtype}; leave it out"
+        )
+    coils = shape[1] if len(shape) == 4 else 1
+    stored = data.id.get_storage_size()
+    if coils < 1 or math.prod(shape[1:]) > MOST_SLICE_VALUES:
+        raise InputError(
+            f"{where}: expected at most {MOST_SLICE_VALUES} values a slice, got {list(shape)}; leave it out"
+        )
+    check_volume(where, (shape[0], *shape[-2:]), coils * data.dtype.itemsize, stored, data.chunks is not None)
+    if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > _MOST_CHUNK:
+        raise InputError(
+            f"{where}: expected chunks of at most {_MOST_CHUNK} bytes, got {list(data.chunks)}; use smaller ones"
+        )
+
+
+def _magnitude(array: np.ndarray, is_kspace: bool) -> np.ndarray:
+    """One slice's image [H, W] from an image [H, W] or from k-space [H, W] or [C, H, W]."""
+    if not is_kspace:
+        return array.astype(np.float32)
+    image = ifft2c(torch.from_numpy(array.astype(np.complex64))).abs().numpy()
+    return image if image.ndim == 2 else np.sqrt((image**2).sum(0))
+
+
+FASTMRI = Format(
+    "fastmri", (RECONSTRUCTION,), FastMRISettings, in_files(find_fastmri), sniff_fastmri, write_fastmri_sample
+)

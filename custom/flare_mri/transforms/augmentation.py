@@ -1,0 +1,109 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Random transforms of training slices, by task and by name; off unless a job or a site asks for them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from monai.data import get_track_meta, set_track_meta
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandBiasFieldd,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandHistogramShiftd,
+)
+from torch import Tensor
+
+from flare_mri.errors import InputError
+from flare_mri.io.format import RECONSTRUCTION, SEGMENTATION
+
+_LEFT_RIGHT, _DEGREES = 0, np.pi / 180
+Recipe = dict[str, Callable[[], Any]]
+
+RECONSTRUCTION_TRANSFORMS: Recipe = {
+    "flip": lambda: RandFlipd("target", prob=0.5, spatial_axis=1),
+    "affine": lambda: RandAffined(
+        "target", prob=0.8, translate_range=(8, 8), scale_range=(0.2, 0.2), mode="bilinear", padding_mode="zeros"
+    ),
+}
+"""Of the fully sampled magnitude [1, H, W], before it is undersampled: the scan stays one of its target."""
+
+SEGMENTATION_TRANSFORMS: Recipe = {
+    "flip": lambda: RandFlipd(("image", "label"), prob=0.5, spatial_axis=_LEFT_RIGHT),
+    "affine": lambda: RandAffined(
+        ("image", "label"),
+        prob=0.5,
+        rotate_range=15 * _DEGREES,
+        translate_range=(4, 4),
+        scale_range=(0.12, 0.12),
+        mode=("bilinear", "nearest"),
+        padding_mode="border",
+    ),
+    "bias_field": lambda: RandBiasFieldd("image", prob=0.3, degree=2, coeff_range=(0.0, 0.2)),
+    "gamma": lambda: RandAdjustContrastd("image", prob=0.3, gamma=(0.7, 1.5)),
+    "histogram_shift": lambda: RandHistogramShiftd("image", prob=0.2, num_control_points=(5, 8)),
+    "blur": lambda: RandGaussianSmoothd("image", prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
+    "noise": lambda: RandGaussianNoised("image", prob=0.3, std=0.1),
+}
+"""Of the z-scored slice between its neighbours [3, H, W] and its label [1, H, W]."""
+
+TASK_TRANSFORMS = {RECONSTRUCTION: RECONSTRUCTION_TRANSFORMS, SEGMENTATION: SEGMENTATION_TRANSFORMS}
+
+
+def choose_augmentation(task: str, job: bool, site: bool | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Names of the random transforms that a site trains with.
+
+    Args:
+        task: of the job.
+        job: whether the job asks for the task's transforms.
+        site: `data.augmentation` of the site, which has the last word: all, none or some of the task's; None: as the
+            job says.
+
+    Raises:
+        InputError: the site names one that the task does not have.
+    """
+    known = tuple(TASK_TRANSFORMS[task])
+    wanted = job if site is None else site
+    if isinstance(wanted, bool):
+        return known if wanted else ()
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"data.augmentation: expected true, false or some of {', '.join(known)} for {task}, got {name!r}; "
+                "correct it there"
+            )
+    return tuple(name for name in known if name in wanted)
+
+
+class Augmentation:
+    """The random transforms of these names, in the task's order, drawn anew for every seed.
+
+    All transforms share one generator, seeded once a sample: a sample then depends on its seed alone, not on the
+    process or on the samples before it. MONAI's tracking of metadata, which costs ten times the transforms themselves,
+    is off meanwhile: training samples never go back to the scan.
+
+    Args:
+        task: of the job.
+        names: of :data:`TASK_TRANSFORMS`.
+    """
+
+    def __init__(self, task: str, names: tuple[str, ...]):
+        self._random = np.random.RandomState()
+        self.transforms = Compose([TASK_TRANSFORMS[task][name]() for name in names])
+        for transform in self.transforms.transforms:
+            transform.set_random_state(state=self._random)
+
+    def __call__(self, sample: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+        """A transformed copy of a sample of plain tensors; `seed` in [0, 2^32)."""
+        self._random.seed(seed)
+        tracked = get_track_meta()
+        set_track_meta(False)
+        try:
+            return self.transforms(sample)
+        finally:
+            set_track_meta(tracked)
