@@ -10,11 +10,14 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from flare_mri.config.data import DataSettings
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
+from flare_mri.io.dicom import write_dicom_slice
+from flare_mri.io.formats import read_data_settings
+from flare_mri.io.load import load_scan_file
+from flare_mri.io.scan import Scan
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,23 @@ def real_data() -> Path:
 def volume() -> np.ndarray:
     """Magnitudes [6, 20, 24] that are the same in no two slices and have no symmetry."""
     return np.random.default_rng(0).random((6, 20, 24), np.float32) + np.arange(1, 7, dtype=np.float32)[:, None, None]
+
+
+def data_settings(name: str, root: Path | None = None, **keys: object) -> DataSettings:
+    """The section `data` of a site.yaml with these keys."""
+    given = {"format": name, **({} if root is None else {"root": str(root)}), **keys}
+    return read_data_settings(given, "site 'site-1'", root or Path())
+
+
+def read_image(scan: Scan) -> np.ndarray:
+    """The voxels of a scan [I, J, K]."""
+    return load_scan_file(scan.image).numpy()
+
+
+def read_label(scan: Scan) -> np.ndarray:
+    """The voxels of its label."""
+    assert scan.label is not None
+    return load_scan_file(scan.label).numpy()
 
 
 @pytest.fixture
@@ -96,29 +116,7 @@ def write_dicom() -> Callable[..., Path]:
     def write(path: Path, pixels: np.ndarray, **tags: object) -> Path:
         """Writes uint16 pixels [H, W]; a tag of None is left out."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-        image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        defaults = {
-            "Modality": "MR",
-            "PatientID": "P1",
-            "Rows": pixels.shape[-2],
-            "Columns": pixels.shape[-1],
-            "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2",
-            "BitsAllocated": 16,
-            "BitsStored": 16,
-            "HighBit": 15,
-            "PixelRepresentation": 0,
-            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-            "PixelData": pixels.astype("<u2").tobytes(),
-        }
-        for name, value in {**defaults, **tags}.items():
-            if value is not None:
-                setattr(image, name, value)
-        image.save_as(path, enforce_file_format=True)
+        write_dicom_slice(path, pixels, **tags)
         return path
 
     return write

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from data_files import data_settings
 from flare_mri.config import site as site_config
 from flare_mri.config.site import (
     CacheSettings,
-    DataSettings,
     SiteConfig,
-    SliceRange,
     SplitSettings,
     load_site_config,
     phantom_site_config,
 )
+from flare_mri.io.formats import FORMATS
 from flare_mri.transforms.masks import MaskSettings
 
 
@@ -41,7 +41,14 @@ def test_every_key(load, tmp_path, monkeypatch):
     )
     assert config == SiteConfig(
         site="site-1",
-        data=DataSettings("nifti", tmp_path / "knees" / "3t", ("*t2*",), SliceRange(2, 9, 3), 0, (64, 96)),
+        data=data_settings(
+            "nifti",
+            tmp_path / "knees" / "3t",
+            include=["*t2*"],
+            slices={"start": 2, "stop": 9, "step": 3},
+            slice_axis=0,
+            spatial_size=[64, 96],
+        ),
         split=SplitSettings(0.5, 0.25, 0.25, "volume"),
         mask=MaskSettings("gaussian", 6, 0.1, 5),
         batch_size=2,
@@ -55,7 +62,7 @@ def test_every_key(load, tmp_path, monkeypatch):
 
 def test_defaults(load, tmp_path, private_cache):
     config = load("data: {format: fastmri, root: .}\nstore: null")
-    expected = SiteConfig("site-1", DataSettings("fastmri", tmp_path), SplitSettings(), MaskSettings())
+    expected = SiteConfig("site-1", data_settings("fastmri", tmp_path), SplitSettings(), MaskSettings())
     assert config == expected
     assert config.cache.folder == private_cache
 
@@ -76,8 +83,10 @@ def test_the_documented_example_states_the_defaults(tmp_path):
     assert SplitSettings(**example["split"]) == SplitSettings()
     assert MaskSettings(**example["mask"]) == MaskSettings()
     assert example["cache"]["limit_mb"] == CacheSettings.limit_mb
-    assert example["data"]["slice_axis"] == DataSettings.slice_axis
-    assert example["data"]["subjects"] == DataSettings.subjects
+    for name, key in (("nifti", "slice_axis"), ("phantom", "subjects"), ("nifti", "orientation"), ("nifti", "spacing")):
+        assert example["data"][key] == FORMATS[name].options.model_fields[key].default
+    keys = {key for entry in FORMATS.values() for key in entry.options.model_fields}
+    assert set(example["data"]) == keys
     for key in ("batch_size", "device", "workers", "compute_threads", "store"):
         assert example[key] == getattr(SiteConfig, key)
     known = set(SiteConfig.__dataclass_fields__) - {"file"}

@@ -11,8 +11,8 @@ import pytest
 
 from flare_mri.datasets.cache import VolumeCache
 from flare_mri.datasets.cache_folder import MARK, VOLUMES, claim_folder, site_folder
-from flare_mri.datasets.labelled import open_labelled
 from flare_mri.datasets.volumes import open_volumes
+from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
 
 
 def mode(path: Path) -> int:
@@ -100,7 +100,8 @@ def data(tmp_path, write_nifti, volume) -> Path:
 def test_a_cache_that_overlaps_the_data_is_refused(data, load, tmp_path, refused, root, cache, got):
     before = {path: path.read_bytes() for path in data.iterdir()}
     config = load(f"data: {{format: nifti, root: {root}, slice_axis: 0}}\ncache: {{folder: {cache}, limit_mb: 1}}")
-    refused(lambda: open_volumes(config), "cache.folder", "apart from data.root", f"got one {got}", "set cache.folder")
+    words = ("cache.folder", "apart from data.root", f"got one {got}", "set cache.folder")
+    refused(lambda: open_volumes(config, RECONSTRUCTION), *words)
     assert {path: path.read_bytes() for path in data.iterdir()} == before
 
 
@@ -109,21 +110,25 @@ def test_a_cache_that_holds_the_mask_is_refused(data, load, tmp_path, refused, m
     """Where the file lies, and where the link to it lies."""
     (tmp_path / "link.npy").symlink_to(tmp_path / "data" / "mask.npy")
     config = load(f"data: {{format: phantom}}\nmask: {{kind: file, path: {mask}}}\ncache: {{folder: {cache}}}")
-    refused(lambda: open_volumes(config), "cache.folder", "apart from mask.path", "that holds it")
-    assert len(open_volumes(replace(config, cache=replace(config.cache, folder=tmp_path / "apart")))) > 0
+    refused(lambda: open_volumes(config, RECONSTRUCTION), "cache.folder", "apart from mask.path", "that holds it")
+    apart = replace(config, cache=replace(config.cache, folder=tmp_path / "apart"))
+    assert len(open_volumes(apart, RECONSTRUCTION)) > 0
 
 
 def test_a_cache_that_holds_the_data_list_is_refused(data, load, tmp_path, refused):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "list.json").write_text('{"test": ["a.nii", "b.nii"]}')
     text = "data: {format: decathlon, root: data/hospital-1, datalist: lists/list.json}\ncache: {folder: %s}"
-    refused(lambda: open_labelled(load(text % "lists")), "cache.folder", "apart from data.datalist", "that holds it")
-    assert len(open_labelled(load(text % "lists/cache"))) == 2
+    config = load(text % "lists")
+    refused(lambda: open_volumes(config, SEGMENTATION), "cache.folder", "apart from data.datalist", "that holds it")
+    assert len(open_volumes(load(text % "lists/cache"), SEGMENTATION)) == 2
 
 
 def test_an_old_cache_at_the_default_place_stays_unused(data, load, private_cache):
     old = private_cache / "site-1" / "0123456789abcdef0123456789abcdef.npy"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"old")
-    assert len(open_volumes(load("data: {format: nifti, root: data/hospital-1, slice_axis: 0}"))) == 2
-    assert old.read_bytes() == b"old" and len(list((private_cache / VOLUMES / "site-1").glob("*.npy"))) == 2
+    assert len(open_volumes(load("data: {format: nifti, root: data/hospital-1, slice_axis: 0}"), RECONSTRUCTION)) == 2
+    assert (
+        old.read_bytes() == b"old" and len(list((private_cache / VOLUMES / "site-1").glob("*.npy"))) == 4
+    )  # a plan and slices each

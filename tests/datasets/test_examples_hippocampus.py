@@ -49,4 +49,4 @@ def check_last_volume(data, image_path, label_path):
     for place, item in enumerate(items):
         near = [max(place - 1, 0), place, min(place + 1, len(kept) - 1)]
         np.testing.assert_allclose(item["image"], np.moveaxis(image[..., near], 2, 0), atol=1e-5)
-        np.testing.assert_array_equal(item["label"], label[..., place])
+        np.testing.assert_array_equal(item["label"][0], label[..., place])

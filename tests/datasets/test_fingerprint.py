@@ -11,6 +11,7 @@ import pytest
 from flare_mri.datasets import volumes
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.datasets.segmentation import SegmentationData
+from flare_mri.io import phantom
 
 SPLIT = "split: {train: 0.5, validation: 0.25, test: 0.25, by: %s}"
 NIFTI = f"data: {{format: nifti, root: %s, slice_axis: 0}}\n{SPLIT % 'volume'}"
@@ -123,7 +124,7 @@ def test_the_phantom(load, data, monkeypatch):
     assert data(load(PHANTOM), 0).fingerprint() == first
     assert data(load(PHANTOM.replace("subjects: 4", "subjects: 5")), 0).fingerprint() != first
     if data is ReconstructionData:
-        make = volumes.make_phantom
+        make = phantom.make_phantom
         monkeypatch.setattr(volumes, "PHANTOM_VERSION", -1)
-        monkeypatch.setattr(volumes, "make_phantom", lambda site, *rest: make(f"{site}x", *rest))
+        monkeypatch.setattr(phantom, "make_phantom", lambda site, *rest: make(f"{site}x", *rest))
         assert data(load(PHANTOM), 0).fingerprint() != first

@@ -5,7 +5,8 @@
 import numpy as np
 import pytest
 
-from flare_mri.datasets.labelled import open_labelled
+from flare_mri.datasets.volumes import open_volumes
+from flare_mri.io.formats import SEGMENTATION
 from flare_mri.io.nifti_file import NiftiFile
 
 SITE = "data: {{format: prostate, root: .{}}}\nsplit: {{train: 0.5, validation: 0.25, test: 0.25}}"
@@ -13,6 +14,10 @@ IMAGE = np.random.default_rng(0).normal(300, 80, (20, 24, 7))
 LABEL = np.zeros(IMAGE.shape, np.uint8)
 LABEL[6:12, 8:14, [2, 3, 5]] = 1
 LABEL[8, 9, 3] = 2
+
+
+def open_labelled(config):
+    return open_volumes(config, SEGMENTATION)
 
 
 @pytest.fixture
@@ -31,8 +36,8 @@ def site(tmp_path, write_nifti, load):
 def test_slices_with_label_of_the_whole_volumes_z_scores(site):
     (volume,) = open_labelled(site(", spatial_size: [32, 40]"))
     expected = (IMAGE - IMAGE.mean()) / IMAGE.std()
-    assert volume.grid.kept == (2, 3, 5) and volume.labelled and len(volume.slices) == 3
-    for place, number in enumerate(volume.grid.kept):
+    assert volume.kept == (2, 3, 5) and volume.labelled and len(volume.slices) == 3
+    for place, number in enumerate(volume.kept):
         image, label = volume.slices[place]
         np.testing.assert_allclose(image[6:26, 8:32], expected[..., number], atol=1e-5)
         np.testing.assert_array_equal(label[6:26, 8:32], LABEL[..., number] > 0)
@@ -41,13 +46,13 @@ def test_slices_with_label_of_the_whole_volumes_z_scores(site):
 
 def test_without_label_all_slices_are_kept(site):
     (volume,) = open_labelled(site(", slices: {start: 1, step: 2}", label=None))
-    assert volume.grid.kept == (1, 3, 5) and not volume.labelled
+    assert volume.kept == (1, 3, 5) and not volume.labelled
     assert volume.slices[0].shape == (1, 20, 24)
 
 
 def test_slice_numbers_are_those_of_the_file(site):
     (volume,) = open_labelled(site(", slices: {start: 3}"))
-    assert volume.grid.kept == (3, 5) and volume.grid.shape == (7, 20, 24)
+    assert volume.kept == (3, 5)
 
 
 def test_files_are_read_once_and_again_when_they_change(site, monkeypatch):
@@ -61,7 +66,7 @@ def test_files_are_read_once_and_again_when_they_change(site, monkeypatch):
     assert not reads
     other = LABEL.copy()
     other[6:12, 8:14, 4] = 1
-    assert open_labelled(site(label=other))[0].grid.kept == (2, 3, 4, 5)
+    assert open_labelled(site(label=other))[0].kept == (2, 3, 4, 5)
 
 
 def test_sites_of_different_sizes_need_a_matrix(site, tmp_path, write_nifti, refused):
@@ -84,7 +89,7 @@ def changed(array, place, value):
         (changed(IMAGE, (3, 4, 5), np.nan), LABEL, ["finite values", "1 NaN", "slice 5"]),
         (changed(IMAGE, (3, 4, 5), np.inf), LABEL, ["finite values"]),
         (np.full(IMAGE.shape, 7.0), LABEL, ["expected an image", "7 everywhere"]),
-        (IMAGE, LABEL[:, :, :6], ["the image's shape [7, 20, 24]", "[6, 20, 24]"]),
+        (IMAGE, LABEL[:, :, :6], ["the image's shape [20, 24, 7]", "[20, 24, 6]"]),
         (IMAGE, 0 * LABEL, ["a slice with label", "none of 7"]),
         (IMAGE, changed(LABEL, (0, 0, 0), 0.5), ["whole numbers >= 0", "0.5"]),
         (IMAGE, changed(LABEL, (0, 0, 0), -1), ["whole numbers >= 0", "-1"]),
@@ -102,7 +107,10 @@ def test_a_crop_that_cuts_label_names_the_case(site, refused):
     wide = LABEL.copy()
     wide[8, 1, 2] = 1
     refused(
-        lambda: open_labelled(site(", spatial_size: [16, 16]", label=wide)), "Case00.nii.gz", "1 labelled", "resize"
+        lambda: open_labelled(site(", spatial_size: [16, 16]", label=wide)),
+        "Case00_segmentation.nii.gz",
+        "1 labelled",
+        "resize",
     )
     (volume,) = open_labelled(site(", spatial_size: [16, 16], fit: resize", label=wide))
     assert volume.slices[0].shape == (2, 16, 16)

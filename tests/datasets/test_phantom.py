@@ -74,9 +74,9 @@ def test_shading_is_bounded():
 
 
 @pytest.mark.parametrize("spatial_size", [(96, 96), (64, 64), (48, 80)])
-def test_shapes_and_reproducibility(matrix):
-    one, two = make_phantom("site-1", 0, matrix), make_phantom("site-1", 0, matrix)
-    assert one.slices.shape == one.labels.shape == (SLICES, *matrix)
+def test_shapes_and_reproducibility(spatial_size):
+    one, two = make_phantom("site-1", 0, spatial_size), make_phantom("site-1", 0, spatial_size)
+    assert one.slices.shape == one.labels.shape == (SLICES, *spatial_size)
     assert (one.slices.dtype, one.labels.dtype) == (np.float32, np.uint8)
     assert np.array_equal(one.slices, two.slices) and np.array_equal(one.labels, two.labels)
     assert one.slices.min() >= 0

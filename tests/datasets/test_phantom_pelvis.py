@@ -20,9 +20,9 @@ SITES = ["site-1", "site-2", "site-3", "site-4", "site-5", "outside-1"]
 
 
 @pytest.mark.parametrize("spatial_size", [(64, 64), (48, 80)])
-def test_shapes_and_reproducibility(matrix):
-    one, two = make_pelvis("site-1", 0, matrix), make_pelvis("site-1", 0, matrix)
-    assert one.slices.shape == one.labels.shape == pelvis_geometry(matrix)[0] == (PELVIS_SLICES, *matrix)
+def test_shapes_and_reproducibility(spatial_size):
+    one, two = make_pelvis("site-1", 0, spatial_size), make_pelvis("site-1", 0, spatial_size)
+    assert one.slices.shape == one.labels.shape == pelvis_geometry(spatial_size)[0] == (PELVIS_SLICES, *spatial_size)
     assert (one.slices.dtype, one.labels.dtype) == (np.float32, np.uint8)
     assert np.array_equal(one.slices, two.slices) and np.array_equal(one.labels, two.labels)
     assert one.slices.min() >= 0 and set(np.unique(one.labels)) == {0, 1}

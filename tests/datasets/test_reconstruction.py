@@ -31,11 +31,11 @@ def test_items_against_numpy(volume, mask):
     zero_filled = np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace), norm="ortho")))
     mean, std = zero_filled.mean(), zero_filled.std(ddof=1)
     assert (item["volume"], item["slice"]) == (1, 4)
-    np.testing.assert_allclose(item["mean"], mean, rtol=1e-5)
-    np.testing.assert_allclose(item["std"], std, rtol=1e-5)
-    np.testing.assert_allclose(item["input"][0], (zero_filled - mean) / std, atol=1e-4)
+    np.testing.assert_allclose(item["offset"], mean, rtol=1e-5)
+    np.testing.assert_allclose(item["scale"], std, rtol=1e-5)
+    np.testing.assert_allclose(item["image"][0], (zero_filled - mean) / std, atol=1e-4)
     np.testing.assert_allclose(item["target"][0], (image - mean) / std, atol=1e-4)
-    np.testing.assert_allclose(item["kspace"], np.stack([kspace.real, kspace.imag]) / std, atol=1e-3)
+    np.testing.assert_allclose(item["kspace"][0], kspace / std, atol=1e-3)
     np.testing.assert_array_equal(item["mask"][0], mask)
 
 
@@ -44,23 +44,24 @@ def test_types_and_batches(volume, mask):
     batch = next(iter(DataLoader(dataset, batch_size=4)))
     shapes = {name: tuple(value.shape) for name, value in batch.items()}
     assert shapes == {
-        "input": (4, 1, 20, 24),
+        "image": (4, 1, 20, 24),
         "target": (4, 1, 20, 24),
-        "mean": (4,),
-        "std": (4,),
+        "offset": (4,),
+        "scale": (4,),
         "volume": (4,),
         "slice": (4,),
-        "kspace": (4, 2, 20, 24),
+        "kspace": (4, 1, 20, 24),
         "mask": (4, 1, 20, 24),
     }
     floats = {name for name, value in batch.items() if value.dtype == torch.float32}
-    assert floats == set(shapes) - {"volume", "slice"}
+    assert floats == set(shapes) - {"volume", "slice", "kspace", "mask"}
+    assert batch["kspace"].dtype == torch.complex64 and batch["mask"].dtype == torch.bool
     assert "kspace" not in ReconstructionDataset([volume], mask, [(0, 0)])[0]
 
 
 def test_a_slice_of_zeros_stays_finite(volume, mask):
     item = ReconstructionDataset([0 * volume], mask, [(0, 0)])[0]
-    assert item["input"].abs().max() == 0 and item["target"].abs().max() == 0 and item["std"] > 0
+    assert item["image"].abs().max() == 0 and item["target"].abs().max() == 0 and item["scale"] > 0
 
 
 def test_the_phantom_end_to_end(load):
@@ -70,16 +71,16 @@ def test_the_phantom_end_to_end(load):
     subjects = [{data.train.indices[0][0]}, {volume for volume, _ in data.test.indices}]
     assert not subjects[0] & subjects[1]
     for item in data.train:
-        assert item["input"].shape == (1, 32, 32)
-        assert item["input"].mean().abs() < 1e-5 and abs(item["input"].std() - 1) < 1e-4
-        assert (item["target"] * item["std"] + item["mean"]).min() > -1e-5
+        assert item["image"].shape == (1, 32, 32)
+        assert item["image"].mean().abs() < 1e-5 and abs(item["image"].std() - 1) < 1e-4
+        assert (item["target"] * item["scale"] + item["offset"]).min() > -1e-5
     assert "kspace" in ReconstructionData(load(PHANTOM), seed=0, keys=("kspace", "mask")).test[0]
 
 
 def test_data_sets_can_be_sent_to_worker_processes(load):
     test = ReconstructionData(load(PHANTOM), seed=0).test
     sent = pickle.loads(pickle.dumps(test))
-    assert torch.equal(sent[0]["input"], test[0]["input"])
+    assert torch.equal(sent[0]["image"], test[0]["image"])
 
 
 def test_the_seed_orders_the_subjects(load):
@@ -108,6 +109,7 @@ def test_the_description_holds_no_path_and_no_name(load, tmp_path, volume, write
         "spatial_size": [20, 24],
         "split_by": "slice",
         "mask": {"kind": "gaussian", "acceleration": 5.0},
+        "augmentation": [],
         "notes": ["no validation slices: the test slices choose the best model too"],
     }
     assert "Muster" not in json.dumps(data.describe())

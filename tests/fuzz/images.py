@@ -18,10 +18,10 @@ from hostile_hdf5 import hdf5_files
 from mutators import Base, Case, Kind
 from PIL import Image
 
-from flare_mri.config.site import CacheSettings, DataSettings, SiteConfig, SplitSettings
+from flare_mri.config.site import CacheSettings, SiteConfig, SplitSettings
 from flare_mri.datasets.cache_folder import site_folder
-from flare_mri.datasets.labelled import open_labelled
 from flare_mri.datasets.volumes import open_volumes
+from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION, read_data_settings
 from flare_mri.transforms.masks import MaskSettings
 
 REAL = Path(os.environ.get("FLARE_MRI_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -34,19 +34,19 @@ pack = partial(gzip.compress, compresslevel=1, mtime=0)
 def config(folder: Path, name: str, **data: Any) -> SiteConfig:
     """Settings of a site whose data lie in `folder`."""
     cache = CacheSettings(folder.parent / "cache", 2048)
-    settings = DataSettings(name, folder, **data)
+    settings = read_data_settings({"format": name, "root": str(folder), **data}, "site 'site-1'", folder)
     return SiteConfig("site-1", settings, SplitSettings(by="volume"), MaskSettings(), cache=cache)
 
 
 def read_volumes(folder: Path, name: str) -> list[np.ndarray]:
     """All slices of all volumes, without what an earlier case left in the cache."""
-    return [volume.slices[:] for volume in open_volumes(_fresh(config(folder, name)))]
+    return [volume.slices[:] for volume in open_volumes(_fresh(config(folder, name)), RECONSTRUCTION)]
 
 
 def read_labelled(folder: Path, name: str, datalist: str = "") -> list[np.ndarray]:
     """As `read_volumes`, with labels."""
-    more = {"datalist": folder / datalist} if datalist else {}
-    return [volume.slices[:] for volume in open_labelled(_fresh(config(folder, name, **more)))]
+    more = {"datalist": str(folder / datalist)} if datalist else {}
+    return [volume.slices[:] for volume in open_volumes(_fresh(config(folder, name, **more)), SEGMENTATION)]
 
 
 def _fresh(config: SiteConfig) -> SiteConfig:

@@ -8,13 +8,14 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000
 
-from flare_mri.config.site import DataSettings, SliceRange
-from flare_mri.io.readers_dicom import find_dicom
+from data_files import data_settings, read_image
+from flare_mri.io.dicom import find_dicom
+from flare_mri.io.load import load_scan_file
 
 
 @pytest.fixture
 def settings(tmp_path):
-    return DataSettings("dicom", tmp_path)
+    return data_settings("dicom", tmp_path)
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def pixels():
 
 
 def read(settings):
-    (source,) = find_dicom(settings)
-    return source.read()
+    (scan,) = find_dicom(settings)
+    return np.moveaxis(read_image(scan), -1, 0)
 
 
 def test_slices_are_ordered_by_position(settings, pixels, write_dicom, tmp_path):
@@ -32,8 +33,6 @@ def test_slices_are_ordered_by_position(settings, pixels, write_dicom, tmp_path)
         position = [0, 0, -7.5 + 3 * place]
         write_dicom(tmp_path / "t1" / f"{name}.dcm", pixels[place], ImagePositionPatient=position, InstanceNumber=9)
     np.testing.assert_array_equal(read(settings), pixels)
-    chosen = DataSettings("dicom", tmp_path, slices=SliceRange(1, 4, 2))
-    np.testing.assert_array_equal(read(chosen), pixels[[1, 3]])
 
 
 def test_position_is_taken_along_the_slice_normal(settings, pixels, write_dicom, tmp_path):
@@ -64,7 +63,7 @@ def test_series_contrasts_and_subjects(settings, pixels, write_dicom, tmp_path):
     (tmp_path / "p1_t2" / "DICOMDIR").write_text("an index, not an image")
     (tmp_path / "p1_t2" / "notes.txt").write_text("not an image")
     assert [source.name for source in find_dicom(settings)] == ["p1_flair", "p1_t2", "p2_t2", "unnamed_t2"]
-    chosen = find_dicom(DataSettings("dicom", tmp_path, include=("*_t2",)))
+    chosen = find_dicom(data_settings("dicom", tmp_path, include=["*_t2"]))
     assert [(source.name, source.subject) for source in chosen] == [
         ("p1_t2", "P1"),
         ("p2_t2", "P2"),
@@ -111,3 +110,30 @@ def test_nothing_to_read(settings, tmp_path, refused):
     refused(lambda: find_dicom(settings), str(tmp_path), "folders, one a DICOM series", "data.root")
     (tmp_path / "t1").mkdir()
     refused(lambda: find_dicom(settings), str(tmp_path / "t1"), "DICOM files")
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [0.8, 0.6, 0, -0.6, 0.8, 0]],
+    ids=["axial", "sagittal", "oblique"],
+)
+def test_the_affine_leads_every_pixel_to_its_place(settings, pixels, write_dicom, tmp_path, orientation):
+    """DICOM's own equation (PS3.3 C.7.6.2.1.1) for a pixel of a file, in LPS."""
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    normal, first = np.cross(row, column), np.array([11.0, -7.0, 30.0])
+    for number in range(5):
+        tags = {"ImageOrientationPatient": orientation, "PixelSpacing": [0.5, 2]}
+        place = list(first + 3 * number * normal)
+        write_dicom(tmp_path / "t1" / f"{number}.dcm", pixels[number], ImagePositionPatient=place, **tags)
+    (scan,) = find_dicom(settings)
+    image = load_scan_file(scan.image)
+    i, j, k = 5, 9, 3  # row, column, slice
+    lps = first + 3 * k * normal + row * 2 * j + column * 0.5 * i
+    np.testing.assert_allclose(image.affine.numpy() @ [i, j, k, 1], [-lps[0], -lps[1], lps[2], 1], atol=1e-4)
+    assert image[i, j, k] == pixels[k, i, j] and image.meta["affine_known"]
+    assert scan.image.geometry().spacing == pytest.approx((0.5, 2, 3))
+
+
+def test_without_positions_the_place_is_not_known(settings, pixels, write_dicom, tmp_path):
+    write_dicom(tmp_path / "t1" / "1.dcm", pixels[0])
+    assert find_dicom(settings)[0].image.geometry().affine is None

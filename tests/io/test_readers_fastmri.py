@@ -2,11 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """fastMRI files."""
 
+import shutil
+
+import h5py
 import numpy as np
 import pytest
 
-from flare_mri.config.site import DataSettings, SliceRange
-from flare_mri.io.readers_fastmri import find_fastmri, read_fastmri
+from data_files import data_settings, read_image
+from flare_mri.io.fastmri import FastMRIReader, find_fastmri
+
+HEADER = (
+    '<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding><reconSpace><matrixSize><x>20</x><y>24</y><z>1</z>'
+    "</matrixSize><fieldOfView_mm><x>40</x><y>24</y><z>4</z></fieldOfView_mm></reconSpace></encoding></ismrmrdHeader>"
+)
 
 
 def numpy_fft2c(image):
@@ -16,12 +24,13 @@ def numpy_fft2c(image):
 
 @pytest.fixture
 def settings(tmp_path):
-    return DataSettings("fastmri", tmp_path / "knee")
+    (tmp_path / "knee").mkdir()
+    return data_settings("fastmri", tmp_path / "knee")
 
 
 def only(settings):
-    (source,) = find_fastmri(settings)
-    return source.read()
+    (scan,) = find_fastmri(settings)
+    return np.moveaxis(read_image(scan), -1, 0)
 
 
 def test_reconstructions_come_before_kspace(settings, volume, write_fastmri):
@@ -46,13 +55,13 @@ def test_multi_coil_kspace_by_root_of_sum_of_squares(settings, volume, write_fas
     np.testing.assert_allclose(only(settings), volume * np.sqrt(0.36 + 0.64 + 1.44), rtol=1e-5)
 
 
-def test_only_the_chosen_slices_and_files(settings, volume, write_fastmri):
+def test_only_the_chosen_files(settings, volume, write_fastmri):
     for name in ("b_t1", "a_t2", "c_t2"):
         write_fastmri(settings.root / f"{name}.h5", reconstruction_esc=volume)
-    chosen = DataSettings("fastmri", settings.root, include=("*_t2.h5",), slices=SliceRange(1, 6, 2))
+    chosen = data_settings("fastmri", settings.root, include=["*_t2.h5"])
     sources = find_fastmri(chosen)
     assert [source.name for source in sources] == ["a_t2", "c_t2"]
-    np.testing.assert_array_equal(sources[0].read(), volume[[1, 3, 5]])
+    np.testing.assert_array_equal(read_image(sources[0]), np.moveaxis(volume, 0, -1))
 
 
 def test_bad_files(settings, volume, write_fastmri, refused):
@@ -60,22 +69,40 @@ def test_bad_files(settings, volume, write_fastmri, refused):
     whole = path.read_bytes()
 
     path.write_bytes(whole[: len(whole) // 2])
-    refused(lambda: read_fastmri(path, settings), str(path), "truncated", "copy the file again")
+    refused(lambda: FastMRIReader().read((path,)), str(path), "truncated", "copy the file again")
     path.write_bytes(b"")
-    refused(lambda: read_fastmri(path, settings), str(path), "expected it to be readable")
+    refused(lambda: FastMRIReader().read((path,)), str(path), "expected it to be readable")
     write_fastmri(path, mask=np.ones(3))
-    refused(lambda: read_fastmri(path, settings), str(path), "kspace", "got ismrmrd_header, mask", "test sets")
+    refused(lambda: FastMRIReader().read((path,)), str(path), "kspace", "got ismrmrd_header, mask", "test sets")
     write_fastmri(path, reconstruction_esc=volume[0])
-    refused(lambda: read_fastmri(path, settings), str(path), "reconstruction_esc", "[S, H, W]", "[20, 24]")
+    refused(lambda: FastMRIReader().read((path,)), str(path), "reconstruction_esc", "[S, H, W]", "[20, 24]")
     path.unlink()
-    refused(lambda: read_fastmri(path, settings), str(path), "expected it to be readable")
+    refused(lambda: FastMRIReader().read((path,)), str(path), "expected it to be readable")
 
 
 def test_nothing_to_read(settings, refused, write_fastmri, volume):
-    settings.root.mkdir()
     refused(lambda: find_fastmri(settings), str(settings.root), "fastMRI files *.h5", "data.root")
     write_fastmri(settings.root / "a.h5", reconstruction_esc=volume)
-    chosen = DataSettings("fastmri", settings.root, include=("b*",))
+    chosen = data_settings("fastmri", settings.root, include=["b*"])
     refused(lambda: find_fastmri(chosen), "data.include", "'b*'", "'a.h5'", "correct the pattern")
-    gone = DataSettings("fastmri", settings.root / "gone")
-    refused(lambda: find_fastmri(gone), "gone", "mount the data")
+    shutil.rmtree(settings.root)
+    refused(lambda: find_fastmri(settings), "knee", "mount the data")
+
+
+@pytest.mark.parametrize(
+    ("header", "spacing"),
+    [
+        ("<ismrmrdHeader/>", (1, 1, 1)),
+        (HEADER, (2, 1, 4)),
+        (HEADER.replace("<x>40", "<x>-40"), (1, 1, 1)),
+        ('<!DOCTYPE a [<!ENTITY b "c">]>' + HEADER, (1, 1, 1)),
+        (HEADER[:-5], (1, 1, 1)),
+    ],
+)
+def test_spacing_of_the_header(settings, volume, write_fastmri, header, spacing):
+    path = write_fastmri(settings.root / "a.h5", reconstruction_esc=volume)
+    with h5py.File(path, "r+") as file:
+        del file["ismrmrd_header"]
+        file["ismrmrd_header"] = header
+    geometry = find_fastmri(settings)[0].image.geometry()
+    assert geometry.spacing == spacing and geometry.affine is None and geometry.shape == (20, 24, 6)

@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from flare_mri.config.site import DataSettings
-from flare_mri.io.readers_prostate import find_prostate
+from data_files import data_settings, read_image, read_label
+from flare_mri.io.prostate import find_prostate
 
 IMAGE = np.random.default_rng(0).integers(0, 900, (20, 24, 5)).astype(np.int16)
 LABEL = np.zeros((20, 24, 5), np.uint8)
@@ -20,7 +20,7 @@ def site(tmp_path, write_nifti):
     def site(*names):
         for name in names:
             write_nifti(tmp_path / name, LABEL if "seg" in name.lower() else IMAGE)
-        return DataSettings("prostate", tmp_path, merge_labels=True)
+        return data_settings("prostate", tmp_path)
 
     return site
 
@@ -37,11 +37,11 @@ def site(tmp_path, write_nifti):
 )
 def test_spellings(site, image, label):
     (case,) = find_prostate(site(image, label))
-    assert (case.name, case.section, case.axis) == ("case00", "", 2)
+    assert (case.name, case.section) == ("case00", "")
     assert [path.name for path in case.files] == [image, label]
-    assert case.geometry() == ((5, 20, 24), (1.0, 1.0, 1.0))
-    np.testing.assert_array_equal(case.image(), np.moveaxis(IMAGE, 2, 0))
-    np.testing.assert_array_equal(case.label(), np.moveaxis(LABEL, 2, 0))
+    assert case.image.geometry().shape == (20, 24, 5)
+    np.testing.assert_array_equal(read_image(case), IMAGE)
+    np.testing.assert_array_equal(read_label(case), LABEL)
 
 
 def test_cases_come_in_order_of_their_names(site):
@@ -70,4 +70,4 @@ def test_the_spacing_is_that_of_the_header(tmp_path, site, write_nifti):
     settings = site("Case00.nii.gz")
     nibabel.save(nibabel.Nifti1Image(IMAGE, np.diag([0.6, 0.7, 3.0, 1])), tmp_path / "Case00.nii.gz")
     (case,) = find_prostate(settings)
-    assert case.geometry()[1] == pytest.approx((3.0, 0.6, 0.7))
+    assert case.image.geometry().spacing == pytest.approx((0.6, 0.7, 3.0))

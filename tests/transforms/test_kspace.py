@@ -34,18 +34,18 @@ def test_transforms_equal_numpy(shape, is_complex):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spatial_size", [(8, 8), (9, 7), (16, 21), (40, 33), (8, 30)])
-def test_crop_and_padding_equal_numpy(shape, matrix):
+def test_crop_and_padding_equal_numpy(shape, spatial_size):
     images = np.random.default_rng(0).random(shape)
     expected = []
     for kspace in numpy_fft2c(images):
-        cut = np.zeros(matrix, complex)
-        for row in range(matrix[0]):
-            for column in range(matrix[1]):  # frequency by frequency: the same distance from the centre
-                at = (row - matrix[0] // 2 + shape[1] // 2, column - matrix[1] // 2 + shape[2] // 2)
+        cut = np.zeros(spatial_size, complex)
+        for row in range(spatial_size[0]):
+            for column in range(spatial_size[1]):  # frequency by frequency: the same distance from the centre
+                at = (row - spatial_size[0] // 2 + shape[1] // 2, column - spatial_size[1] // 2 + shape[2] // 2)
                 if 0 <= at[0] < shape[1] and 0 <= at[1] < shape[2]:
                     cut[row, column] = kspace[at]
-        expected.append(np.abs(numpy_ifft2c(cut)) * np.sqrt(np.prod(matrix) / np.prod(shape[1:])))
-    result = crop_kspace(images.astype(np.float32), matrix)
+        expected.append(np.abs(numpy_ifft2c(cut)) * np.sqrt(np.prod(spatial_size) / np.prod(shape[1:])))
+    result = crop_kspace(images.astype(np.float32), spatial_size)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, atol=1e-6)
 

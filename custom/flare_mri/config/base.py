@@ -5,9 +5,10 @@
 import difflib
 import reprlib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from flare_mri.errors import InputError
 
@@ -71,9 +72,14 @@ def describe_error(error: ValidationError, model: type[BaseModel]) -> str:
         like = difflib.get_close_matches(place[-1], known, n=1)
         fix = f"did you mean {like[0]!r}?" if like else "remove it"
         return f"{key:.200}: expected one of the keys {', '.join(known)}, got an unknown key; {fix}"
+    field = _field_at(model, place)
     if kind == "missing":
-        return f"{key}: expected {_expected(first)}, got nothing; add this key"
-    return f"{key}: expected {_expected(first)}, got {show_value(first['input'])}; correct it there"
+        wanted = (field.description if field and field.description else "a value").split(";")[0].rstrip(".")
+        given = [str(name) for name in first["input"]] if isinstance(first["input"], Mapping) else []
+        like = difflib.get_close_matches(place[-1], given, n=1)
+        fix = f"is {like[0]!r} meant to be it?" if like else "add this key"
+        return f"{key}: expected {wanted}, got nothing; {fix}"
+    return f"{key}: expected {_expected(first, field)}, got {show_value(first['input'])}; correct it there"
 
 
 def _names_a_type(part: Any) -> bool:
@@ -81,13 +87,40 @@ def _names_a_type(part: Any) -> bool:
     return isinstance(part, str) and ("[" in part or part in {"int", "float", "str", "bool", "none"})
 
 
-def _expected(found: Mapping[str, Any]) -> str:
+def _expected(found: Mapping[str, Any], field: FieldInfo | None) -> str:
     if found["type"] == "value_error":
         return str(found["ctx"]["error"]).removeprefix("expected ")
+    bounds = [f"{sign} {bound:g}" for sign, bound in _bounds_of(field)]
+    if found["type"] in _NUMBERS or (bounds and found["type"] in _OUT_OF_BOUNDS):
+        whole = field is not None and int in (field.annotation, *get_args(field.annotation))
+        return " ".join(["a whole number" if whole else "a number", " and ".join(bounds)]).rstrip()
     told = found["msg"]
     for start in ("Input should be a valid ", "Input should be ", "Value error, "):
         told = told.removeprefix(start)
-    return told if found["type"] != "missing" else "a value"
+    return _WORDS.get(told, told)
+
+
+_NUMBERS = {"int_type", "float_type", "int_from_float", "finite_number"}
+_OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_WORDS = {"boolean": "true or false", "string": "text", "dictionary": "a mapping 'key: value'"}
+
+
+def _bounds_of(field: FieldInfo | None) -> list[tuple[str, float]]:
+    """Signs and bounds of a field of numbers."""
+    parts = field.metadata if field else []
+    found = [(sign, getattr(part, name, None)) for part in parts for name, sign in _SIGNS.items()]
+    return [(sign, bound) for sign, bound in found if bound is not None]
+
+
+def _field_at(model: type[BaseModel], place: list[str]) -> FieldInfo | None:
+    field = None
+    for part in place:
+        field = model.model_fields.get(part)
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return field
 
 
 def _keys_at(model: type[BaseModel], place: list[str]) -> list[str]:

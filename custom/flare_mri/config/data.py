@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from flare_mri.config.base import Settings
 
@@ -99,11 +99,13 @@ class SliceRange(Settings):
     stop: int | None = Field(None, ge=1, le=2**31)
     step: int = Field(1, ge=1, le=2**31)
 
-    @model_validator(mode="after")
-    def _check(self) -> "SliceRange":
-        if self.stop is not None and self.stop <= self.start:
-            raise ValueError(f"expected stop to be a number above start ({self.start})")
-        return self
+    @field_validator("stop")
+    @classmethod
+    def _after_start(cls, stop: int | None, info: ValidationInfo) -> int | None:
+        start = info.data.get("start", 0)
+        if stop is not None and stop <= start:
+            raise ValueError(f"expected a number above start ({start})")
+        return stop
 
     def indices(self, count: int) -> range:
         """The chosen indices of `count` slices."""
@@ -164,7 +166,7 @@ class NiftiSettings(RootedSettings):
 
     orientation: AxisCodes | None = "RAS"
     """axis codes to which scans are turned; none: as they are stored"""
-    slice_axis: int = Field(2, ge=0, le=2)
+    slice_axis: Literal[0, 1, 2] = 2
     """axis of the slices, after the scan was turned to `orientation`"""
 
     def find_slice_axis(self) -> int:

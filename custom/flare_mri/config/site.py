@@ -8,10 +8,14 @@ data:
   format: fastmri           # reconstruction: phantom | fastmri | nifti | brats | dicom
                             # segmentation: phantom | prostate | decathlon | datalist_2d
   root: /data/knee          # relative: from this file; ~, $VAR and ${VAR:-default} are expanded
-  include: [flair, t2]    # brats: the files' suffixes, required; others: patterns of files or series to take
+  include: [flair, t2]      # brats: the files' suffixes, required; others: patterns of files or series to take
   slices: {start: 40, stop: 120, step: 1}   # as Python's range, along the slice axis; brats: 40..119 if not given
-  slice_axis: 2             # NIfTI files
-  spatial_size: [128, 128]        # size of the slices; reconstruction: by a crop or zero-padding of k-space
+  orientation: RAS          # axis codes to which scans are turned; null: as stored, the default of fastmri, dicom,
+                            # phantom and datalist_2d
+  spacing: null             # mm between voxels to which scans are resampled, such as [1, 1, 3], after turning
+  slice_axis: 2             # NIfTI files: axis of the slices, after turning
+  spatial_size: [128, 128]  # size of the slices; reconstruction: by a crop or zero-padding of k-space
+  augmentation: null        # random transforms in training: null: as the job says | true | false | [flip, affine, ...]
   subjects: 10              # phantom only
   datalist: list.json       # decathlon (default: <root>/datalist.json) and datalist_2d: what is for what; no `split`
   fit: pad                  # segmentation, how slices get to `spatial_size`: pad (and crop) about the centre | resize

@@ -20,7 +20,7 @@ from flare_mri.errors import InputError
 from flare_mri.files import MOST_VOXELS, check_matrix
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
 from flare_mri.io.scan import Scan
-from flare_mri.transforms.volume import IMAGE, LABEL, reconstruction_volume, segmentation_volume
+from flare_mri.transforms.volume import IMAGE, LABEL, reconstruction_volume, run_pipeline, segmentation_volume
 
 CACHE_VERSION = 2  # raise it when readers or pipelines give other numbers for the same files
 
@@ -158,7 +158,7 @@ class Preparation:
         labelled = self.scan.label is not None
         axis = self.data.find_slice_axis()
         self._check_size()
-        item = build_pipeline(self.task, self.data, labelled)(self.scan.item())
+        item = run_pipeline(build_pipeline(self.task, self.data, labelled), self.scan.item())
         parts = [take_slices(item[key], axis) for key in (IMAGE, LABEL) if key in item]
         taken = list(self.data.slices.indices(len(parts[0])))
         kept = [number for number in taken if not labelled or parts[1][number].any()]

@@ -16,7 +16,7 @@ from flare_mri.config.data import DataSettings
 from flare_mri.datasets.volumes import build_pipeline, put_slices, take_slices
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.io.scan import Scan
-from flare_mri.transforms.volume import IMAGE, to_scan_grid
+from flare_mri.transforms.volume import IMAGE, run_pipeline, to_scan_grid
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def place_scan(scan: Scan, model: PersonalModel, data: DataSettings) -> PlacedSc
     orientation = (stored if stored in known else known[0]) if stored and known else None
     axis = data.find_slice_axis() if model.slice_axis is None else model.slice_axis
     pipeline = build_pipeline(model.task, data, False, orientation, axis)
-    item = pipeline({IMAGE: scan.image})
+    item = run_pipeline(pipeline, {IMAGE: scan.image})
     count = item[IMAGE].shape[axis + 1]
     placed = PlacedScan(scan, pipeline, item, axis, list(data.slices.indices(count)))
     height, width = (size for at, size in enumerate(item[IMAGE].shape[1:]) if at != axis)

@@ -16,6 +16,7 @@ from monai.transforms import (
     Spacingd,
 )
 
+from flare_mri.errors import InputError
 from flare_mri.io.load import LoadScand
 from flare_mri.transforms.checks import CheckImaged, CheckLabeld, CheckMagnitudesd
 from flare_mri.transforms.kspace import CropKspaced
@@ -77,6 +78,20 @@ def _read_placed(
     if settings.spacing is not None:
         steps.append(Spacingd(keys, pixdim=settings.spacing, mode=modes))
     return steps
+
+
+def run_pipeline(pipeline: Compose, item: dict[str, Any]) -> dict[str, Any]:
+    """The item that a pipeline makes.
+
+    Raises:
+        InputError: of a transform, where MONAI would raise a RuntimeError that names the transform alone.
+    """
+    try:
+        return pipeline(item)
+    except RuntimeError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
 
 
 def to_scan_grid(output: MetaTensor, pipeline: Compose, item: dict[str, Any], nearest: bool) -> MetaTensor:
