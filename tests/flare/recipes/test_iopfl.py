@@ -96,8 +96,8 @@ def test_routing_space_holds_the_trajectories_and_the_global_model(trained: Fede
         store = trained.root / site / "site_store"
         state = state_in(store, "iopfl", site, 1)
         own = load_personal_model(store / "iopfl" / site / "personal.safetensors")
-        assert own.build() and all(torch.equal(own.state[k], v) for k, v in state["trajectory"].items())
-        assert all(torch.equal(space.experts[site][k], v) for k, v in state["trajectory"].items())
+        assert own.build() and all(torch.equal(own.state[k], v) for k, v in state["method"]["trajectory"].items())
+        assert all(torch.equal(space.experts[site][k], v) for k, v in state["method"]["trajectory"].items())
 
 
 def test_rate_zero_is_the_last_local_model(tmp_path: Path, cache: Path) -> None:

@@ -20,7 +20,7 @@ from flare_mri.flare.executors.received import received_space
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import MetaKey, TaskName, prefixed
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.methods.table import ROUTING
+from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, check_size, network_without_values
 from flare_mri.routing import (
