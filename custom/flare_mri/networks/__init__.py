@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks, and the shared_layers of their state into what is shared and what is private."""
+"""Networks, and which layers of them are shared and which private."""
 
 from flare_mri.networks.build import (
     SharedPart,
@@ -17,12 +17,14 @@ from flare_mri.networks.encoders import encoder_prefixes
 from flare_mri.networks.shared_layers import SHARED_LAYERS, shared_keys
 from flare_mri.networks.state_check import problem_in_state
 from flare_mri.networks.unet import UNet
+from flare_mri.networks.variational import VariationalNetwork
 
 __all__ = [
     "SHARED_LAYERS",
     "DualDomainUNet",
     "SharedPart",
     "UNet",
+    "VariationalNetwork",
     "build_network",
     "check_fits",
     "check_size",

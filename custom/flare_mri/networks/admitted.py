@@ -13,7 +13,11 @@ from torch import nn
 from flare_mri.errors import InputError
 
 PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
-OWN = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet")
+OWN = (
+    "flare_mri.networks.unet.UNet",
+    "flare_mri.networks.dual_domain.DualDomainUNet",
+    "flare_mri.networks.variational.VariationalNetwork",
+)
 """This package's networks by their one full name, as policies list them."""
 _MONAI = "monai.networks.nets"
 _TAKES = {"spatial_dims", "in_channels", "out_channels"}
@@ -52,7 +56,7 @@ def network_class(spec: Any) -> type[nn.Module]:
         raise InputError(f"network path: {path!r} does not exist ({error}); check its spelling") from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise InputError(f"network path: expected a torch.nn.Module class, got {path!r}, a {type(found).__name__}")
-    if not _admitted(found):
+    if not _is_admitted(found):
         raise InputError(
             f"network path: {path!r} is not admitted: expected one of {', '.join(OWN)} or a class of {_MONAI} that "
             f"takes {', '.join(sorted(_TAKES))}; choose another"
@@ -105,7 +109,7 @@ def check_arguments(spec: Mapping[str, Any]) -> dict[str, Any]:
     return dict(args)
 
 
-def _admitted(found: type[nn.Module]) -> bool:
+def _is_admitted(found: type[nn.Module]) -> bool:
     if found.__module__.startswith(f"{_MONAI}."):
         exported = getattr(importlib.import_module(_MONAI), found.__name__, None)
         return exported is found and set(inspect.signature(found).parameters) >= _TAKES

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a job's settings to a network: the same weights at every hospital and on the server."""
+"""Networks from a job's settings: the same weights at every hospital and on the server."""
 
 import inspect
 from collections.abc import Mapping, Sequence

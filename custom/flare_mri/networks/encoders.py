@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the encoder of a network is, contracting path and bottleneck, as dotted prefixes: ours and seven of MONAI's."""
+"""Encoders of networks as dotted prefixes, contracting path and bottleneck: of ours and of seven of MONAI's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +9,7 @@ from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, FlexibleUNet,
 from torch import nn
 
 from flare_mri.networks.dual_domain import DualDomainUNet
+from flare_mri.networks.variational import VariationalNetwork
 
 
 def _in_unet(network: Any) -> list[str]:
@@ -23,9 +24,11 @@ def _in_attention_unet(network: Any) -> list[str]:
     return ["model.0", *(f"{block}.submodule.0" for block in blocks[:-1]), f"{blocks[-1]}.submodule"]
 
 
+_IN_BASIC_UNET = ["conv_0", "down_1", "down_2", "down_3", "down_4"]
+
 _ENCODERS: dict[type[nn.Module], Callable[[Any], list[str]]] = {
     AttentionUnet: _in_attention_unet,
-    BasicUNet: lambda network: ["conv_0", "down_1", "down_2", "down_3", "down_4"],
+    BasicUNet: lambda network: _IN_BASIC_UNET,
     DualDomainUNet: lambda network: ["encoder.kspace", "encoder.image"],
     DynUNet: lambda network: [
         *(f"downsamples.{i}" for i in range(len(network.downsamples))),
@@ -36,6 +39,9 @@ _ENCODERS: dict[type[nn.Module], Callable[[Any], list[str]]] = {
     SegResNet: lambda network: ["convInit", *(f"down_layers.{i}" for i in range(len(network.down_layers)))],
     SwinUNETR: lambda network: ["swinViT", "encoder1", "encoder2", "encoder3", "encoder4", "encoder10"],
     UNet: _in_unet,
+    VariationalNetwork: lambda network: [
+        f"cascades.{i}.model.unet.{prefix}" for i in range(len(network.cascades)) for prefix in _IN_BASIC_UNET
+    ],
 }
 """By exact class: a class derived from one of these may nest otherwise."""
 NAMES = tuple(sorted(f"monai.networks.nets.{c.__name__}" for c in _ENCODERS if c.__module__.startswith("monai.")))

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which entries of a network's state every hospital shares, and which stay at home: one setting, the shared_layers."""
+"""Shared layers: which entries of a network's state every hospital shares, and which stay at home."""
 
 from collections.abc import Iterable, Sequence
 

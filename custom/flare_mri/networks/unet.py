@@ -161,7 +161,7 @@ class Decoder(nn.Module):
         self.output = conv(channels, out_channels, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """What :class:`Encoder` returned -> [B, ``out_channels``, H, W]."""
+        """Decode the features of :class:`Encoder` to [B, ``out_channels``, H, W]."""
         *skips, x = features
         for up, block, skip in zip(self.ups, self.blocks, reversed(skips), strict=True):
             x = up(x)

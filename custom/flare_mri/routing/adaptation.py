@@ -28,7 +28,7 @@ Slices = Tensor | Sequence[Tensor]
 
 @dataclass(frozen=True)
 class SiteView:
-    """What a network predicts on all slices of a site, as far as it can be told without labels.
+    """Predictions of a network on all slices of a site, as far as they can be judged without labels.
 
     Attributes:
         entropy: mean over all pixels of the normalised class entropy, in [0, 1].
@@ -43,7 +43,7 @@ class SiteView:
 
 @dataclass(frozen=True)
 class AdaptationReport:
-    """What an adaptation did; nothing in it was measured with labels, and no number belongs to a single slice.
+    """Record of an adaptation; nothing in it was measured with labels, and no number belongs to a single slice.
 
     Attributes:
         slices: number of slices of the site.

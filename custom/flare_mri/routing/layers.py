@@ -45,7 +45,7 @@ class Router(nn.Module):
 
 
 class RoutedLayer(nn.Module):
-    """What the routed layers share: the stacked experts and the router.
+    """Base of the routed layers: the stacked experts and the router.
 
     Args:
         features: C, channels of the layer's input.
@@ -73,7 +73,7 @@ class RoutedLayer(nn.Module):
             self.weights = ordered.permute([order.index(axis) for axis in range(len(order))])
         return ordered
 
-    def _mixed_biases(self, routing: Tensor) -> Tensor | None:
+    def _mix_biases(self, routing: Tensor) -> Tensor | None:
         """[B, E] -> [B, O], or None for a layer without bias."""
         return None if self.biases is None else routing @ self.biases
 
@@ -105,7 +105,7 @@ class RoutedConv2d(RoutedLayer):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H', W']."""
         routing = self.router(_pool(x))
-        biases = self._mixed_biases(routing)
+        biases = self._mix_biases(routing)
         if self.pad_first:
             x = F.pad(x, self.pad_first, mode=self.pad_mode)
         geometry = (self._kernel_size(), self.padding, self.stride, self.dilation)
@@ -156,7 +156,7 @@ class RoutedConvTranspose2d(RoutedLayer):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H', W']."""
         routing = self.router(_pool(x))
-        biases = self._mixed_biases(routing)
+        biases = self._mix_biases(routing)
         if not self.tiles:
             y = F.conv_transpose2d(
                 x.reshape(1, -1, *x.shape[2:]),
@@ -190,7 +190,7 @@ class RoutedLinear(RoutedLayer):
         way = choose(len(self.weights), tokens.shape[1], True, learning)
         product = output_product if way == "outputs" else kernel_product
         y = product(routing, self.weights, tokens).transpose(1, 2)
-        biases = self._mixed_biases(routing)
+        biases = self._mix_biases(routing)
         if biases is not None:
             y = y + biases[:, None]
         return y.reshape(*x.shape[:-1], -1)

@@ -99,7 +99,7 @@ class _KernelProduct(torch.autograd.Function):
         product = columns.new_empty(len(columns), experts.shape[1], columns.shape[1])
         # BLAS is up to five times slower with few rows and many columns of a matrix that it must transpose itself.
         pixels_last = columns.transpose(1, 2).contiguous()
-        for samples, rows, kernels in _mixed_pieces(routing, experts, columns.shape[1]):
+        for samples, rows, kernels in _mix_pieces(routing, experts, columns.shape[1]):
             part = product[samples, rows]
             if part.is_contiguous():
                 torch.bmm(kernels, pixels_last[samples], out=part)
@@ -113,7 +113,7 @@ class _KernelProduct(torch.autograd.Function):
         routing, experts, columns = ctx.saved_tensors
         grad_routing = torch.zeros_like(routing) if ctx.needs_input_grad[0] else None
         grad_columns = columns.new_empty(columns.shape) if ctx.needs_input_grad[2] else None
-        for samples, rows, kernels in _mixed_pieces(routing, experts, grad.shape[2]):
+        for samples, rows, kernels in _mix_pieces(routing, experts, grad.shape[2]):
             part = grad[samples, rows]
             if grad_columns is not None:
                 _add_product(grad_columns[samples], kernels, part, rows)
@@ -148,17 +148,17 @@ class _OutputProduct(torch.autograd.Function):
         grad_columns = None
         if ctx.needs_input_grad[2]:
             grad_columns = grad.new_empty(len(grad), grad.shape[2], experts.shape[2])
-            for samples, rows, kernels in _mixed_pieces(routing, experts, grad.shape[2]):
+            for samples, rows, kernels in _mix_pieces(routing, experts, grad.shape[2]):
                 _add_product(grad_columns[samples], kernels, grad[samples, rows], rows)
         return grad_routing, None, grad_columns
 
 
 def _add_product(grad_columns: Tensor, kernels: Tensor, grad: Tensor, rows: slice) -> None:
-    """What a piece of output rows adds to the input's gradient; the first rows overwrite what the memory held."""
+    """Contribution of a piece of output rows to the input's gradient; the first rows overwrite what the memory held."""
     grad_columns.baddbmm_(grad.transpose(1, 2), kernels, beta=0 if rows.start == 0 else 1)
 
 
-def _mixed_pieces(routing: Tensor, experts: Tensor, pixels: int) -> Iterator[tuple[slice, slice, Tensor]]:
+def _mix_pieces(routing: Tensor, experts: Tensor, pixels: int) -> Iterator[tuple[slice, slice, Tensor]]:
     """Samples, rows and their mixed kernels [b, o, K], in memory that the next piece overwrites."""
     batch, (_, height, width) = len(routing), experts.shape
     samples = min(batch, PIECE_SAMPLES)

@@ -125,7 +125,7 @@ def routed_layers(routed: nn.Module) -> dict[str, RoutedLayer]:
 
 
 def adaptable_parameters(routed: nn.Module) -> list[nn.Parameter]:
-    """What learns at an outside site: the affine parameters of BatchNorm layers and the routers' parameters."""
+    """Parameters that learn at an outside site: those of the routers, and the affine ones of BatchNorm layers."""
     learning = (module for module in routed.modules() if isinstance(module, _BatchNorm | Router))
     return [parameter for module in learning for parameter in module.parameters()]
 

@@ -68,7 +68,7 @@ def forward_views(network: nn.Module, *views: Tensor) -> tuple[Tensor, ...]:
     Raises:
         InputError: the network has a BatchNorm layer that would mix the statistics of the views.
     """
-    norms = [_checked(module) for module in network.modules() if isinstance(module, _BatchNorm)]
+    norms = [_check_norm(module) for module in network.modules() if isinstance(module, _BatchNorm)]
     try:
         for norm in norms:
             norm.views, norm.samples = len(views), sum(map(len, views))
@@ -79,7 +79,7 @@ def forward_views(network: nn.Module, *views: Tensor) -> tuple[Tensor, ...]:
     return outputs.unflatten(0, (-1, len(views))).unbind(1)
 
 
-def _checked(norm: _BatchNorm) -> BatchStatisticsNorm:
+def _check_norm(norm: _BatchNorm) -> BatchStatisticsNorm:
     if not isinstance(norm, BatchStatisticsNorm):
         raise InputError(
             f"views in one pass: expected a network with BatchStatisticsNorm, got {type(norm).__name__}, which would "

@@ -34,7 +34,7 @@ class _Patches(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, kernel: Pair, padding: Pair, stride: Pair, dilation: Pair) -> Tensor:
         ctx.shape, ctx.geometry = x.shape, (kernel, padding, stride, dilation)
-        padded = _padded(x.shape, padding, x)
+        padded = _make_border(x.shape, padding, x)
         _inside(padded, padding).copy_(x.permute(0, 2, 3, 1))
         rows, columns = output_size(x.shape, kernel, padding, stride, dilation)
         sample, row, column, _ = padded.stride()
@@ -46,7 +46,7 @@ class _Patches(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         shape, (kernel, padding, stride, dilation) = ctx.shape, ctx.geometry
-        padded = _padded(shape, padding, grad)
+        padded = _make_border(shape, padding, grad)
         rows, columns = output_size(shape, kernel, padding, stride, dilation)
         parts = grad.reshape(shape[0], rows, columns, *kernel, shape[1])
         for i in range(kernel[0]):
@@ -57,7 +57,7 @@ class _Patches(torch.autograd.Function):
         return _inside(padded, padding).permute(0, 3, 1, 2).contiguous(), None, None, None, None
 
 
-def _padded(shape: torch.Size, padding: Pair, like: Tensor) -> Tensor:
+def _make_border(shape: torch.Size, padding: Pair, like: Tensor) -> Tensor:
     """Zeros for an image of ``shape`` [B, C, H, W] and its border, [B, H', W', C]."""
     batch, channels, height, width = shape
     return like.new_zeros(batch, height + 2 * padding[0], width + 2 * padding[1], channels)

@@ -22,7 +22,7 @@ MODEL_NAMES = {
     "unadapted": "routing before adaptation",
     "routing": "IOP-FL routing",
 }
-"""What tables and pictures call the predictions of an outside site, besides those of the personal models."""
+"""Names in tables and pictures of the predictions of an outside site, besides those of the personal models."""
 _FORMAT = "flare-mri routing space 1"
 
 
