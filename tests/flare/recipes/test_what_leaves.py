@@ -153,6 +153,21 @@ def assert_received(federation: Federation, receives: str) -> None:
     assert any(window in second for window in encodings) == receives.startswith("each")
 
 
+@pytest.mark.parametrize("method", ["Ditto", "FedAvg"])
+def test_no_server_gets_a_personal_model_by_asking(tmp_path: Path, cache: Path, method: str) -> None:
+    """Of a method whose personal models stay at the sites, whatever a server asks for."""
+    settle(tmp_path, SITES[:1], cache)
+    recipe = recipe_of("iopfl", method)[0]
+    federation = Federation(recipe, SITES[:1], tmp_path)
+    run = {"flare_mri_run": "c0ffee" + "0" * 26}
+    shared = build_network(federation.recipe_network(), 0).state_dict()
+    assert weights_in(federation.ask("site-1", "train", shared, run))
+    reply = federation.ask("site-1", "submit_model", {}, run, number=1)
+    assert set(reply) == {"__headers__"} and reply.get_return_code() == "EXECUTION_EXCEPTION"
+    told = (tmp_path / "site-1" / "flare_mri.log").read_text()
+    assert f"{method} keeps personal models at the sites, the server asks for this one" in told
+
+
 def test_an_outside_site_sends_no_tensor(tmp_path: Path, cache: Path) -> None:
     settle(tmp_path, ["site-1", "site-2", "outside-1"], cache)
     inside = Federation(recipe_of("iopfl", "IOP-FL")[0], SITES, tmp_path)
