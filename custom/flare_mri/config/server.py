@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a job says to the server: rounds, patience, and what is done with updates; one place for every default."""
+"""Settings of a training job at the server: rounds, patience, checks of updates; one place for every default."""
 
 import math
 from typing import Annotated, Any, Literal

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a job says about training: one place for every default."""
+"""Settings of training at every site of a job; one place for every default."""
 
 import hashlib
 from collections.abc import Callable

@@ -25,7 +25,7 @@ class MetaKey:
 
     RUN: Final = "flare_mri_run"
     METHOD: Final = "flare_mri_method"
-    """What the method's server part sends, see :meth:`flare_mri.methods.ServerHooks.message`."""
+    """Message of the method's server part, see :meth:`flare_mri.methods.ServerHooks.message`."""
     NETWORK: Final = "flare_mri_network"
 
 
@@ -33,7 +33,7 @@ RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse")
 SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95")
 REFUSED: Final = "refused"
 POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer")
-"""What a site's policy may refuse of a job: its CHECK answer then holds ``refused/<part>``, always 1."""
+"""Parts of a job that a site's policy may refuse: its CHECK answer then holds ``refused/<part>``, always 1."""
 
 _SCORE = "|".join(RECONSTRUCTION_METRICS + SEGMENTATION_METRICS)
 METRIC_NAME: Final = re.compile(
@@ -61,7 +61,7 @@ MAX_SLICES: Final = 10**7
 
 
 def problem_in_metrics(metrics: Any) -> str:
-    """What keeps metrics from leaving a site, and the server from taking them; empty where nothing does."""
+    """The first reason why metrics may not leave a site, nor be taken by the server; empty where there is none."""
     if not isinstance(metrics, Mapping):
         return f"metrics are a {type(metrics).__name__}, expected names and numbers"
     if len(metrics) > MAX_METRICS:
@@ -96,7 +96,7 @@ def _shown(value: Any) -> str:
     return f"{value!r:.40}"
 
 
-def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+def add_prefix(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
     """Put `prefix/` before every name."""
     return {f"{prefix}/{name}": float(value) for name, value in metrics.items()}
 

@@ -50,7 +50,7 @@ def methods_of(task: str) -> dict[str, Method]:
 
 
 def shared_layers_of(names: Iterable[str]) -> tuple[str, ...]:
-    """What the methods of these names share, each once."""
+    """The shared layers of the methods of these names, each once."""
     return tuple(dict.fromkeys(METHODS[name].shared_layers for name in names if name in METHODS))
 
 

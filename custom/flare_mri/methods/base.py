@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a federated method is: what it shares, its hooks at a site and at the server, its settings and its words."""
+"""Base of the federated methods: layers shared, hooks at a site and at the server, settings and words."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class SiteHooks:
         return None
 
     def state(self) -> dict[str, Any]:
-        """What must survive the process, readable by ``torch.load(weights_only=True)``."""
+        """The private state that must survive the process, readable by ``torch.load(weights_only=True)``."""
         return {}
 
     def restore(self, state: Mapping[str, Any], learner: Learner) -> None:
@@ -127,7 +127,7 @@ class ServerHooks:
         return {}
 
     def message(self) -> Any:
-        """What goes out beside the global model in the next round, tensors in lists and mappings; None for nothing."""
+        """Message beside the global model in the next round, tensors in lists and mappings; None for nothing."""
         return None
 
     def after_round(
@@ -143,7 +143,7 @@ class ServerHooks:
         """
 
     def state(self) -> dict[str, Any]:
-        """What the checkpoint keeps of the method."""
+        """State for the server's checkpoint."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ class FedRepSite(SiteHooks):
                 module.train((own <= keys) != of_head)
 
     def end_round(self, learner: Learner, round_number: int, abort: Callable[[], bool]) -> None:
-        """Let go of both."""
+        """Free both parts."""
         for parameter in learner.network.parameters():
             parameter.requires_grad_(True)
 

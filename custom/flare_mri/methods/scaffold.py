@@ -33,7 +33,7 @@ from flare_mri.training.learner import MOST_NORMS, Learner
 PREFIX = "control_variate"
 
 
-def _prefixed(name: str) -> str:
+def _wire_name(name: str) -> str:
     return f"{PREFIX}.{name}"
 
 
@@ -48,12 +48,12 @@ class ScaffoldSite(SiteHooks):
     def extra_like(self, learner: Learner) -> State:
         """A control variate for every shared parameter."""
         parameters = dict(learner.network.named_parameters())
-        return {_prefixed(name): parameters[name] for name in learner.shared_parameters}
+        return {_wire_name(name): parameters[name] for name in learner.shared_parameters}
 
     def begin_round(self, learner: Learner, received: Mapping[str, Tensor], round_number: int) -> None:
         """Take the server's control variate."""
         device = learner.task.device
-        self._global = {name: received[_prefixed(name)].to(device) for name in learner.shared_parameters}
+        self._global = {name: received[_wire_name(name)].to(device) for name in learner.shared_parameters}
         self._before = {name: self._own[name].to(device) if self._own else torch.zeros_like(value)
                         for name, value in self._global.items()}  # fmt: skip
         self._sum = {name: torch.zeros_like(value) for name, value in self._global.items()}
@@ -89,11 +89,11 @@ class ScaffoldSite(SiteHooks):
     def end_round(self, learner: Learner, round_number: int, abort: Callable[[], bool]) -> None:
         """The site's new control variate, and what it changed by."""
         new = {name: (value / self._steps).cpu() for name, value in self._sum.items()}
-        self._delta = {_prefixed(name): value - self._before[name].cpu() for name, value in new.items()}
+        self._delta = {_wire_name(name): value - self._before[name].cpu() for name, value in new.items()}
         self._own = new
 
     def extra(self) -> State:
-        """What the control variate changed by."""
+        """The change of the control variate."""
         return self._delta
 
     def state(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class ScaffoldServer(ServerHooks):
 
     def begin_job(self, parameters: Mapping[str, Tensor]) -> None:
         """Zeros."""
-        self._control = {_prefixed(k): torch.zeros(v.shape, dtype=v.dtype) for k, v in parameters.items()}
+        self._control = {_wire_name(k): torch.zeros(v.shape, dtype=v.dtype) for k, v in parameters.items()}
 
     def extra(self) -> State:
         """The control variate."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a hospital does in a round: plain PyTorch, no FLARE."""
+"""Local training in a round: plain PyTorch, no FLARE."""
 
 import copy
 import math
@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
-from flare_mri.training.task import Abort, Task, check_trains, on_device, training_loader
+from flare_mri.training.task import Abort, AbortedError, Task, check_trains, on_device, training_loader
 
 if TYPE_CHECKING:
     from flare_mri.methods.base import SiteHooks
@@ -27,13 +27,9 @@ MOST_NORMS = 100
 State = dict[str, Tensor]
 
 
-class AbortedError(Exception):
-    """The job was aborted while the site was training."""
-
-
 @dataclass(frozen=True)
 class RoundReport:
-    """What local training of one round did: mean loss over steps, slices in the training split, seconds."""
+    """Report of a round's local training: mean loss over steps, slices in the training split, seconds."""
 
     loss: float
     slices: int
@@ -128,16 +124,14 @@ class Learner:
         problem = problem_in_state(expected, received)
         if problem:
             raise InputError(f"site {self.task.site}: global model does not fit this site's network: {problem}")
-        norm, own_norm = norm_of(received[key] for key in self.shared_parameters), self._own_norm()
+        norm = norm_of(received[key] for key in self.shared_parameters)
+        own_norm = max(self._initial_norm, norm_of((self.previous or {}).values()))
         if norm > MOST_NORMS * own_norm:
             raise InputError(
                 f"site {self.task.site}: global model has parameters of norm {norm:.3g}, expected at most {MOST_NORMS} "
                 f"times this site's {own_norm:.3g}; it is not loaded, ask the consortium's lead what the server sends"
             )
         self.network.load_state_dict({key: received[key] for key in self.shared}, strict=False)
-
-    def _own_norm(self) -> float:
-        return max(self._initial_norm, norm_of((self.previous or {}).values()))
 
     def train(self, received: Mapping[str, Tensor], round_number: int, abort: Abort = lambda: False) -> RoundReport:
         r"""Train one round from the global shared part.
@@ -226,11 +220,10 @@ class Learner:
         return network
 
     def private_state(self) -> dict[str, Any]:
-        """What must survive this process and never leave the site; readable by ``torch.load(weights_only=True)``."""
-        keys = set(self.shared)
+        """All that must survive this process and never leave the site, for ``torch.load(weights_only=True)``."""
         return {
             "data": self.task.fingerprint(),
-            "network": {k: v.cpu() for k, v in self.network.state_dict().items() if k not in keys},
+            "network": {k: v.cpu() for k, v in self.network.state_dict().items() if k not in self.shared},
             "optimizer": self._optimizer.state_dict(),
             "previous": self.previous,
             "best": self.best,
@@ -253,8 +246,7 @@ class Learner:
                 f"site {self.task.site}: data or split differ from those of round {round_number} of this run (a "
                 "patient may have moved from training to test); put the data back, or start the job under another name"
             )
-        keys = set(self.shared)
-        own = {k: v for k, v in self.network.state_dict().items() if k not in keys}
+        own = {k: v for k, v in self.network.state_dict().items() if k not in self.shared}
         check_private_state(self.task.site, "network", own, state["network"])
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])

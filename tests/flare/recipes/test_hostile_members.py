@@ -94,7 +94,7 @@ def test_an_impossible_claim_at_the_check_is_not_ready(
 ) -> None:
     run = federation(tmp_path, cache, tamper=metrics_of("site-2", "check", slices__train=claim))
     run.run()
-    assert run.panics == ["not ready: site-2; each such site's log names what to mend, no round was run"]
+    assert run.panics == ["not ready: site-2; each such site's log names what to correct, no round was run"]
     assert "check: answer of site-2 left out: " in caplog.text and told in caplog.text
 
 

@@ -161,7 +161,7 @@ class PartialAggregator(ModelAggregator):
         return [claim / sum(counted) for claim in counted]
 
     def remarks(self) -> list[str]:
-        """What was done to the accepted updates, a line for each."""
+        """A line for each accepted update that was changed."""
         scaled = [f"update of {site} scaled down to {by:.1%} of its norm" for site, by in sorted(self.clipped.items())]
         capped = [
             f"{claim:.0f} slices of {site} count as {most:.0f}, {self.max_weight:g} times the round's median"

@@ -13,10 +13,10 @@ from torch import Tensor, zeros_like
 
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, SiteExecutor
-from flare_mri.flare.executors.received import received_run
+from flare_mri.flare.executors.received import read_run
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
-from flare_mri.flare.protocol import MetaKey, TaskName, payload_bytes, prefixed
+from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix, payload_bytes
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.methods import find_method
 from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
@@ -96,7 +96,7 @@ class PersonalizedExecutor(SiteExecutor):
         }
 
     def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
-        """What the hospital's policy refuses; a network too large for anyone is an error, once the policy admits it."""
+        """Refusals of the site's policy; a network too large for anyone is an error, once the policy admits it."""
         network, policy = self._network_of(site.config.site), site.policy
         refused = policy.refusals(self.method, network, self.shared_layers, self._settings.optimizer) if policy else {}
         if not refused:
@@ -108,12 +108,12 @@ class PersonalizedExecutor(SiteExecutor):
         learner = self._learner(task)
         learner.try_out()
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
-            run, _ = received_run(task.site, model)
+            run, _ = read_run(task.site, model)
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):
                 learner.restore(found[1], found[0])
         slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
-        zero_filled = prefixed("zero_filled/test", task.baseline())
-        return FLModel(metrics=prefixed("slices", slices) | zero_filled)
+        zero_filled = add_prefix("zero_filled/test", task.baseline())
+        return FLModel(metrics=add_prefix("slices", slices) | zero_filled)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, learner, states, round_number = self._take_up(model, fl_ctx)
@@ -148,8 +148,8 @@ class PersonalizedExecutor(SiteExecutor):
         if learner.best is None:
             raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
         best = learner.network_with(learner.best["network"])
-        metrics |= prefixed("best/test", task.evaluate(best, "test"))
-        metrics |= prefixed("best/validation", learner.best["validation"])
+        metrics |= add_prefix("best/test", task.evaluate(best, "test"))
+        metrics |= add_prefix("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
         personal = learner.hooks.personal() or learner.best["network"]
         network = self._network_of(task.site)
@@ -187,12 +187,12 @@ class PersonalizedExecutor(SiteExecutor):
         metrics: dict[str, float] = {}
         for split in splits:
             values = learner.task.evaluate(learner.network, split)
-            metrics |= prefixed(split, values)
+            metrics |= add_prefix(split, values)
             if split == "validation":
                 learner.consider_best(values, evaluated_round)
             if state is not None:
                 personal = learner.network_with(state)
-                metrics |= prefixed(f"personal/{split}", learner.task.evaluate(personal, split))
+                metrics |= add_prefix(f"personal/{split}", learner.task.evaluate(personal, split))
         return metrics
 
     def _learner(self, task: Task) -> Learner:
@@ -205,7 +205,7 @@ class PersonalizedExecutor(SiteExecutor):
 
     def _take_up(self, model: FLModel, fl_ctx: FLContext) -> tuple[Task, Learner, RunStates, int]:
         """The site's learner as its last round of this very run left it, where that is kept, and the job's round."""
-        run, round_number = received_run(fl_ctx.get_identity_name(), model)
+        run, round_number = read_run(fl_ctx.get_identity_name(), model)
         task, store = self._site(fl_ctx)
         if self._run not in ("", run):
             raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")

@@ -51,7 +51,7 @@ class _Resume(argparse.Action):
 
 
 def _unet_defaults(recipe: type[TrainingRecipe]) -> dict[str, Any]:
-    """What the flags of the U-Net stand for where they are not given; argparse has None, to tell the two apart."""
+    """Values of the U-Net's flags where they are not given; argparse has None, to tell the two apart."""
     parameters = inspect.signature(UNet).parameters
     own = {name: parameters[name].default for name in ("channels", "num_pools", "norm")}
     return {name: recipe.default_network["args"].get(name, value) for name, value in own.items()}

@@ -68,7 +68,7 @@ class RunStore:
         self._store.lock()
 
     def unlock(self) -> None:
-        """Let the store go."""
+        """Release the store."""
         self._store.unlock()
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -112,7 +112,7 @@ class RunStore:
 
 
 def _first_difference(one: Any, other: Any) -> tuple[Any, Any]:
-    """What differs, without what is equal beside it."""
+    """The differing keys of two settings, without the equal ones."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
         return {key: one.get(key) for key in keys}, {key: other.get(key) for key in keys}
