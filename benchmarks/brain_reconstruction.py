@@ -15,9 +15,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from flare_mri.flare.protocol import NEGATIVES
+from flare_mri.config.cli import add_options
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import default_workspace
+from flare_mri.methods.fedmri import FedMRIOptions
 from flare_mri.report.results import load_results
 
 REPO = Path(__file__).parents[1]
@@ -43,10 +44,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--num_rounds", type=int, default=30)
     parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--contrastive_weight", type=float, default=1.0)
-    parser.add_argument(
-        "--negatives", choices=NEGATIVES, default="all", help="of FedMRI; default %(default)s, the paper's"
-    )
+    add_options(parser, FedMRIOptions, ["contrastive_weight", "negatives"], {"negatives": "all"})
+    parser.set_defaults(contrastive_weight=FedMRIOptions().contrastive_weight, negatives="all")
     parser.add_argument("--sites", type=Path, default=REPO / "examples" / "brain")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     parser.add_argument("--output", type=Path, default=Path("results"), help="where results.json of every run goes")
@@ -56,8 +55,9 @@ def main() -> None:
     for seed in args.seeds:
         for method in args.methods:
             arguments = ["--sites", str(args.sites), "--num_rounds", str(args.num_rounds), "--lr_step", "0"]
-            arguments += ["--channels", str(args.channels), "--contrastive_weight", str(args.contrastive_weight)]
-            arguments += ["--seed", str(seed), "--negatives", args.negatives]
+            arguments += ["--channels", str(args.channels), "--seed", str(seed)]
+            if method == "FedMRI":
+                arguments += ["--contrastive_weight", str(args.contrastive_weight), "--negatives", args.negatives]
             name = f"brain-{method.lower()}-{seed}"
             job = REPO / "jobs" / "fedmri" / "job.py"
             path = run_and_follow(

@@ -14,8 +14,8 @@ from statistics import median
 import torch
 import torch.nn.functional as F
 
+from flare_mri.methods.weighted_contrastive import WeightedContrastive
 from flare_mri.networks import UNet
-from flare_mri.training.weighted_contrastive import WeightedContrastive
 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:

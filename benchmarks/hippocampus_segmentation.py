@@ -20,8 +20,8 @@ from typing import Any
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import default_workspace, results_path
-from flare_mri.flare.workflows.iopfl import SPACE_FILE
 from flare_mri.report.results import load_results
+from flare_mri.routing.space import SPACE_FILE
 
 JOBS = Path(__file__).parents[1] / "jobs"
 OUTSIDE = "outside-1"

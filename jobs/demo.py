@@ -13,11 +13,11 @@ from typing import Any
 
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import default_workspace, stores_path
-from flare_mri.flare.workflows.iopfl import SPACE_FILE
 from flare_mri.inference.personal_model import PERSONAL_FILE
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
+from flare_mri.routing.space import SPACE_FILE
 
 JOBS = Path(__file__).parent
 OUTSIDE = "outside-1"

@@ -33,7 +33,7 @@ from flare_mri.deploy.policy import (
 )
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
-from flare_mri.methods.table import METHOD_NAMES, shared_layers_of
+from flare_mri.methods import METHOD_NAMES, shared_layers_of
 
 _MOST_BYTES = 2**20
 _WITHDRAWN = ("flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor")

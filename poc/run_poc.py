@@ -12,7 +12,7 @@ from pathlib import Path
 
 from consortium import SITES, Consortium
 from demonstration import SITE_YAML, export, main, only_at, report, run
-from flare_mri.flare.workflows.iopfl import SPACE_FILE
+from flare_mri.routing.space import SPACE_FILE
 
 OUTSIDE = "hospital-5"
 TRAINING = ["--num_rounds", "8", "--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0"]

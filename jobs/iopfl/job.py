@@ -12,7 +12,6 @@ python jobs/iopfl/job.py --sites examples/hippocampus --outside outside-1
 import argparse
 import copy
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from flare_mri.errors import InputError
@@ -27,8 +26,8 @@ from flare_mri.flare.recipes.simulate import (
     results_path,
     stores_path,
 )
-from flare_mri.flare.workflows.iopfl import SPACE_FILE
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
+from flare_mri.routing.space import SPACE_FILE
 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,16 +37,13 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     outside = "sites, comma separated: for each in turn, train all others and adapt to it"
     group.add_argument("--outside", default="", help=outside)
     group.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site; default %(default)s")
-    group.add_argument("--test_each_round", action=argparse.BooleanOptionalAction, default=True, help="test curves too")
     parser.set_defaults(n_clients=5)
     return parser.parse_args(argv)
 
 
 def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
     """The recipe the arguments describe."""
-    arguments = recipe_arguments(args, IOPFLRecipe)
-    arguments["training"] = replace(arguments["training"], test_each_round=args.test_each_round)
-    return IOPFLRecipe(**arguments)
+    return IOPFLRecipe(**recipe_arguments(args, IOPFLRecipe))
 
 
 def _with_clients(args: argparse.Namespace, clients: str) -> argparse.Namespace:
@@ -62,13 +58,14 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
     if not names:
         raise InputError(f"--outside {outside}: no other site is left to train")
     inside.clients = ",".join(names)
-    build_recipe(inside).execute(build_environment(inside))
+    trained = build_recipe(inside)
+    trained.execute(build_environment(inside))
     run_dir = results_path(args.workspace, inside.name).parent
     recipe = IOPFLOutsideRecipe(
         name=f"{args.name}-outside-{outside}",
         routing_space=str((run_dir / SPACE_FILE).absolute()),
         epochs=args.epochs,
-        seed=args.seed,
+        seed=trained.seed,
         include_code=not args.no_code,
     )
     recipe.execute(build_environment(_with_clients(args, outside)))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flare_mri.flare.recipes.simulate import results_path
-from flare_mri.flare.workflows.iopfl import SPACE_FILE
 from flare_mri.report.results import save_results
+from flare_mri.routing.space import SPACE_FILE
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "hippocampus_segmentation.py"
 

@@ -15,7 +15,7 @@ from federation import Federation
 from flare_mri.deploy.policy import POLICY_FILE, Policy, find_policy, read_policy
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes import FedMRIRecipe
-from flare_mri.methods.table import METHOD_NAMES, shared_layers_of
+from flare_mri.methods import METHOD_NAMES, METHODS, shared_layers_of
 from flare_mri.training import TrainingSettings
 
 SETTINGS = {"num_rounds": 1, "network": TINY, "include_code": False}
@@ -129,11 +129,24 @@ def test_a_job_writes_no_line_of_its_own_into_a_log() -> None:
     assert "\n" not in told and "FedMRI?2026 ERROR forged" in told
 
 
-@pytest.mark.parametrize("settings", [{"lr": 1e5}, {"task_loss_weight": 1e-12}, {"contrastive_weight": 1e9}])
-def test_no_setting_makes_gradients_of_updates(settings: dict) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("lr", value) for value in (1e5, 0.0, -1.0, float("nan"), float("inf"))],
+        *[("task_loss_weight", value) for value in (1e-12, 1e9, float("nan"))],
+        *[("lr_gamma", value) for value in (0.0, 1e9)],
+        *[(name, value) for name in ("contrastive_weight", "fedprox_mu", "ditto_lambda") for value in (1e9, -1.0)],
+        *[("ema_decay", value) for value in (1.0, -0.1, float("nan"))],
+        ("optimizer", "lion"),
+        ("head_epochs", -1),
+    ],
+)
+def test_no_setting_makes_gradients_of_updates(name: str, value: object) -> None:
     """A loss below the optimizers' ε and a rate that undoes it would: RMSprop and Adam divide by no less."""
-    with pytest.raises(InputError, match=f"{next(iter(settings))} = .*: expected 0"):
-        TrainingSettings(**settings)
+    models = [TrainingSettings, *(method.options for method in METHODS.values())]
+    model = next(model for model in models if name in model.model_fields)
+    with pytest.raises(InputError, match=f"^job: {name}: expected .*, got "):
+        model.read({name: value}, "job")
 
 
 def test_a_site_without_shell_commands() -> None:

@@ -53,12 +53,12 @@ def stale(model: FLModel) -> None:
 
 
 KINDS: list[tuple[str, Callable[[FLModel], None] | None, str]] = [
-    ("NaN", fill(float("nan")), "values are not finite"),
-    ("infinity", fill(float("inf")), "values are not finite"),
-    ("shape", shape, "shape (1, 1, 3, 3), expected (4, 1, 3, 3)"),
-    ("missing", missing, "missing, expected shape"),
-    ("extra", extra, "decoder.output.weight: not part of what is shared"),
-    ("dtype", dtype, "dtype torch.float64, expected torch.float32"),
+    ("NaN", fill(float("nan")), "that are not finite"),
+    ("infinity", fill(float("inf")), "that are not finite"),
+    ("shape", shape, "expected shape (4, 1, 3, 3), got (1, 1, 3, 3)"),
+    ("missing", missing, "is missing, expected shape"),
+    ("extra", extra, "decoder.output.weight: is not expected"),
+    ("dtype", dtype, "expected torch.float32 values, got torch.float64"),
     ("large", large, "expected at most 100 times the round's median"),
     ("stale", stale, "update of round 6, expected round 7"),
     ("error code", None, "going on without site-3"),

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from flare_mri.errors import InputError
+from flare_mri.methods import SiteHooks
+from flare_mri.methods.fedmri import FedMRIOptions, FedMRISite
 from flare_mri.training import Learner, TrainingSettings
 from flare_mri.training.learner import MOST_NORMS
 
@@ -40,10 +42,10 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1))
 
 
-def learner(settings: TrainingSettings | None = None, task: Any = None) -> Learner:
+def learner(settings: TrainingSettings | None = None, task: Any = None, hooks: SiteHooks | None = None) -> Learner:
     built = network()
     keys = [key for key in built.state_dict() if key.split(".")[0] in ("0", "1")]
-    return Learner(built, keys, task or Points(), settings or TrainingSettings(lr=1e-2))
+    return Learner(built, keys, task or Points(), settings or TrainingSettings(lr=1e-2), hooks or SiteHooks(None))
 
 
 def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +109,7 @@ def test_the_bound_grows_with_what_the_site_itself_returned() -> None:
     large = {k: v * 2 * MOST_NORMS if "weight" in k else v for k, v in site.shared_state().items()}
     with pytest.raises(InputError, match="expected at most 100 times"):
         site.receive(large)
-    site._previous = {key: value / 10 for key, value in large.items() if key in site.shared_parameters}
+    site.previous = {key: value / 10 for key, value in large.items() if key in site.shared_parameters}
     site.receive(large)
     buffers = {k: torch.full_like(v, 1e20) if "running" in k else v for k, v in site.shared_state().items()}
     site.receive(buffers)  # running statistics are as large as the images' values
@@ -131,24 +133,27 @@ def test_a_network_that_training_spoiled_is_told() -> None:
     task.batch_size = 8
     site = learner(settings, task)
     with pytest.raises(InputError, match=r"site site-1: .* is not finite after round 2; lower the learning rate"):
-        site.train(site.shared_state(), [], 2)
+        site.train(site.shared_state(), 2)
 
 
 def test_no_negatives_leave_the_term_out() -> None:
     plain, weighted = (
-        learner(TrainingSettings(contrastive_weight=0.0)),
-        learner(TrainingSettings(contrastive_weight=5.0)),
+        learner(hooks=FedMRISite(FedMRIOptions(contrastive_weight=0.0))),
+        learner(hooks=FedMRISite(FedMRIOptions(contrastive_weight=5.0, negatives="all"))),
     )
     for site in (plain, weighted):
-        assert site.train(site.shared_state(), [], 3).loss > 0
+        assert site.train(site.shared_state(), 3).loss > 0
     assert all(torch.equal(value, plain.shared_state()[key]) for key, value in weighted.shared_state().items())
 
 
 def test_a_state_of_other_data_or_of_another_network_is_not_taken_up() -> None:
     state, site = learner().private_state(), learner()
     site.restore(state, 3)
-    with pytest.raises(InputError, match="stored private state does not fit this job's network: 2.bias: is missing"):
+    with pytest.raises(InputError, match="private state does not fit this job's network: network: 2.bias: is missing"):
         site.restore({**state, "network": {}}, 3)
+    former = {key: value for key, value in state.items() if key != "method"} | {"trajectory": None}
+    with pytest.raises(InputError, match="expected this version's, got an earlier one's; start the job under another"):
+        site.restore(former, 3)
     site.task.fingerprint = lambda: "other points"  # type: ignore[method-assign]
     with pytest.raises(InputError, match="^site site-1: data or split differ from those of round 3 of this run .a pat"):
         site.restore(state, 3)
@@ -172,11 +177,11 @@ def test_who_joins_late_or_was_away_learns_at_the_job_s_rate() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for number in range(7):
-            always.train(shared, [], number)
-        away.train(shared, [], 0)
+            always.train(shared, number)
+        away.train(shared, 0)
         back = learner(settings)
         back.restore(away.private_state(), 0)
-        back.train(shared, [], 6)
-        late.train(shared, [], 6)
+        back.train(shared, 6)
+        late.train(shared, 6)
     rates = [site._optimizer.param_groups[0]["lr"] for site in (always, back, late)]
     assert rates[0] == rates[1] == rates[2] == settings.lr_of_round(6) < 2e-5

@@ -9,6 +9,7 @@ from torch import nn
 
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
+from flare_mri.methods import SiteHooks
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, shared_keys
 from flare_mri.report.examples import load_examples
@@ -131,10 +132,10 @@ def test_the_report_reads_the_examples(task, tmp_path):
 )
 def test_training_learns(task, network):
     built = build_network(network, 0)
-    settings = TrainingSettings(optimizer="adam", lr=1e-2, local_epochs=12, contrastive_weight=0, lr_step=0)
-    learner = Learner(built, shared_keys(built, "all"), task, settings)
+    settings = TrainingSettings(optimizer="adam", lr=1e-2, local_epochs=12, lr_step=0)
+    learner = Learner(built, shared_keys(built, "all"), task, settings, SiteHooks(None))
     before = task.evaluate(learner.network, "train")["slice_dice"]
-    learner.train(learner.shared_state(), [], 0)
+    learner.train(learner.shared_state(), 0)
     after = task.evaluate(learner.network, "train")["slice_dice"]
     assert after > max(before, 0.5) + 0.1
 

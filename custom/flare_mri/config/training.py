@@ -1,93 +1,56 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a job says about training: one place for every default."""
+"""Settings of training at every site of a job; one place for every default."""
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
-from flare_mri.errors import InputError
+from flare_mri.config.base import Settings
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
-# RMSprop and Adam divide by the gradient down to ε = 1e-8: a loss scaled below it, and a rate scaled up as much, would
-# make plain gradients of what they send, from which images can be rebuilt.
-_LIMITS = {
-    "lr": (0.0, 1.0),
-    "task_loss_weight": (1e-3, 1e3),
-    "contrastive_weight": (0.0, 1e4),
-    "fedprox_mu": (0.0, 1e4),
-}
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Training at every site of a job.
+class TrainingSettings(Settings):
+    """Training at every site of a job, whatever the method."""
 
-    Attributes:
-        optimizer: ``rmsprop`` (FedMRI), ``adam`` (IOP-FL, with amsgrad) or ``sgd``; its state lasts over rounds.
-        lr: learning rate.
-        lr_step: rounds of the job after which the learning rate falls by `lr_gamma`; 0 keeps it constant.
-        lr_gamma: that factor.
-        local_epochs: epochs over the site's training slices in a round.
-        contrastive_weight: β of FedMRI (eq. 5); 0 leaves the term out.
-        task_loss_weight: λ of FedMRI, the weight of the task's own loss.
-        fedprox_mu: μ of FedProx on the shared parameters; 0 leaves the term out.
-        ema_decay: α of IOP-FL's personal trajectory; None keeps none.
-        evaluate_every: rounds between validations (the last model is always evaluated).
-        test_each_round: evaluate the test split too whenever the validation split is, for curves.
-        seed: seed of the initial weights and of every site's shuffling.
-    """
+    # RMSprop and Adam divide by the gradient down to ε = 1e-8: a loss scaled below it, and a rate scaled up as much,
+    # would make plain gradients of what they send, from which images can be rebuilt. So lr and task_loss_weight have
+    # bounds, which hold at the site whatever a job says.
 
-    optimizer: str = "rmsprop"
-    lr: float = 3e-4
-    lr_step: int = 20
-    lr_gamma: float = 0.1
-    local_epochs: int = 1
-    contrastive_weight: float = 1.0
-    task_loss_weight: float = 1.0
-    fedprox_mu: float = 0.0
-    ema_decay: float | None = None
-    evaluate_every: int = 1
+    optimizer: Literal["rmsprop", "adam", "sgd"] = "rmsprop"
+    """rmsprop (FedMRI), adam (IOP-FL, with amsgrad) or sgd; its state lasts over rounds."""
+
+    lr: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    """Learning rate."""
+
+    lr_step: Annotated[int, Field(ge=0)] = 20
+    """Rounds of the job after which the learning rate falls by lr_gamma; 0 keeps it constant."""
+
+    lr_gamma: Annotated[float, Field(gt=0, le=1e3)] = 0.1
+    """That factor."""
+
+    local_epochs: Annotated[int, Field(ge=1)] = 1
+    """Epochs over the site's training slices in a round."""
+
+    task_loss_weight: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    """λ of FedMRI, the weight of the task's own loss."""
+
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    """Rounds between validations; the last model is always evaluated."""
+
     test_each_round: bool = False
-    seed: int = 0
+    """Evaluate the test split too whenever the validation split is, for curves."""
 
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"optimizer {self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
-        for name in ("lr", "lr_gamma", "task_loss_weight"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} = {getattr(self, name)!r}: expected a number above 0")
-        for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name} = {getattr(self, name)!r}: expected {low:g} to {high:g}")
-        for name in ("contrastive_weight", "fedprox_mu", "lr_step", "seed"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} = {getattr(self, name)!r}: expected 0 or more")
-        for name in ("local_epochs", "evaluate_every"):
-            if not getattr(self, name) >= 1:
-                raise InputError(f"{name} = {getattr(self, name)!r}: expected 1 or more")
-        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay = {self.ema_decay!r}: expected 0 <= rate < 1, or none")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "TrainingSettings":
-        """Build from a job's JSON; an unknown key is an error, not a silence."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(f"training setting {unknown[0]!r} is unknown: expected one of {', '.join(sorted(known))}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings, for the job's JSON and for results.json."""
-        return asdict(self)
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the initial weights and of every site's shuffling."""
 
     def build_optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
         """The optimizer over every parameter of `network`."""

@@ -22,7 +22,7 @@ from typing import Any
 from flare_mri.config.training import OPTIMIZERS
 from flare_mri.config.yaml_file import Section, read_settings, shown
 from flare_mri.errors import InputError
-from flare_mri.methods.table import METHOD_NAMES, ROUTING, shared_layers_of
+from flare_mri.methods import METHOD_NAMES, METHODS, ROUTING, shared_layers_of
 from flare_mri.networks import SHARED_LAYERS
 from flare_mri.networks.admitted import OWN, full_name
 
@@ -37,7 +37,7 @@ SITE_CLASSES = tuple(
 """What jobs without code name at a hospital: the whole of its ``class_allow_list``."""
 SERVER_CLASSES = tuple(
     f"flare_mri.flare.components.{name}"
-    for name in ("PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor", "TrajectoryFedAvg")
+    for name in ("PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor")
 )
 """What they name at the server."""
 PIN = "flare_mri.flare.components.SharedPartOnly"
@@ -51,7 +51,7 @@ class Policy:
     """What a hospital takes part in. Every field lists what it admits; what is not listed is refused.
 
     Attributes:
-        methods: names of :data:`flare_mri.methods.table.METHOD_NAMES`.
+        methods: names of :data:`flare_mri.methods.METHOD_NAMES`.
         shared_layers: partitions of the network that may leave, see :func:`flare_mri.networks.shared_keys`; a job's
             own list of prefixes is admitted where ``all`` is.
         networks: full names of classes.
@@ -98,7 +98,9 @@ class Policy:
         if set(self.shared_layers) <= {"none"}:
             return []
         alike = set(self.networks) <= {*OWN, "monai.networks.nets.FlexibleUNet"}
-        return ["encoder"] if alike and set(self.shared_layers) <= {"encoder", "none"} else ["*"]
+        if not alike or not set(self.shared_layers) <= {"encoder", "none"}:
+            return ["*"]
+        return ["encoder", *(m.extra_prefix for name, m in METHODS.items() if name in self.methods and m.extra_prefix)]
 
     def text(self) -> str:
         """The file's text."""

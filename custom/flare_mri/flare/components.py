@@ -11,7 +11,6 @@ from flare_mri.flare.executors.personalized import PersonalizedExecutor
 from flare_mri.flare.executors.routing import RoutingExecutor
 from flare_mri.flare.filters.shared_part_only import SharedPartOnly
 from flare_mri.flare.filters.update_privacy import UpdatePrivacy
-from flare_mri.flare.workflows.iopfl import TrajectoryFedAvg
 from flare_mri.flare.workflows.outside import RouteOutside
 from flare_mri.flare.workflows.persistor import SharedPartPersistor
 from flare_mri.flare.workflows.personalized_fedavg import PersonalizedFedAvg
@@ -24,7 +23,6 @@ __all__ = [
     "RoutingExecutor",
     "SharedPartOnly",
     "SharedPartPersistor",
-    "TrajectoryFedAvg",
     "UpdatePrivacy",
 ]
 

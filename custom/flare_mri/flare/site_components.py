@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a hospital adds to its own FLARE process by ``components`` in ``local/resources.json``; no job names it."""
+"""Components of a site's own FLARE process, listed in its ``local/resources.json``; no job names them."""
 
 from nvflare.private.defs import SysCommandTopic
 from nvflare.private.fed.client.client_req_processors import ClientRequestProcessors

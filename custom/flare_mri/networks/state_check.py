@@ -3,33 +3,36 @@
 """Whether the state of a network that came from elsewhere is one: the one place where that is decided."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flare_mri.errors import InputError
+
 _LONGEST = 200  # characters of a key or value in a message
 
 
-def problem_in_state(expected: Mapping[str, Tensor], got: Any) -> str:
+def problem_in_state(expected: Mapping[str, Tensor], got: Any, types: Collection[torch.dtype] = ()) -> str:
     """What keeps `got` from being a state like `expected`; empty where nothing does.
 
     Args:
         expected: tensors by name, of which only shapes and types count; they may be on the device ``meta``.
         got: any object: the same names must hold tensors of the same shapes and types, all of them finite, and the
             variances that normalisation layers divide by not negative.
+        types: of numbers that are admitted in place of each expected one.
     """
     if not isinstance(got, Mapping):
         return f"expected tensors by name, got a {type(got).__name__}"
     for key in sorted(expected.keys() | got.keys(), key=str):
-        problem = _problem_in_tensor(key, expected.get(key), got.get(key))
+        problem = _problem_in_tensor(str(key), expected.get(key), got.get(key), types)
         if problem:
             return f"{key!s:.{_LONGEST}}: {problem}"
     return ""
 
 
-def _problem_in_tensor(key: str, expected: Tensor | None, got: Any) -> str:
+def _problem_in_tensor(key: str, expected: Tensor | None, got: Any, types: Collection[torch.dtype]) -> str:
     if expected is None:
         return "is not expected"
     if got is None:
@@ -38,13 +41,24 @@ def _problem_in_tensor(key: str, expected: Tensor | None, got: Any) -> str:
         return f"expected a tensor, got a {type(got).__name__}"
     if got.shape != expected.shape:
         return f"expected shape {tuple(expected.shape)}, got {tuple(got.shape)}"
-    if got.dtype != expected.dtype or got.layout != torch.strided or got.is_meta:
-        return f"expected {expected.dtype} values, got {got.dtype}, {got.layout} on {got.device}"
+    types = types or (expected.dtype,)
+    if got.dtype not in types or got.layout != torch.strided or got.is_meta:
+        return f"expected {' or '.join(map(str, types))} values, got {got.dtype}, {got.layout} on {got.device}"
     if not is_finite(got):
-        return f"expected finite numbers, got {int((~torch.isfinite(got)).sum())} of {got.numel()} that are not"
+        count = int((~torch.isfinite(got)).sum())
+        return f"expected finite numbers, got {count} of {got.numel()} that are not finite"
     if key.endswith("running_var") and bool((got < 0).any()):
         return "expected variances of 0 or more, got negative ones"
     return ""
+
+
+def check_private_state(site: str, what: str, expected: Mapping[str, Tensor], got: Any) -> None:
+    """Raises InputError where a private state of an earlier round does not fit the job's network."""
+    if problem := problem_in_state(expected, got):
+        raise InputError(
+            f"site {site}: stored private state does not fit this job's network: {what}: {problem}; start the job "
+            "under another name"
+        )
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -13,6 +13,8 @@ from flare_mri.errors import InputError
 from flare_mri.files import write_atomically
 from flare_mri.tensor_file import check_tensor, pack_tensors, read_tensor_file
 
+SPACE_FILE = "routing_space.safetensors"
+"""Its name in the folder of the run that made it."""
 GLOBAL = "global"
 MODEL_NAMES = {
     GLOBAL: "global model",

@@ -1,13 +1,13 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a hospital does in a round: plain PyTorch, no FLARE."""
+"""Local training in a round: plain PyTorch, no FLARE."""
 
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +15,21 @@ from torch.utils.data import default_collate
 
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
-from flare_mri.networks.state_check import norm_of, not_finite, problem_in_state
-from flare_mri.training.task import Abort, Task, check_trains, on_device, training_loader
-from flare_mri.training.trajectory import advance
-from flare_mri.training.weighted_contrastive import WeightedContrastive
+from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
+from flare_mri.training.task import Abort, AbortedError, Task, check_trains, on_device, training_loader
+
+if TYPE_CHECKING:
+    from flare_mri.methods.base import SiteHooks
 
 MOST_NORMS = 100
 """How many times larger than a site's own a received model may be: the bound that the server has for updates."""
 
 State = dict[str, Tensor]
-Proximal = Callable[[nn.Module, nn.Module], Tensor]
-
-
-class AbortedError(Exception):
-    """The job was aborted while the site was training."""
 
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What local training of one round did: mean loss over steps, slices in the training split, seconds."""
+    """Report of a round's local training: mean loss over steps, slices in the training split, seconds."""
 
     loss: float
     slices: int
@@ -43,15 +39,22 @@ class RoundReport:
 class Learner:
     """Trains a network of which a part is shared with the federation and the rest is private to the site.
 
-    With all parameters shared this is FedAvg, with none local training, with the encoder and a contrastive weight
-    above 0 FedMRI (arXiv 2112.05752, eq. 5), with a trajectory rate the inside of IOP-FL (arXiv 2204.08467, eq. 2).
+    With all parameters shared this is FedAvg, with none local training; what a method does besides it does by its
+    hooks (:class:`flare_mri.methods.SiteHooks`).
 
     Args:
         network: the whole network, with its initial weights.
         shared: state-dict keys of the shared part (:func:`flare_mri.networks.shared_keys`).
         task: data, loss and metrics of the site.
         settings: what the job says about training.
-        proximal: FedProx's term as a function of the network and the received one, added to the loss.
+        hooks: the method's part at the site.
+
+    Raises:
+        InputError: the method cannot work with this network and shared part.
+
+    Attributes:
+        previous: the shared parameters that the site returned last; None before its first round.
+        best: round, validation and whole state of the network that was best in validation.
     """
 
     def __init__(
@@ -60,29 +63,33 @@ class Learner:
         shared: Sequence[str],
         task: Task,
         settings: TrainingSettings,
-        proximal: Proximal | None = None,
+        hooks: "SiteHooks",
     ):
         self.network = network.to(task.device)
         self.task = task
         self.settings = settings
         self.shared = list(shared)
-        self._proximal = proximal
+        self.hooks = hooks
         self._optimizer = settings.build_optimizer(network)
         self._initial_norm = norm_of(network.parameters())
-        self._previous: State | None = None
-        self.trajectory: State | None = None
+        self.previous: State | None = None
         self.best: dict[str, Any] | None = None
+        hooks.check(self)
 
     @property
     def shared_parameters(self) -> list[str]:
-        """Keys of shared *parameters*; buffers take no part in the contrastive term."""
+        """Keys of shared *parameters*, without buffers."""
         keys = set(self.shared)
         return [name for name, _ in self.network.named_parameters() if name in keys]
 
     def shared_state(self) -> State:
-        """The shared part, on the CPU: all that a site returns."""
+        """The shared part, on the CPU."""
         state = self.network.state_dict()
         return {key: state[key].detach().cpu().clone() for key in self.shared}
+
+    def update(self) -> State:
+        """All tensors that a site returns after a round: the shared part and the method's further tensors."""
+        return self.shared_state() | self.hooks.extra()
 
     def try_out(self) -> None:
         """Run a copy of the network, in both modes, on a batch: what does not fit is found before a round.
@@ -101,8 +108,11 @@ class Learner:
             told = " ".join(str(e).split())
             raise InputError(f"site {self.task.site}: the job's network cannot take this site's images: {told}") from e
 
-    def receive(self, shared_state: Mapping[str, Tensor]) -> None:
+    def receive(self, received: Mapping[str, Tensor]) -> None:
         """Load the global shared part, once it is one; the private part stays as it is.
+
+        Args:
+            received: the shared part and the method's further tensors, see :meth:`SiteHooks.extra_like`.
 
         Raises:
             InputError: keys, shapes or types differ from the shared part of this site's network, values are not finite,
@@ -110,35 +120,24 @@ class Learner:
                 of what this site last returned. Nothing was loaded.
         """
         own = self.network.state_dict()
-        problem = problem_in_state({key: own[key] for key in self.shared}, shared_state)
+        expected = {key: own[key] for key in self.shared} | self.hooks.extra_like(self)
+        problem = problem_in_state(expected, received)
         if problem:
             raise InputError(f"site {self.task.site}: global model does not fit this site's network: {problem}")
-        norm, own_norm = norm_of(shared_state[key] for key in self.shared_parameters), self._own_norm()
+        norm = norm_of(received[key] for key in self.shared_parameters)
+        own_norm = max(self._initial_norm, norm_of((self.previous or {}).values()))
         if norm > MOST_NORMS * own_norm:
             raise InputError(
                 f"site {self.task.site}: global model has parameters of norm {norm:.3g}, expected at most {MOST_NORMS} "
                 f"times this site's {own_norm:.3g}; it is not loaded, ask the consortium's lead what the server sends"
             )
-        self.network.load_state_dict(shared_state, strict=False)
+        self.network.load_state_dict({key: received[key] for key in self.shared}, strict=False)
 
-    def _own_norm(self) -> float:
-        return max(self._initial_norm, norm_of((self._previous or {}).values()))
-
-    def train(
-        self,
-        shared_state: Mapping[str, Tensor],
-        negatives: Sequence[Mapping[str, Tensor]],
-        round_number: int,
-        abort: Abort = lambda: False,
-    ) -> RoundReport:
+    def train(self, received: Mapping[str, Tensor], round_number: int, abort: Abort = lambda: False) -> RoundReport:
         r"""Train one round from the global shared part.
 
-        Minimises :math:`\lambda L + \beta \|\theta - \theta_G\|_1 / (\sum_j \|\theta - \theta_j\|_1 + \epsilon)`, the
-        second term from the second round on and not on a round's first step, where :math:`\theta = \theta_G`.
-
         Args:
-            shared_state: θ_G, the global shared part.
-            negatives: {θ_j}, shared parameters that sites returned in the round before; empty in the first round.
+            received: as :meth:`receive` takes it.
             round_number: of the job, from 0: it sets the learning rate, and with the seed and the site's name the order
                 of slices.
             abort: asked after every step; True ends training.
@@ -148,21 +147,12 @@ class Learner:
             InputError: as :meth:`receive`; or the loss or the trained network is no longer finite.
         """
         started = time.monotonic()
-        self.receive(shared_state)
-        received = copy.deepcopy(self.network) if self._proximal else None
-        term = self._contrastive(shared_state, negatives)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.lr_of_round(round_number)
-        seed = self.settings.seed_of_round(self.task.site, round_number)
-        torch.manual_seed(seed)
-        self.network.train()
-        losses: list[Tensor] = []
-        for epoch in range(self.settings.local_epochs):
-            for batch in training_loader(self.task, seed + epoch):
-                if abort():
-                    raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
-                losses.append(self._step(on_device(batch, self.task.device), received, term if losses else None))
-        self._finish_round()
+        self.receive(received)
+        self.hooks.begin_round(self, received, round_number)
+        losses = self.fit(self.network, self._optimizer, round_number, self.hooks, abort)
+        self.hooks.end_round(self, round_number, abort)
+        state = self.shared_state()
+        self.previous = {key: state[key] for key in self.shared_parameters}
         loss = float(torch.stack(losses).mean())
         bad = "" if math.isfinite(loss) else f"training loss is {loss}"
         if where := not_finite(self.network.state_dict()):  # the last step's, which no loss tells of
@@ -172,37 +162,45 @@ class Learner:
         slices = len(self.task.dataset("train"))  # type: ignore[arg-type]
         return RoundReport(loss, slices, time.monotonic() - started)
 
-    def _step(self, batch: dict[str, Any], received: nn.Module | None, term: WeightedContrastive | None) -> Tensor:
-        self._optimizer.zero_grad()
-        loss = self.settings.task_loss_weight * self.task.loss(self.network, batch)
-        if self._proximal is not None and received is not None:
-            loss = loss + self._proximal(self.network, received)
-        loss.backward()
-        if term is not None:
-            parameters = dict(self.network.named_parameters())
-            term.add_gradient_([parameters[k] for k in self.shared_parameters], self.settings.contrastive_weight)
-        self._optimizer.step()
-        return loss.detach()
+    def fit(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        round_number: int,
+        hooks: "SiteHooks",
+        abort: Abort,
+    ) -> list[Tensor]:
+        """The epochs of a round with any network of the job; returns the loss of every step.
 
-    def _contrastive(
-        self, shared_state: Mapping[str, Tensor], negatives: Sequence[Mapping[str, Tensor]]
-    ) -> WeightedContrastive | None:
-        keys = self.shared_parameters
-        if not self.settings.contrastive_weight or not negatives or not keys:
-            return None
-        device = self.task.device
-        reference = [shared_state[k].to(device) for k in keys]
-        return WeightedContrastive(reference, [[n[k].to(device) for k in keys] for n in negatives])
+        Rate, seeds and order of the slices are the round's: two networks see the same batches in the same order.
 
-    def _finish_round(self) -> None:
-        state = self.shared_state()
-        self._previous = {key: state[key] for key in self.shared_parameters}
-        if self.settings.ema_decay is not None:
-            self.trajectory = advance(self.trajectory, self.network.state_dict(), self.settings.ema_decay)
-
-    def own_negatives(self) -> list[State]:
-        """The site's own shared parameters of the round before: the negatives when sites see none of each other's."""
-        return [] if self._previous is None else [self._previous]
+        Args:
+            network: on the task's device.
+            optimizer: of its parameters.
+            round_number: of the job, from 0.
+            hooks: of which epochs, begin_epoch, loss and after_backward are used.
+            abort: as in :meth:`train`.
+        """
+        for group in optimizer.param_groups:
+            group["lr"] = self.settings.lr_of_round(round_number)
+        seed = self.settings.seed_of_round(self.task.site, round_number)
+        torch.manual_seed(seed)
+        losses: list[Tensor] = []
+        for epoch in range(hooks.epochs(self.settings)):
+            network.train()
+            hooks.begin_epoch(self, epoch)
+            for batch in training_loader(self.task, seed + epoch):
+                if abort():
+                    raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
+                optimizer.zero_grad()
+                loss = self.settings.task_loss_weight * self.task.loss(network, on_device(batch, self.task.device))
+                if (term := hooks.loss(self)) is not None:
+                    loss = loss + term
+                loss.backward()
+                hooks.after_backward(self, len(losses))
+                optimizer.step()
+                losses.append(loss.detach())
+        return losses
 
     def consider_best(self, validation: Mapping[str, float], round_number: int) -> bool:
         """Keep the present network as the site's personal model if its validation is the best so far, and a number."""
@@ -216,21 +214,20 @@ class Learner:
         return True
 
     def network_with(self, state: Mapping[str, Tensor]) -> nn.Module:
-        """A copy of the network with the given full state (the best or the trajectory's model)."""
+        """A copy of the network with the given full state (the best or the personal model)."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(state)
         return network
 
     def private_state(self) -> dict[str, Any]:
-        """What must survive this process and never leave the site; readable by ``torch.load(weights_only=True)``."""
-        keys = set(self.shared)
+        """All that must survive this process and never leave the site, for ``torch.load(weights_only=True)``."""
         return {
             "data": self.task.fingerprint(),
-            "network": {k: v.cpu() for k, v in self.network.state_dict().items() if k not in keys},
+            "network": {k: v.cpu() for k, v in self.network.state_dict().items() if k not in self.shared},
             "optimizer": self._optimizer.state_dict(),
-            "previous": self._previous,
-            "trajectory": self.trajectory,
+            "previous": self.previous,
             "best": self.best,
+            "method": self.hooks.state(),
         }
 
     def restore(self, state: Mapping[str, Any], round_number: int) -> None:
@@ -239,16 +236,19 @@ class Learner:
         Raises:
             InputError: the state belongs to other data or another split, to another network or shared_layers.
         """
+        if "method" not in state:
+            raise InputError(
+                f"site {self.task.site}: private state of round {round_number}: expected this version's, got an "
+                "earlier one's; start the job under another name"
+            )
         if state["data"] != self.task.fingerprint():
             raise InputError(
                 f"site {self.task.site}: data or split differ from those of round {round_number} of this run (a "
                 "patient may have moved from training to test); put the data back, or start the job under another name"
             )
-        keys = set(self.shared)
-        own = {k: v for k, v in self.network.state_dict().items() if k not in keys}
-        problem = problem_in_state(own, state["network"])
-        if problem:
-            raise InputError(f"site {self.task.site}: stored private state does not fit this job's network: {problem}")
+        own = {k: v for k, v in self.network.state_dict().items() if k not in self.shared}
+        check_private_state(self.task.site, "network", own, state["network"])
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
-        self._previous, self.trajectory, self.best = state["previous"], state["trajectory"], state["best"]
+        self.previous, self.best = state["previous"], state["best"]
+        self.hooks.restore(state["method"], self)

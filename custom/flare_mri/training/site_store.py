@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a hospital keeps of a job on its own disk, outside FLARE's run folders."""
+"""Files that a site keeps of a job on its own disk, outside FLARE's run folders."""
 
 import fcntl
 import os
@@ -90,7 +90,7 @@ class SiteStore:
         except OSError as e:
             raise InputError(
                 f"site {self.site}: site store {self.folder} cannot be read and written ({e.strerror or e}); free, "
-                "mend or move it"
+                "repair or move it"
             ) from e
 
     def save(self, name: str, state: dict[str, Any], run: str = "") -> None:
@@ -205,7 +205,7 @@ class SiteStore:
                 ) from e
 
     def unlock(self) -> None:
-        """Let the store go."""
+        """Release the store."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None

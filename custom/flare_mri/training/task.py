@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a learner needs to know of a task: data, loss and metrics."""
+"""Tasks as a learner sees them: data, loss and metrics."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
@@ -127,3 +127,7 @@ def check_trains(task: Task) -> int:
 
 
 Abort = Callable[[], bool]
+
+
+class AbortedError(Exception):
+    """The job was aborted while the site was training."""

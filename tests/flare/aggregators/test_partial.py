@@ -50,7 +50,7 @@ def test_a_negative_variance_is_left_out() -> None:
     aggregator.begin_round(reference, 0)
     bad = FLModel(params_type=ParamsType.FULL, params={"norm.running_var": torch.tensor([1.0, -0.1])}, current_round=0)
     bad.meta["client_name"] = "a"
-    assert not aggregator.accept_model(bad) and "negative variances" in aggregator.rejected["a"]
+    assert not aggregator.accept_model(bad) and "variances of 0 or more, got negative ones" in aggregator.rejected["a"]
 
 
 def test_order_of_arrival_changes_no_bit() -> None:
@@ -65,16 +65,19 @@ def test_one_site_is_that_site() -> None:
 
 
 BAD = {
-    "nan": ({"encoder.weight": torch.full((2, 3), float("nan"))}, "encoder.weight: 6 of 6 values are not finite"),
+    "nan": (
+        {"encoder.weight": torch.full((2, 3), float("nan"))},
+        "encoder.weight: expected finite numbers, got 6 of 6 that",
+    ),
     "infinite": ({"encoder.weight": torch.full((2, 3), float("inf"))}, "not finite"),
-    "shape": ({"encoder.weight": torch.zeros(1, 3)}, "shape (1, 3), expected (2, 3)"),
-    "missing": ({"encoder.weight": None}, "encoder.weight: missing"),
-    "private": ({"decoder.weight": torch.zeros(1)}, "decoder.weight: not part of what is shared"),
+    "shape": ({"encoder.weight": torch.zeros(1, 3)}, "encoder.weight: expected shape (2, 3), got (1, 3)"),
+    "missing": ({"encoder.weight": None}, "encoder.weight: is missing, expected shape (2, 3)"),
+    "private": ({"decoder.weight": torch.zeros(1)}, "decoder.weight: is not expected"),
     "dtype": (
         {"encoder.weight": torch.zeros(2, 3, dtype=torch.float64)},
-        "dtype torch.float64, expected torch.float32",
+        "expected torch.float32 values, got torch.float64",
     ),
-    "no tensor": ({"encoder.weight": [0.0]}, "a list, expected a tensor"),
+    "no tensor": ({"encoder.weight": [0.0]}, "expected a tensor, got a list"),
 }
 
 
@@ -136,7 +139,7 @@ def test_keys_that_are_no_names() -> None:
     aggregator.begin_round(REFERENCE, 2)
     bad = update("site-1", 1)
     bad.params[7] = torch.zeros(1)
-    assert not aggregator.accept_model(bad) and "7: not part of what is shared" in aggregator.rejected["site-1"]
+    assert not aggregator.accept_model(bad) and "7: is not expected" in aggregator.rejected["site-1"]
 
 
 def test_stale_round_second_answer_and_empty_round() -> None:

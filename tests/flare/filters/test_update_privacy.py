@@ -68,7 +68,7 @@ def test_unusable_arguments() -> None:
     with pytest.raises(InputError, match="epsilonn"):
         UpdatePrivacy("svt", {"epsilonn": 1})
     with pytest.raises(InputError, match="IOP-FL sends personal models whole"):
-        IOPFLRecipe(privacy={"mechanism": "svt"})
+        IOPFLRecipe(privacy="svt")
 
 
 def test_arguments_out_of_range_send_nothing(tmp_path: Path) -> None:
@@ -84,7 +84,8 @@ def test_in_a_job_only_filtered_encoders_leave(tmp_path: Path, sites: list[str])
         min_clients=3,
         num_rounds=2,
         include_code=False,
-        privacy={"mechanism": "percentile", "arguments": {"percentile": 99.9, "gamma": 1e-3}},
+        privacy="percentile",
+        privacy_arguments={"percentile": 99.9, "gamma": 1e-3},
     )
     federation = Federation(recipe, sites, tmp_path)
     federation.run()

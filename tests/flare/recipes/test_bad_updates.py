@@ -34,7 +34,7 @@ def test_a_bad_update_is_left_out_and_the_round_goes_on(tmp_path: Path, sites: l
     assert sorted(results["methods"]["FedMRI"]["rounds"][1]["sites"]) == ["site-1", "site-3"]
     assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
     checkpoint = SiteStore(tmp_path / "run_store", "fedmri", "server").load("checkpoint.pt")
-    assert checkpoint is not None and sorted(checkpoint["negatives"]) == ["site-1", "site-3"]
+    assert checkpoint is not None and sorted(checkpoint["method"]["negatives"]) == ["site-1", "site-3"]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_a_fresh_process_for_every_task_changes_nothing(tmp_path: Path, sites: l
 
 
 def test_contrastive_weight_zero_is_plain_encoder_sharing(tmp_path: Path, sites: list[str], cache: Path) -> None:
-    zero = run(tmp_path, sites, shared_layers="encoder", training=TrainingSettings(lr=1e-3, contrastive_weight=0.0))
+    zero = run(tmp_path, sites, contrastive_weight=0.0)
     plain = run(sibling(tmp_path, sites, "plain", cache), sites, "encoder-sharing")
     term = run(sibling(tmp_path, sites, "term", cache), sites)
     assert all(torch.equal(v, final(plain)[k]) for k, v in final(zero).items())

@@ -94,7 +94,7 @@ def test_an_impossible_claim_at_the_check_is_not_ready(
 ) -> None:
     run = federation(tmp_path, cache, tamper=metrics_of("site-2", "check", slices__train=claim))
     run.run()
-    assert run.panics == ["not ready: site-2; each such site's log names what to mend, no round was run"]
+    assert run.panics == ["not ready: site-2; each such site's log names what to correct, no round was run"]
     assert "check: answer of site-2 left out: " in caplog.text and told in caplog.text
 
 
@@ -226,9 +226,9 @@ def test_negatives_come_without_names(tmp_path: Path, cache: Path) -> None:
     run.run()
     given = [fobs.loads(g) for site, task, g, _ in run.wire if task == "train"]
     for first, second in zip(given[:2], given[2:], strict=True):
-        assert MetaKey.NEGATIVES not in FLModelUtils.from_shareable(first).meta
-        negatives = FLModelUtils.from_shareable(second).meta[MetaKey.NEGATIVES]
+        assert MetaKey.METHOD not in FLModelUtils.from_shareable(first).meta
+        negatives = FLModelUtils.from_shareable(second).meta[MetaKey.METHOD]
         assert isinstance(negatives, list) and len(negatives) == 2, "the site's own among them"
     assert not any(b"site-" in g for _, task, g, _ in run.wire if task == "train")
     kept = SiteStore(tmp_path / "run_store", "fedmri", "server").load("checkpoint.pt")
-    assert kept is not None and sorted(kept["negatives"]) == SITES
+    assert kept is not None and sorted(kept["method"]["negatives"]) == SITES

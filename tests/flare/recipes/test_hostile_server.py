@@ -122,7 +122,7 @@ def test_the_trajectory_survives_nan_models(tmp_path: Path, cache: Path) -> None
     run = Federation(recipe, ["site-1"], tmp_path, hostile=in_task("submit_model", spoil))
     run.run()  # a personal model is asked for with a message whose content nobody reads
     assert not run.panics
-    assert torch.isfinite(state_of_newest(tmp_path)["trajectory"]["decoder.output.weight"]).all()
+    assert torch.isfinite(state_of_newest(tmp_path)["method"]["trajectory"]["decoder.output.weight"]).all()
 
 
 def state_of_newest(root: Path) -> dict[str, Any]:

@@ -96,15 +96,14 @@ def test_routing_space_holds_the_trajectories_and_the_global_model(trained: Fede
         store = trained.root / site / "site_store"
         state = state_in(store, "iopfl", site, 1)
         own = load_personal_model(store / "iopfl" / site / "personal.safetensors")
-        assert own.build() and all(torch.equal(own.state[k], v) for k, v in state["trajectory"].items())
-        assert all(torch.equal(space.experts[site][k], v) for k, v in state["trajectory"].items())
+        assert own.build() and all(torch.equal(own.state[k], v) for k, v in state["method"]["trajectory"].items())
+        assert all(torch.equal(space.experts[site][k], v) for k, v in state["method"]["trajectory"].items())
 
 
 def test_rate_zero_is_the_last_local_model(tmp_path: Path, cache: Path) -> None:
     settle(tmp_path, ["site-1"], cache)
-    recipe = IOPFLRecipe(min_clients=1, num_rounds=2, network=NETWORK, include_code=False)
+    recipe = IOPFLRecipe(min_clients=1, num_rounds=2, network=NETWORK, ema_decay=0.0, include_code=False)
     federation = Federation(recipe, ["site-1"], tmp_path)
-    federation._client["executors"][0]["executor"]["args"]["training"]["ema_decay"] = 0.0
     federation.run()
     local = [weights_in(m) for _, task, m in federation.sent if task == "train"][-1]
     personal = next(weights_in(m) for _, task, m in federation.sent if task == "submit_model")

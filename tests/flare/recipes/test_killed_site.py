@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from nvflare.apis.event_type import EventType
 from nvflare.apis.shareable import Shareable
@@ -73,19 +74,20 @@ class FederationOfProcesses(Federation):
             self._end(site)
 
 
-def recipe(sites: list[str]) -> FedMRIRecipe:
-    training = TrainingSettings(lr=1e-3)
-    return FedMRIRecipe(network=TINY, training=training, min_clients=len(sites), num_rounds=3, include_code=False)
+def recipe(sites: list[str], method: str) -> FedMRIRecipe:
+    settings = {"network": TINY, "training": TrainingSettings(lr=1e-3), "min_clients": len(sites), "num_rounds": 3}
+    return FedMRIRecipe(method=method, include_code=False, **settings)
 
 
-def test_killed_sites_end_with_the_numbers_of_an_undisturbed_run(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("method", ["FedMRI", "Ditto", "SCAFFOLD"])
+def test_killed_sites_end_with_the_numbers_of_an_undisturbed_run(tmp_path: Path, cache: Path, method: str) -> None:
     sites = ["site-1", "site-2"]
     for name in ("calm", "killed"):
         for site in sites:
             write_site(tmp_path / name / site, cache)
-    calm = Federation(recipe(sites), sites, tmp_path / "calm")
+    calm = Federation(recipe(sites, method), sites, tmp_path / "calm")
     undisturbed = calm.run()
-    killed = FederationOfProcesses(recipe(sites), sites, tmp_path / "killed")
+    killed = FederationOfProcesses(recipe(sites, method), sites, tmp_path / "killed")
     killed.kill = {("site-1", 0): "after", ("site-2", 1): "during"}
     try:
         disturbed = killed.run()
@@ -94,5 +96,6 @@ def test_killed_sites_end_with_the_numbers_of_an_undisturbed_run(tmp_path: Path,
     for key, value in calm.saved[-1]["params"].items():
         assert torch.equal(value, killed.saved[-1]["params"][key])
     for site in sites:
-        one, other = (results["methods"]["FedMRI"]["sites"][site] for results in (undisturbed, disturbed))
+        one, other = (results["methods"][method]["sites"][site] for results in (undisturbed, disturbed))
         assert one["test"] == other["test"] and one["best"] == other["best"]
+        assert one.get("personal") == other.get("personal")

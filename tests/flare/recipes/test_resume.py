@@ -14,16 +14,21 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from conftest import TINY, write_site
 from federation import Federation, state_in
 from flare_mri.errors import InputError
-from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.flare.protocol import tensors_in
+from flare_mri.flare.recipes import FedMRIRecipe, IOPFLRecipe
+from flare_mri.methods import METHODS, SiteHooks
 from flare_mri.training import SiteStore, TrainingSettings
 
 SITES = ["site-1", "site-2"]
 
 
 def federation(root: Path, rounds: int = 3, **options: Any) -> Federation:
-    harness = {k: options.pop(k) for k in ("tamper", "connected") if k in options}
-    settings = {"network": TINY, "training": TrainingSettings(lr=1e-3), "min_clients": 2, **options}
-    return Federation(FedMRIRecipe(num_rounds=rounds, include_code=False, **settings), SITES, root, **harness)
+    harness = {k: options.pop(k) for k in ("tamper", "connected", "fresh") if k in options}
+    settings = {"training": TrainingSettings(lr=1e-3), "min_clients": 2, "num_rounds": rounds, **options}
+    if settings.get("method") in FedMRIRecipe.methods or "method" not in settings:
+        return Federation(FedMRIRecipe(network=TINY, include_code=False, **settings), SITES, root, **harness)
+    network = {"path": TINY["path"], "args": {**TINY["args"], "in_channels": 3, "out_channels": 2, "norm": "batch"}}
+    return Federation(IOPFLRecipe(network=network, include_code=False, **settings), SITES, root, **harness)
 
 
 def prepare(root: Path, cache: Path) -> Path:
@@ -41,23 +46,32 @@ def silent_in(round_number: int) -> Any:
     return tamper
 
 
-def test_resumed_run_is_the_undisturbed_run_to_the_bit(tmp_path: Path, cache: Path) -> None:
-    calm = federation(prepare(tmp_path / "calm", cache))
-    undisturbed = calm.run()["methods"]["FedMRI"]
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.site is not SiteHooks])
+def test_resumed_run_is_the_undisturbed_run_to_the_bit(tmp_path: Path, cache: Path, method: str) -> None:
+    """With a process of its own for every task in the stopped and the resumed one."""
+    calm = federation(prepare(tmp_path / "calm", cache), method=method)
+    undisturbed = calm.run()["methods"][method]
     root = prepare(tmp_path / "stopped", cache)
-    stopped = federation(root, tamper=silent_in(2))
+    stopped = federation(root, method=method, fresh=True, tamper=silent_in(2))
     stopped.run()
     assert "train in round 2: 0 sites answered" in stopped.panics[0]
-    resumed = federation(root, resume=True)
-    results = resumed.run()["methods"]["FedMRI"]
+    resumed = federation(root, method=method, fresh=True, resume=True)
+    results = resumed.run()["methods"][method]
     assert not resumed.panics
-    assert [task for site, task, _ in resumed.sent if site == "site-1"] == ["check", "train", "validate"]
+    last = ["submit_model"] if METHODS[method].gathers_personal_models else []
+    assert [task for site, task, _ in resumed.sent if site == "site-1"] == ["check", "train", "validate", *last]
     for key, value in calm.saved[-1]["params"].items():
         assert torch.equal(value, resumed.saved[-1]["params"][key])
+    one, other = (SiteStore(run.root / "run_store", run.recipe.name, "server") for run in (calm, resumed))
+    kept, again = (store.load("checkpoint.pt") for store in (one, other))
+    assert kept is not None and again is not None and kept["extra_scale"] == again["extra_scale"]
+    for mine, theirs in zip(tensors_in(kept["method"]), tensors_in(again["method"]), strict=True):
+        assert torch.equal(mine, theirs)
     assert [row["round"] for row in results["rounds"]] == [0, 1, 2]
     for site in SITES:
         assert results["sites"][site]["test"] == undisturbed["sites"][site]["test"]
         assert results["sites"][site]["best"] == undisturbed["sites"][site]["best"]
+        assert results["sites"][site].get("personal") == undisturbed["sites"][site].get("personal")
         for one, other in zip(results["rounds"], undisturbed["rounds"], strict=True):
             assert one["sites"][site]["train_loss"] == other["sites"][site]["train_loss"]
             assert one["sites"][site]["validation"] == other["sites"][site]["validation"]
@@ -79,6 +93,20 @@ def test_what_cannot_be_resumed(tmp_path: Path, cache: Path, changes: dict[str, 
     other.run()
     assert len(other.panics) == 1 and message in other.panics[0].replace("'method'", "method")
     assert not other.sent, "nothing was asked of the sites"
+
+
+def test_a_checkpoint_of_an_earlier_version_is_one_line(tmp_path: Path, cache: Path) -> None:
+    root = prepare(tmp_path, cache)
+    federation(root, rounds=1).run()
+    store = SiteStore(root / "run_store", "fedmri", "server")
+    state = store.load("checkpoint.pt")
+    assert state is not None
+    store.save("checkpoint.pt", {**{k: v for k, v in state.items() if k != "method"}, "negatives": {}})
+    other = federation(root, rounds=2, resume=True)
+    other.run()
+    assert len(other.panics) == 1 and "\n" not in other.panics[0] and not other.sent
+    assert "expected a round of this version, got one of another version" in other.panics[0]
+    assert "start the job under another name" in other.panics[0]
 
 
 def test_a_finished_job_can_be_continued_for_longer(tmp_path: Path, cache: Path) -> None:

@@ -21,7 +21,7 @@ from flare_mri.training import RECONSTRUCTION, SEGMENTATION, SiteStore, Training
 
 REPO = Path(__file__).parents[3]
 SITES = ["site-1", "site-2"]
-PRIVACY = {"mechanism": "svt", "arguments": {"fraction": 0.5, "gamma": 0.01, "noise_var": 10.0}}
+PRIVACY = {"fraction": 0.5, "gamma": 0.01, "noise_var": 10.0}
 BATCH_NORM = {"path": TINY["path"], "args": {**TINY["args"], "norm": "batch"}}
 SEGMENTING = {"path": TINY["path"], "args": {**BATCH_NORM["args"], "in_channels": 3, "out_channels": 2}}
 SITE_YAML = """
@@ -82,7 +82,7 @@ def recipe_of(job: str, setting: str) -> tuple[Any, str]:
     method, *flags = setting.split(" --")
     options: dict[str, Any] = dict(flag.split(" ") for flag in flags)
     if "privacy" in options:
-        options["privacy"] = {**PRIVACY, "mechanism": options["privacy"]}
+        options["privacy_arguments"] = PRIVACY
     network = SEGMENTING if job == "iopfl" else BATCH_NORM if method == "FedBN" else TINY
     options |= {"network": network, "method": method, "min_clients": 2, "num_rounds": 2, "include_code": False}
     if job == "iopfl":
@@ -112,6 +112,9 @@ def test_nothing_else_leaves(row: tuple[str, ...], tmp_path: Path, cache: Path) 
     federation.run()
     assert not federation.panics
     expected = set(shared_keys(build_network(federation.recipe_network(), 0), sends.split(",")[0]))
+    if "control variates" in sends:
+        parameters = {name for name, _ in build_network(federation.recipe_network(), 0).named_parameters()}
+        expected |= {f"control_variate.{name}" for name in expected & parameters}
     for site, name, message in federation.sent:
         keys = set(weights_in(message))
         assert keys == (expected if name in ("train", "submit_model") else set()), (site, name)
@@ -141,13 +144,28 @@ def assert_received(federation: Federation, receives: str) -> None:
     second = [given for site, name, given, _ in federation.wire if name == "train" and site == "site-1"][1]
     encodings: set[bytes] = set()
     for key, theirs in first["site-2"].items():
-        mean = federation.saved[0]["params"][key]
+        mean = federation.saved[0]["params"].get(key, torch.zeros_like(theirs))
         encodings |= set(windows(theirs))
         if theirs.is_floating_point():
             encodings |= set(windows(theirs - mean))
             encodings |= set(windows((theirs - mean).to(torch.bfloat16).view(torch.int16)))
         encodings -= set(windows(mean))  # weights that nobody has changed
     assert any(window in second for window in encodings) == receives.startswith("each")
+
+
+@pytest.mark.parametrize("method", ["Ditto", "FedAvg"])
+def test_no_server_gets_a_personal_model_by_asking(tmp_path: Path, cache: Path, method: str) -> None:
+    """Of a method whose personal models stay at the sites, whatever a server asks for."""
+    settle(tmp_path, SITES[:1], cache)
+    recipe = recipe_of("iopfl", method)[0]
+    federation = Federation(recipe, SITES[:1], tmp_path)
+    run = {"flare_mri_run": "c0ffee" + "0" * 26}
+    shared = build_network(federation.recipe_network(), 0).state_dict()
+    assert weights_in(federation.ask("site-1", "train", shared, run))
+    reply = federation.ask("site-1", "submit_model", {}, run, number=1)
+    assert set(reply) == {"__headers__"} and reply.get_return_code() == "EXECUTION_EXCEPTION"
+    told = (tmp_path / "site-1" / "flare_mri.log").read_text()
+    assert f"{method} keeps personal models at the sites, the server asks for this one" in told
 
 
 def test_an_outside_site_sends_no_tensor(tmp_path: Path, cache: Path) -> None:

@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Partial-model aggregation on the server."""
 
-from flare_mri.flare.aggregators.partial import CLIP_NORM, MAX_NORM, MAX_WEIGHT, PartialAggregator
+from flare_mri.flare.aggregators.partial import PartialAggregator
 
-__all__ = ["CLIP_NORM", "MAX_NORM", "MAX_WEIGHT", "PartialAggregator"]
+__all__ = ["PartialAggregator"]

@@ -5,20 +5,19 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
 from torch import Tensor
 
+from flare_mri.config.server import AggregationSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators.norms import NormScale, entry_norm, norm
 from flare_mri.flare.protocol import MAX_SLICES
+from flare_mri.networks.state_check import problem_in_state
 
-WEIGHTINGS = ("equal", "slices")
-MAX_NORM, CLIP_NORM, MAX_WEIGHT = 100.0, 3.0, 10.0
-"""Defaults of the aggregator, of the recipes and of the command line."""
+_DEFAULT = AggregationSettings()
 
 
 class PartialAggregator(ModelAggregator):
@@ -41,6 +40,9 @@ class PartialAggregator(ModelAggregator):
     Weights by slices are the sites' own claims: no claim counts more than `max_weight` times the lower median of the
     round's claims, so that no site takes the average for itself.
 
+    Further tensors that a method shares (:meth:`flare_mri.methods.ServerHooks.extra`) come as differences and are
+    checked and averaged in the same way; their sizes are compared apart from those of the weights.
+
     Args:
         weighting: ``equal`` (FedMRI) or ``slices`` (IOP-FL: by the sites' numbers of training slices).
         max_norm: an update larger than `max_norm` medians is left out; 0 admits any size.
@@ -50,33 +52,40 @@ class PartialAggregator(ModelAggregator):
 
     def __init__(
         self,
-        weighting: str = "equal",
-        max_norm: float = MAX_NORM,
-        clip_norm: float = CLIP_NORM,
-        max_weight: float = MAX_WEIGHT,
+        weighting: str = _DEFAULT.weighting,
+        max_norm: float = _DEFAULT.max_norm,
+        clip_norm: float = _DEFAULT.clip_norm,
+        max_weight: float = _DEFAULT.max_weight,
     ):
         super().__init__()
-        if weighting not in WEIGHTINGS:
-            raise InputError(f"weighting {weighting!r}: expected one of {', '.join(WEIGHTINGS)}")
-        for name, value in (("max_norm", max_norm), ("clip_norm", clip_norm), ("max_weight", max_weight)):
-            if value and not 1 <= value < math.inf:
-                raise InputError(f"{name} = {value}: expected 0 (off) or a multiple of the median from 1 on")
+        values = {"weighting": weighting, "max_norm": max_norm, "clip_norm": clip_norm, "max_weight": max_weight}
+        AggregationSettings.read(values, "aggregator")
         self.weighting = weighting
         self.max_norm = max_norm
         self.clip_norm = clip_norm
         self.max_weight = max_weight
-        self.scale = NormScale()
+        self.scale, self.extra_scale = NormScale(), NormScale()
         self._reference: Mapping[str, Tensor] = {}
+        self._extra: Mapping[str, Tensor] = {}
         self._round = 0
         self.accepted: dict[str, FLModel] = {}
         self.rejected: dict[str, str] = {}
         self.clipped: dict[str, float] = {}
         self.capped: dict[str, tuple[float, float]] = {}
 
-    def begin_round(self, reference: Mapping[str, Tensor], round_number: int) -> None:
-        """Forget the round before; updates are now compared with `reference`, the global shared part."""
+    def begin_round(
+        self, reference: Mapping[str, Tensor], round_number: int, extra: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Forget the round before; updates are now compared with `reference`, the global shared part.
+
+        Args:
+            reference: the global shared part.
+            round_number: of the job.
+            extra: further tensors that each site is to send, of which only names, shapes and types count.
+        """
         self.reset_stats()
         self._reference, self._round = reference, round_number
+        self._extra = {key: torch.zeros_like(value) for key, value in (extra or {}).items()}
 
     def reset_stats(self) -> None:
         """Forget all updates."""
@@ -101,26 +110,31 @@ class PartialAggregator(ModelAggregator):
         Args:
             clip: False scales nothing down: personal models may be far from the global one.
         """
-        norms = {site: norm(model.params, self._reference) for site, model in self.accepted.items()}
-        self.scale.follow(norms.values(), self._reference)
+        self._compare(self._reference, self.scale, clip, "")
+        if self._extra:
+            self._compare(self._extra, self.extra_scale, clip, ", further tensors,")
+
+    def _compare(self, reference: Mapping[str, Tensor], scale: NormScale, clip: bool, part: str) -> None:
+        """Compare the sizes of what the accepted updates hold of `reference`."""
+        parts = {site: {k: model.params[k] for k in reference} for site, model in self.accepted.items()}
+        norms = {site: norm(params, reference) for site, params in parts.items()}
+        scale.follow(norms.values(), reference)
         for site, size in norms.items():
-            if self.max_norm and size > self.max_norm * self.scale.least:
-                self.rejected[site] = self._too_large(site, size)
+            if self.max_norm and size > self.max_norm * scale.least:
+                sizes = {k: entry_norm(v, reference[k]) for k, v in parts[site].items()}
+                largest = max(sizes, key=sizes.__getitem__)
+                self.rejected[site] = (
+                    f"update of norm {size:.3g}, expected at most {self.max_norm:g} times the round's median, or its "
+                    f"floor, {scale.least:.3g}; largest in {largest} ({sizes[largest]:.3g})"
+                )
                 del self.accepted[site]
-            elif clip and self.clip_norm and size > self.clip_norm * self.scale.value:
-                self.clipped[site] = self.clip_norm * self.scale.value / size
-                self.accepted[site].params = self._scaled(self.accepted[site].params, self.clipped[site])
-
-    def _too_large(self, site: str, size: float) -> str:
-        sizes = {k: entry_norm(v, self._reference[k]) for k, v in self.accepted[site].params.items()}
-        largest = max(sizes, key=sizes.__getitem__)
-        return (
-            f"update of norm {size:.3g}, expected at most {self.max_norm:g} times the round's median, or its floor, "
-            f"{self.scale.least:.3g}; largest in {largest} ({sizes[largest]:.3g})"
-        )
-
-    def _scaled(self, params: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-        return {k: torch.lerp(self._reference[k], v, factor) if v.is_floating_point() else v for k, v in params.items()}
+            elif clip and self.clip_norm and size > self.clip_norm * scale.value:
+                factor = self.clipped[site + part] = self.clip_norm * scale.value / size
+                scaled = {
+                    k: torch.lerp(reference[k], v, factor) if v.is_floating_point() else v
+                    for k, v in parts[site].items()
+                }
+                self.accepted[site].params = {**self.accepted[site].params, **scaled}
 
     def aggregate_model(self) -> FLModel:
         """The weighted mean of the accepted updates.
@@ -133,7 +147,7 @@ class PartialAggregator(ModelAggregator):
         sites = sorted(self.accepted)
         weights = self._weights(sites)
         updates = [self.accepted[site].params for site in sites]
-        params = {key: _mean([u[key] for u in updates], weights) for key in self._reference}
+        params = {key: _mean([u[key] for u in updates], weights) for key in (*self._reference, *self._extra)}
         return FLModel(params_type=ParamsType.FULL, params=params, current_round=self._round)
 
     def _weights(self, sites: Sequence[str]) -> list[float]:
@@ -147,7 +161,7 @@ class PartialAggregator(ModelAggregator):
         return [claim / sum(counted) for claim in counted]
 
     def remarks(self) -> list[str]:
-        """What was done to the accepted updates, a line for each."""
+        """A line for each accepted update that was changed."""
         scaled = [f"update of {site} scaled down to {by:.1%} of its norm" for site, by in sorted(self.clipped.items())]
         capped = [
             f"{claim:.0f} slices of {site} count as {most:.0f}, {self.max_weight:g} times the round's median"
@@ -166,29 +180,7 @@ class PartialAggregator(ModelAggregator):
             slices = (model.metrics or {}).get("slices/train")
             if not isinstance(slices, (int, float)) or not 1 <= slices <= MAX_SLICES or slices != int(slices):
                 return f"slices/train: {slices!r:.40}, expected the number of training slices, 1 to {MAX_SLICES}"
-        for key in sorted(self._reference.keys() | model.params.keys(), key=str):
-            problem = _compare(key, self._reference.get(key), model.params.get(key))
-            if problem:
-                return problem
-        return ""
-
-
-def _compare(key: str, expected: Tensor | None, got: Any) -> str:
-    if expected is None:
-        return f"{key!s:.200}: not part of what is shared, expected no such key"
-    if got is None:
-        return f"{key}: missing, expected shape {tuple(expected.shape)}"
-    if not isinstance(got, Tensor):
-        return f"{key}: a {type(got).__name__}, expected a tensor"
-    if got.shape != expected.shape:
-        return f"{key}: shape {tuple(got.shape)}, expected {tuple(expected.shape)}"
-    if got.dtype != expected.dtype:
-        return f"{key}: dtype {got.dtype}, expected {expected.dtype}"
-    if got.is_floating_point() and not torch.isfinite(got).all():
-        return f"{key}: {int((~torch.isfinite(got)).sum())} of {got.numel()} values are not finite"
-    if key.endswith("running_var") and bool((got < 0).any()):
-        return f"{key}: negative variances, which no site could load"
-    return ""
+        return problem_in_state({**self._reference, **self._extra}, model.params)
 
 
 def _mean(values: list[Tensor], weights: list[float]) -> Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What both executors have in common: tasks by name, the hospital's policy, and what is told to whom."""
+"""Base of both executors: tasks by name, the site's policy, public and private log lines."""
 
 import os
 import traceback
@@ -21,7 +21,7 @@ from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
 
 from flare_mri.errors import InputError
-from flare_mri.flare.executors.received import received_model
+from flare_mri.flare.executors.received import read_model
 from flare_mri.flare.executors.site import Site, open_site
 from flare_mri.flare.executors.site_log import LOG_FILE, keep_libraries_here, write_site_log
 from flare_mri.flare.protocol import TaskName
@@ -54,11 +54,11 @@ class SiteExecutor(Executor):
 
     @abstractmethod
     def actions(self) -> Mapping[str, Action]:
-        """What each task's name stands for."""
+        """The actions by task name."""
 
     @abstractmethod
     def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
-        """What the hospital's policy refuses of this job, see :meth:`flare_mri.deploy.policy.Policy.refusals`."""
+        """Refusals of the site's policy for this job, see :meth:`flare_mri.deploy.policy.Policy.refusals`."""
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Make tensors known to FLARE's serialisation; keep what libraries say of files out of FLARE's logs."""
@@ -73,7 +73,7 @@ class SiteExecutor(Executor):
             self.log_error(fl_ctx, f"task {task_name!r:.80} is unknown, expected one of {', '.join(actions)}")
             return make_reply(ReturnCode.TASK_UNKNOWN)
         try:
-            model = received_model(fl_ctx.get_identity_name(), shareable)
+            model = read_model(fl_ctx.get_identity_name(), shareable)
             answer = self._answer(task_name, actions[task_name], model, fl_ctx, abort_signal)
             answer.current_round, answer.total_rounds = model.current_round, model.total_rounds
             return FLModelUtils.to_shareable(answer)

@@ -8,17 +8,17 @@ from typing import Any
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
-from nvflare.app_opt.pt.fedproxloss import PTFedProxLoss
 from nvflare.fuel.utils.memory_utils import cleanup_memory
-from torch import Tensor
+from torch import Tensor, zeros_like
 
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, SiteExecutor
-from flare_mri.flare.executors.received import received_run
+from flare_mri.flare.executors.received import read_run
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
-from flare_mri.flare.protocol import DEFAULT_NEGATIVES, MetaKey, TaskName, decode_negatives, payload_bytes, prefixed
+from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix, payload_bytes
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
+from flare_mri.methods import find_method
 from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
 from flare_mri.training import (
     SPLITS,
@@ -38,19 +38,20 @@ _EXAMPLES = "examples.npz"
 class PersonalizedExecutor(SiteExecutor):
     """Trains, validates and keeps a hospital's personal model.
 
-    On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the negatives;
-    the answer is the site's shared part and named metrics (:mod:`flare_mri.flare.protocol`), nothing else. What is
+    On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the method's
+    message; the answer is the site's shared part, further tensors under the method's prefix where it has one, and named
+    metrics (:mod:`flare_mri.flare.protocol`), nothing else. What is
     private is read from the site store at the start of every round and written back at its end, so a process may die
     between any two rounds and the numbers stay the same. The store is locked for the time of the job.
 
     Args:
         job: name of the job; names the folder in the site store.
-        method: name of the method, for the hospital's policy.
+        method: name of the method, see :data:`flare_mri.methods.METHODS`; the hospital's policy admits it or not.
         task: ``reconstruction`` or ``segmentation``.
         network: ``{"path": class, "args": {...}}``, see :func:`flare_mri.networks.build_network`.
         shared_layers: what is shared, see :func:`flare_mri.networks.shared_keys`.
         training: settings of :class:`~flare_mri.training.TrainingSettings`.
-        negatives: ``all``, ``own`` or ``none``: whose former encoders the contrastive term pushes away from.
+        options: the method's own settings.
         site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``; the
             shared part must stay the same.
         require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
@@ -64,7 +65,7 @@ class PersonalizedExecutor(SiteExecutor):
         network: dict[str, Any],
         shared_layers: str | list[str],
         training: dict[str, Any],
-        negatives: str = DEFAULT_NEGATIVES,
+        options: dict[str, Any] | None = None,
         site_networks: dict[str, dict[str, Any]] | None = None,
         require_site_config: bool = False,
     ):
@@ -74,11 +75,13 @@ class PersonalizedExecutor(SiteExecutor):
         self.network = network
         self.shared_layers = shared_layers
         self.training = training
-        self.negatives = negatives
+        self.options = options
         self.site_networks = site_networks
-        self._settings = TrainingSettings.from_dict(training)
-        if self._settings.fedprox_mu and shared_layers != "all":
-            raise InputError(f"fedprox_mu with shared_layers {shared_layers!r}: FedProx shares everything; use 'all'")
+        self._settings = TrainingSettings.read(training, f"job {job!r:.80}, training")
+        self._method = find_method(method)
+        if task not in self._method.tasks:
+            raise InputError(f"method {method}: expected a task of {', '.join(self._method.tasks)}, got {task!r:.80}")
+        self._options = self._method.options.read(options or {}, f"job {job!r:.80}, method {method}")
         self._task: Task | None = None
         self._store: SiteStore | None = None
         self._run = ""
@@ -93,7 +96,7 @@ class PersonalizedExecutor(SiteExecutor):
         }
 
     def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
-        """What the hospital's policy refuses; a network too large for anyone is an error, once the policy admits it."""
+        """Refusals of the site's policy; a network too large for anyone is an error, once the policy admits it."""
         network, policy = self._network_of(site.config.site), site.policy
         refused = policy.refusals(self.method, network, self.shared_layers, self._settings.optimizer) if policy else {}
         if not refused:
@@ -105,31 +108,28 @@ class PersonalizedExecutor(SiteExecutor):
         learner = self._learner(task)
         learner.try_out()
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
-            run, _ = received_run(task.site, model)
+            run, _ = read_run(task.site, model)
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):
                 learner.restore(found[1], found[0])
         slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
-        zero_filled = prefixed("zero_filled/test", task.baseline())
-        return FLModel(metrics=prefixed("slices", slices) | zero_filled)
+        zero_filled = add_prefix("zero_filled/test", task.baseline())
+        return FLModel(metrics=add_prefix("slices", slices) | zero_filled)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, learner, states, round_number = self._take_up(model, fl_ctx)
-        shared: dict[str, Tensor] = model.params or {}
-        learner.receive(shared)
+        received: dict[str, Tensor] = model.params or {}
+        learner.receive(received)
         metrics: dict[str, float] = {}
         if round_number and round_number % self._settings.evaluate_every == 0:
             splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
-            metrics |= self._evaluate(learner, shared, round_number - 1, splits)
-        encoded = model.meta.get(MetaKey.NEGATIVES) if self.negatives == "all" else None
-        negatives, problems = decode_negatives(encoded or [], shared)
-        for problem in problems:
+            metrics |= self._evaluate(learner, received, round_number - 1, splits)
+        for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
-        if self.negatives == "own":
-            negatives = learner.own_negatives()
-        report = learner.train(shared, negatives, round_number, abort=lambda: bool(abort_signal.triggered))
+        report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
         states.save(round_number, learner.private_state())
-        note_received(fl_ctx, shared)
-        update = learner.shared_state()
+        # further tensors are differences already: a privacy filter is to filter the whole of them
+        note_received(fl_ctx, received | {key: zeros_like(value) for key, value in learner.hooks.extra().items()})
+        update = learner.update()
         cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
         metrics |= {
             "train/loss": report.loss,
@@ -148,10 +148,10 @@ class PersonalizedExecutor(SiteExecutor):
         if learner.best is None:
             raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
         best = learner.network_with(learner.best["network"])
-        metrics |= prefixed("best/test", task.evaluate(best, "test"))
-        metrics |= prefixed("best/validation", learner.best["validation"])
+        metrics |= add_prefix("best/test", task.evaluate(best, "test"))
+        metrics |= add_prefix("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
-        personal = learner.best["network"] if learner.trajectory is None else learner.trajectory
+        personal = learner.hooks.personal() or learner.best["network"]
         network = self._network_of(task.site)
         known = task.spatial_size, task.orientations, task.slice_axis
         own = PersonalModel(self.job, task.site, self.task, network, personal, *known)
@@ -162,44 +162,51 @@ class PersonalizedExecutor(SiteExecutor):
         return FLModel(metrics=metrics)
 
     def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        """Give the personal trajectory to the server: an expert of IOP-FL's routing space."""
+        """Give the personal model to the server, where the method gathers them: an expert of IOP-FL's routing space."""
+        site = fl_ctx.get_identity_name()
+        if not self._method.gathers_personal_models:
+            raise InputError(
+                f"site {site}: {self.method} keeps personal models at the sites, the server asks for this one"
+            )
         task, learner, _, _ = self._take_up(model, fl_ctx)
         if self.shared_layers != "all":  # the personal model is a whole network
             raise InputError(
                 f"site {task.site}: a job that shares {self.shared_layers!r:.80} asks for the personal model"
             )
-        if learner.trajectory is None:
-            raise InputError(f"site {task.site}: no personal trajectory of this run; train with a ema_decay")
+        personal = learner.hooks.personal()
+        if personal is None:
+            raise InputError(f"site {task.site}: no personal model of this run; it has not trained in it")
         slices = {"slices/train": float(len(task.dataset("train")))}  # type: ignore[arg-type]
-        return FLModel(params_type=ParamsType.FULL, params=learner.trajectory, metrics=slices)
+        return FLModel(params_type=ParamsType.FULL, params=personal, metrics=slices)
 
     def _evaluate(
-        self, learner: Learner, shared: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]
+        self, learner: Learner, received: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]
     ) -> dict[str, float]:
         """Metrics of the received shared part with the site's own private part."""
-        learner.receive(shared)
+        learner.receive(received)
+        state = learner.hooks.personal()
         metrics: dict[str, float] = {}
         for split in splits:
             values = learner.task.evaluate(learner.network, split)
-            metrics |= prefixed(split, values)
+            metrics |= add_prefix(split, values)
             if split == "validation":
                 learner.consider_best(values, evaluated_round)
-            if learner.trajectory is not None:
-                personal = learner.network_with(learner.trajectory)
-                metrics |= prefixed(f"personal/{split}", learner.task.evaluate(personal, split))
+            if state is not None:
+                personal = learner.network_with(state)
+                metrics |= add_prefix(f"personal/{split}", learner.task.evaluate(personal, split))
         return metrics
 
     def _learner(self, task: Task) -> Learner:
         network = build_network(self._network_of(task.site), self._settings.seed)
-        proximal = PTFedProxLoss(self._settings.fedprox_mu) if self._settings.fedprox_mu else None
-        return Learner(network, shared_keys(network, self.shared_layers), task, self._settings, proximal)
+        shared = shared_keys(network, self.shared_layers)
+        return Learner(network, shared, task, self._settings, self._method.site(self._options))
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
 
     def _take_up(self, model: FLModel, fl_ctx: FLContext) -> tuple[Task, Learner, RunStates, int]:
         """The site's learner as its last round of this very run left it, where that is kept, and the job's round."""
-        run, round_number = received_run(fl_ctx.get_identity_name(), model)
+        run, round_number = read_run(fl_ctx.get_identity_name(), model)
         task, store = self._site(fl_ctx)
         if self._run not in ("", run):
             raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a server's message must be before a site does anything with it: nothing in it is believed."""
+"""Site-side validation of the server's messages: nothing in them is believed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ MOST_EXPERTS = 64
 """Of a routing space: memory and time at an outside site grow with their number."""
 
 
-def received_model(site: str, shareable: Shareable) -> FLModel:
+def read_model(site: str, shareable: Shareable) -> FLModel:
     """The model of a task's message.
 
     Raises:
@@ -37,7 +37,7 @@ def received_model(site: str, shareable: Shareable) -> FLModel:
         raise InputError(f"site {site}: expected a model in the server's message, got none ({reason})") from e
 
 
-def received_run(site: str, model: FLModel) -> tuple[str, int]:
+def read_run(site: str, model: FLModel) -> tuple[str, int]:
     """The run's id and the round that a message names.
 
     Raises:
@@ -49,7 +49,7 @@ def received_run(site: str, model: FLModel) -> tuple[str, int]:
         raise InputError(f"site {site}: {e}; the server runs another program") from e
 
 
-def received_space(site: str, model: FLModel) -> RoutingSpace:
+def read_space(site: str, model: FLModel) -> RoutingSpace:
     """The routing space of a message, checked before memory is taken for the network that it is said to be of.
 
     Raises:

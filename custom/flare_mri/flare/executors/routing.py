@@ -16,11 +16,11 @@ from nvflare.app_common.abstract.fl_model import FLModel
 
 from flare_mri.datasets.segmentation import SliceImages
 from flare_mri.flare.executors.base import Action, SiteExecutor, plain_network
-from flare_mri.flare.executors.received import received_space
+from flare_mri.flare.executors.received import read_space
 from flare_mri.flare.executors.site import Site, use_threads
-from flare_mri.flare.protocol import MetaKey, TaskName, prefixed
+from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.methods.table import ROUTING
+from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_network, check_size, network_without_values
 from flare_mri.routing import (
@@ -79,7 +79,7 @@ class RoutingExecutor(SiteExecutor):
         return {TaskName.CHECK: self._check, TaskName.ROUTE: self._adapt}
 
     def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
-        """What the hospital's policy refuses; the network is known once the routing space comes."""
+        """Refusals of the site's policy; the network is known once the routing space comes."""
         network = model.meta.get(MetaKey.NETWORK)
         refused = site.policy.refusals(ROUTING, network) if site.policy else {}
         if network is not None and not refused:
@@ -95,7 +95,7 @@ class RoutingExecutor(SiteExecutor):
 
     def _adapt(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, store = self._site(fl_ctx)
-        space = received_space(task.site, model)
+        space = read_space(task.site, model)
         metrics = {"slices/test": float(len(task.data.outside))}
         return FLModel(metrics=metrics | self._route(task, store, space, fl_ctx, abort_signal))
 
@@ -139,7 +139,7 @@ class RoutingExecutor(SiteExecutor):
             predicted |= {**before, "routing": final}
             for name, probability in predicted.items():
                 scores = score(outside, _labels(probability), OUTSIDE_BATCH)
-                metrics |= prefixed(f"{name}/test", scores)
+                metrics |= add_prefix(f"{name}/test", scores)
         return metrics
 
     def _keep_predictions(self, store: SiteStore, task: SegmentationTask, final: torch.Tensor) -> None:

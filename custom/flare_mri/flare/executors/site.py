@@ -79,7 +79,7 @@ def _find(name: str, workspace_root: Path) -> tuple[Path | None, list[Path]]:
     if named:
         path = Path(named.replace("{SITE_NAME}", name)).expanduser()
         if not path.is_file():
-            raise InputError(f"site {name}: ${CONFIG_VARIABLE} names {path}, which is not there; mend or unset it")
+            raise InputError(f"site {name}: ${CONFIG_VARIABLE} names {path}, which is not there; correct or unset it")
         return path, [path]
     looked = [workspace_root / "local" / name / "site.yaml", workspace_root / "local" / "site.yaml"]
     return next((path for path in looked if path.is_file()), None), looked

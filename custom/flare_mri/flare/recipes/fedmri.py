@@ -3,7 +3,7 @@
 """FedMRI and the baselines it is judged against, as one FLARE recipe."""
 
 from flare_mri.flare.recipes.training import TrainingRecipe
-from flare_mri.methods.table import RECONSTRUCTION_METHODS
+from flare_mri.methods import methods_of
 from flare_mri.training import RECONSTRUCTION, TrainingSettings
 
 
@@ -16,7 +16,7 @@ class FedMRIRecipe(TrainingRecipe):
 
     job_name = "fedmri"
     site_task = RECONSTRUCTION
-    methods = RECONSTRUCTION_METHODS
+    methods = methods_of(RECONSTRUCTION)
     default_network = {"path": "flare_mri.networks.unet.UNet", "args": {}}
     default_training = TrainingSettings()
     default_weighting = "equal"

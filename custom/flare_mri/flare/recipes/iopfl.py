@@ -3,7 +3,7 @@
 """The inside of IOP-FL and its baselines, as one FLARE recipe."""
 
 from flare_mri.flare.recipes.training import TrainingRecipe
-from flare_mri.methods.table import SEGMENTATION_METHODS
+from flare_mri.methods import methods_of
 from flare_mri.training import SEGMENTATION, TrainingSettings
 
 
@@ -16,12 +16,10 @@ class IOPFLRecipe(TrainingRecipe):
 
     job_name = "iopfl"
     site_task = SEGMENTATION
-    methods = SEGMENTATION_METHODS
+    methods = methods_of(SEGMENTATION)
     default_network = {
         "path": "flare_mri.networks.unet.UNet",
         "args": {"in_channels": 3, "out_channels": 2, "norm": "batch", "negative_slope": 0.0},
     }
-    default_training = TrainingSettings(
-        optimizer="adam", lr=1e-3, lr_step=0, contrastive_weight=0.0, test_each_round=True
-    )
+    default_training = TrainingSettings(optimizer="adam", lr=1e-3, lr_step=0, test_each_round=True)
     default_weighting = "slices"

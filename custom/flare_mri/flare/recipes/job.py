@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every recipe of flare-mri has in common: its code, its filter, the simulator's policy."""
+"""Base of the recipes: the job's code, its filter, the simulator's policy."""
 
 import json
 import shutil

@@ -27,10 +27,11 @@ from flare_mri.flare.recipes.job import FlareMRIRecipe
 from flare_mri.flare.recipes.staging import stage_code
 from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.folders import check_own_folder, private_folder
+from flare_mri.methods import centralised
 from flare_mri.report.results import load_results, summary_table
 from flare_mri.training import check_name
 
-CENTRALISED = "centralised"
+CENTRALISED = centralised.METHOD.name
 """The method whose one site holds the data of all, and the name of that site."""
 
 

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE on the server's side."""
 
-from flare_mri.flare.workflows.iopfl import TrajectoryFedAvg
 from flare_mri.flare.workflows.outside import RouteOutside
 from flare_mri.flare.workflows.personalized_fedavg import PersonalizedFedAvg
 
-__all__ = ["PersonalizedFedAvg", "RouteOutside", "TrajectoryFedAvg"]
+__all__ = ["PersonalizedFedAvg", "RouteOutside"]

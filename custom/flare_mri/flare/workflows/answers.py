@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a server sees to before it takes anything from a site's answer."""
+"""Server-side validation of sites' answers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -66,7 +66,7 @@ class Answers:
         missing = ", ".join(sites)
         if task == TaskName.CHECK and answered < at_least:
             self.end_if_refused(sites)
-            raise InputError(f"not ready: {missing}; each such site's log names what to mend, no round was run")
+            raise InputError(f"not ready: {missing}; each such site's log names what to correct, no round was run")
         if answered < at_least:
             raise InputError(
                 f"{task} in round {round_number}: {answered} sites answered, expected at least {at_least}; no usable "

@@ -5,7 +5,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,19 @@ class Checkpoint:
         run: the run's id; the sites' private states carry the same.
         finished: the last finished round, from 0.
         shared: the global shared part.
-        negatives: the sites' shared parts as differences from it, by site.
+        method: what the method's server part keeps, see :meth:`flare_mri.methods.ServerHooks.state`.
         record: what results.json says so far.
         scale: what sizes of updates were last compared with; 0 where nothing was.
+        extra_scale: the same of the further tensors of a method.
     """
 
     run: str
     finished: int
     shared: dict[str, Tensor]
-    negatives: dict[str, dict[str, Tensor]]
+    method: dict[str, Any]
     record: dict[str, Any]
     scale: float = 0.0
+    extra_scale: float = 0.0
 
 
 class RunStore:
@@ -66,7 +68,7 @@ class RunStore:
         self._store.lock()
 
     def unlock(self) -> None:
-        """Let the store go."""
+        """Release the store."""
         self._store.unlock()
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -90,6 +92,11 @@ class RunStore:
             raise InputError(
                 f"resume: no finished round of job {self._job!r} at {where}; correct the name or start it anew"
             )
+        if unknown := sorted(state.keys() ^ {field.name for field in fields(Checkpoint)}):
+            raise InputError(
+                f"resume: {where}: expected a round of this version, got one of another version ({unknown[0]}); start "
+                "the job under another name"
+            )
         checkpoint = Checkpoint(**{**state, "record": json.loads(state["record"])})
         before = {**checkpoint.record["settings"], "method": checkpoint.record["method"]}
         now = {**json.loads(json.dumps(settings)), "method": method}
@@ -105,7 +112,7 @@ class RunStore:
 
 
 def _first_difference(one: Any, other: Any) -> tuple[Any, Any]:
-    """What differs, without what is equal beside it."""
+    """The differing keys of two settings, without the equal ones."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
         return {key: one.get(key) for key in keys}, {key: other.get(key) for key in keys}

@@ -83,7 +83,7 @@ class RouteOutside(ModelController):
         if len(answered) < self.min_sites or (task == TaskName.CHECK and missing):
             self._answers.end_if_refused(missing)
             names = ", ".join(missing)
-            raise InputError(f"{task}: no usable answer from {names}; the log of each such site names what to mend")
+            raise InputError(f"{task}: no usable answer from {names}; the log of each such site names what to correct")
         return answers
 
     def _methods(self, space: RoutingSpace, answers: list[FLModel], seconds: float) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class RouteOutside(ModelController):
 
 
 def _routing(metrics: dict[str, float], experts: list[str]) -> dict[str, Any]:
-    """What was told of routing without labels, as the report takes it."""
+    """Numbers of routing without labels, as the report takes them."""
     layers: dict[str, dict[int, float]] = {}
     for name, value in under("routing/weight", metrics).items():
         layer, number = name.split("/")

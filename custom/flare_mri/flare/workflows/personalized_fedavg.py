@@ -18,20 +18,15 @@ from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor
 
+from flare_mri.config.server import ServerSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators import PartialAggregator
-from flare_mri.flare.protocol import (
-    DEFAULT_NEGATIVES,
-    NEGATIVES,
-    NEGATIVES_DTYPES,
-    MetaKey,
-    TaskName,
-    encode_negatives,
-    negative_differences,
-)
+from flare_mri.flare.protocol import MetaKey, TaskName
 from flare_mri.flare.workflows.answers import NEEDED, Answers, job_in_words
 from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.flare.workflows.run_record import RunRecord
+from flare_mri.methods import find_method
+from flare_mri.networks import network_without_values
 
 _CLEAN_UP_EVERY = 5  # rounds; FLARE's advice for servers, whose allocator else keeps what messages took
 
@@ -40,19 +35,16 @@ class PersonalizedFedAvg(ModelController):
     """Rounds of federated averaging over the shared part of personalised networks.
 
     FLARE's own FedAvg is not used since a round here has a deadline, a minimum of good answers and checked updates,
-    carries the sites' former encoders (the negatives of FedMRI's contrastive term) to every site, and ends with a
-    validation of the last aggregate. Before its first round every site is asked to check its own data and settings.
+    carries what the method's server part sends (:class:`flare_mri.methods.ServerHooks`) to every site, and ends with
+    a validation of the last aggregate. Before its first round every site is asked to check its own data and settings.
     FLARE 2.9 resumes no job, so every finished round is kept in a store of the job's name
     (:class:`~flare_mri.flare.workflows.checkpoint.RunStore`), from which a new job of that name can go on.
 
     Args:
-        method: name under which results are listed, e.g. ``FedMRI``.
+        method: name of the method, see :data:`flare_mri.methods.METHODS`, under which results are listed.
         num_rounds: rounds of training.
         min_sites: good updates a round needs; with fewer the job ends and the global model stays what it was.
-        negatives: ``all`` sends every site's former shared parameters to every site (the paper), ``own`` and ``none``
-            send no site's weights to anyone.
-        negatives_dtype: ``float32``, or ``bfloat16`` for half the bytes; what travels are differences from the
-            global model.
+        options: the method's own settings.
         round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
         wait_time_after_min_received: seconds to wait for further sites once `min_sites` have answered.
         resume: go on after the last finished round of the job of this name, with the sites' private states of it.
@@ -67,8 +59,7 @@ class PersonalizedFedAvg(ModelController):
         method: str,
         num_rounds: int,
         min_sites: int,
-        negatives: str = DEFAULT_NEGATIVES,
-        negatives_dtype: str = NEGATIVES_DTYPES[0],
+        options: dict[str, Any] | None = None,
         round_timeout: int = 0,
         wait_time_after_min_received: int = 600,
         resume: bool = False,
@@ -83,17 +74,15 @@ class PersonalizedFedAvg(ModelController):
             allow_empty_global_weights=True,
             task_check_period=task_check_period,
         )
-        if num_rounds < 1 or min_sites < 1:
-            raise InputError(f"num_rounds = {num_rounds}, min_sites = {min_sites}: expected 1 or more")
-        if negatives not in NEGATIVES:
-            raise InputError(f"negatives {negatives!r}: expected one of {', '.join(NEGATIVES)}")
-        if negatives_dtype not in NEGATIVES_DTYPES:
-            raise InputError(f"negatives_dtype {negatives_dtype!r}: expected {' or '.join(NEGATIVES_DTYPES)}")
+        values = {"num_rounds": num_rounds, "min_sites": min_sites, "round_timeout": round_timeout}
+        values["wait_time_after_min_received"] = wait_time_after_min_received
+        ServerSettings.read(values, "controller")
+        self._method = find_method(method)
+        self._hooks = self._method.server(self._method.options.read(options or {}, f"method {method}"))
         self.method = method
         self.num_rounds = num_rounds
         self.min_sites = min_sites
-        self.negatives = negatives
-        self.negatives_dtype = negatives_dtype
+        self.options = options
         self.round_timeout = round_timeout
         self.wait_time_after_min_received = wait_time_after_min_received
         self.resume = resume
@@ -127,54 +116,72 @@ class PersonalizedFedAvg(ModelController):
 
     def _run(self, aggregator: PartialAggregator, store: RunStore) -> None:
         record = RunRecord(self.get_run_dir(), self.method, self.settings)
-        first, shared, meta = self._start(aggregator, store, record)
+        first, shared, run = self._start(aggregator, store, record)
         for round_number in range(first, self.num_rounds):
             started = time.monotonic()
             self.event(AppEventType.ROUND_STARTED)
             sites = self._ready_sites(record)
-            aggregator.begin_round(shared, round_number)
-            for answer in self._ask(TaskName.TRAIN, sites, shared, round_number, meta):
+            extra, message = self._hooks.extra(), self._hooks.message()
+            aggregator.begin_round(shared, round_number, extra)
+            meta = {MetaKey.RUN: run} | ({} if message is None else {MetaKey.METHOD: message})
+            for answer in self._ask(TaskName.TRAIN, sites, shared | extra, round_number, meta):
                 aggregator.accept_model(answer)
             if self._aborted():
                 return
-            shared = self._aggregate(aggregator, round_number)
-            updates = {site: model.params for site, model in aggregator.accepted.items()}
-            negatives = negative_differences(updates if self.negatives == "all" else {}, shared, self.negatives_dtype)
-            meta[MetaKey.NEGATIVES] = encode_negatives(negatives)
+            mean = self._aggregate(aggregator, round_number)
+            shared = {key: mean[key] for key in shared}
+            updates = {site: {k: m.params[k] for k in shared} for site, m in aggregator.accepted.items()}
+            answered = len(updates) / max(len(self._ready), len(updates))
+            self._hooks.after_round(shared, updates, {key: mean[key] for key in extra}, answered)
             record.trained(round_number, aggregator.accepted, time.monotonic() - started)
-            scale = aggregator.scale.value
-            store.save(Checkpoint(meta[MetaKey.RUN], round_number, shared, negatives, record.entry, scale))
+            scales = aggregator.scale.value, aggregator.extra_scale.value
+            store.save(Checkpoint(run, round_number, shared, self._hooks.state(), record.entry, *scales))
             self._save(shared, round_number)
             if round_number % _CLEAN_UP_EVERY == 0:
                 cleanup_memory()
             self.info(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
-        run = {MetaKey.RUN: meta[MetaKey.RUN]}
-        record.validated(self._ask(TaskName.VALIDATE, self._ready_sites(record), shared, self.num_rounds, run))
-        self._finish(aggregator, shared, run)
+        meta, sent = {MetaKey.RUN: run}, shared | self._hooks.extra()
+        record.validated(self._ask(TaskName.VALIDATE, self._ready_sites(record), sent, self.num_rounds, meta))
+        if self._method.gathers_personal_models:
+            self._gather(aggregator, shared, meta)
         self.info(f"results of {self.method}: {record.path.name}")
 
     def _start(
         self, aggregator: PartialAggregator, store: RunStore, record: RunRecord
-    ) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
-        """The first round to train, the shared part before it, and the metadata that goes with it."""
+    ) -> tuple[int, dict[str, Tensor], str]:
+        """The first round to train, the shared part before it, and the run's id."""
         if self.resume:
             last = store.load(self.method, self.settings, self.num_rounds)
             record.resume(last.record)
-            aggregator.scale.value = last.scale
+            aggregator.scale.value, aggregator.extra_scale.value = last.scale, last.extra_scale
+            self._hooks.restore(last.method)
             self.info(f"resuming run {last.run} after round {last.finished + 1} of {self.num_rounds}")
             self._check_sites(self._connected(), record, last.run)
-            return (
-                last.finished + 1,
-                last.shared,
-                {MetaKey.RUN: last.run, MetaKey.NEGATIVES: encode_negatives(last.negatives)},
-            )
+            return last.finished + 1, last.shared, last.run
         run = uuid.uuid4().hex
         self._check_sites(self._connected(), record, run)
-        return 0, {k: torch.as_tensor(v) for k, v in self.load_model().params.items()}, {MetaKey.RUN: run}
+        shared = {k: torch.as_tensor(v) for k, v in self.load_model().params.items()}
+        names = {name for name, _ in network_without_values(self.settings["network"]).named_parameters()}
+        self._hooks.begin_job({key: value for key, value in shared.items() if key in names})
+        return 0, shared, run
 
-    def _finish(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """For subclasses: what is left to do after the last validation."""
+    def _gather(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """The sites' personal models, after the last validation; no site receives another site's."""
+        aggregator.begin_round(shared, self.num_rounds)
+        ready = [site for site in self._connected() if site in self._ready]
+        for answer in self._ask(TaskName.SUBMIT, ready, {}, self.num_rounds, meta):
+            aggregator.accept_model(answer)
+        aggregator.compare_norms(clip=False)
+        for site, problem in sorted(aggregator.rejected.items()):
+            self.warning(f"personal model of {site} left out: {problem}")
+        if len(aggregator.accepted) < self.min_sites:
+            raise InputError(
+                f"personal models: {len(aggregator.accepted)} good ones, expected at least {self.min_sites} "
+                f"({aggregator.rejected}); nothing was written"
+            )
+        personal = {site: dict(model.params or {}) for site, model in aggregator.accepted.items()}
+        self.info(self._hooks.finish(personal, shared, self.settings["network"], Path(self.get_run_dir())))
 
     def _connected(self) -> list[str]:
         return sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind on the server: results.json and TensorBoard curves."""
+"""Results of a run on the server: results.json and TensorBoard curves."""
 
 import datetime
 import json
@@ -49,7 +49,7 @@ class RunRecord:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What results.json says of the run, and the method."""
+        """The run's entry of results.json, and its method."""
         return {**self._run, "method": self._method}
 
     def resume(self, entry: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from flare_mri.training.trajectory import advance
+from flare_mri.methods.iop_fl import advance
 
 
 def models(count: int) -> list[dict[str, torch.Tensor]]:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from flare_mri.errors import InputError
-from flare_mri.training import weighted_contrastive as module
-from flare_mri.training.weighted_contrastive import WeightedContrastive
+from flare_mri.methods import weighted_contrastive as module
+from flare_mri.methods.weighted_contrastive import WeightedContrastive
 
 SHAPES = [(4, 3, 3, 3), (7,), (), (5, 11)]
 

@@ -1,0 +1,57 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a training job at the server: rounds, patience, checks of updates; one place for every default."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from flare_mri.config.base import Settings
+
+
+def _check_multiple(value: float) -> float:
+    if value and not 1 <= value < math.inf:
+        raise ValueError("expected 0 (off) or a multiple of the median from 1 on")
+    return value
+
+
+Multiple = Annotated[float, AfterValidator(_check_multiple)]
+
+
+class AggregationSettings(Settings):
+    """How updates are weighted, and which of them are left out or scaled down."""
+
+    weighting: Literal["equal", "slices"] = "equal"
+    """Weights of the sites in an average: equal, or by their numbers of training slices."""
+
+    max_norm: Multiple = 100.0
+    """Leave out an update whose norm is more than so many times the round's median; 0: none."""
+
+    clip_norm: Multiple = 3.0
+    """Scale down an update whose norm is more than so many times the round's median to that; 0: none."""
+
+    max_weight: Multiple = 10.0
+    """Count no more slices of a site than so many times the round's median; 0: all."""
+
+
+class ServerSettings(AggregationSettings):
+    """A training job at the server."""
+
+    num_rounds: Annotated[int, Field(ge=1)] = 30
+    """Rounds of training."""
+
+    min_sites: Annotated[int | None, Field(ge=1)] = None
+    """Good updates a round needs; none: those of all sites."""
+
+    round_timeout: Annotated[int, Field(ge=0)] = 0
+    """Seconds a round may last; 0: for ever."""
+
+    wait_time_after_min_received: Annotated[int, Field(ge=0)] = 600
+    """Seconds to wait for further sites once min_sites have answered."""
+
+    privacy: Literal["svt", "percentile"] | None = None
+    """FLARE's filter on what a round changes."""
+
+    privacy_arguments: dict[str, Any] | None = None
+    """Of that filter, a JSON object."""
