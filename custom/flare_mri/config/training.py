@@ -43,6 +43,9 @@ class TrainingSettings(Settings):
     task_loss_weight: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     """λ of FedMRI, the weight of the task's own loss."""
 
+    augmentation: bool = False
+    """Train on randomly transformed slices: the task's transforms, unless a site says otherwise in site.yaml."""
+
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     """Rounds between validations; the last model is always evaluated."""
 

@@ -235,7 +235,8 @@ class PersonalizedExecutor(SiteExecutor):
             if site.notice:
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             use_threads(site.config)
-            self._task = build_task(self.task, site.config, self._settings.seed, sample_keys(self.network))
+            keys, settings = sample_keys(self.network), self._settings
+            self._task = build_task(self.task, site.config, settings.seed, keys, settings.augmentation)
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
         return self._task, self._store
