@@ -1,9 +1,12 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The README's table of reconstruction: FedMRI, FedAvg and local training on four real sites, through FLARE.
+"""The table of reconstruction: FedMRI and the methods it is judged against on four real sites, through FLARE.
 
-python benchmarks/brain_reconstruction.py                the published setting: 128x128, 30 rounds, seed 0
-python benchmarks/brain_reconstruction.py --seeds 0 1 2  mean and spread over seeds
+python benchmarks/brain_reconstruction.py                     the published setting: 128x128, 30 rounds, seed 0
+python benchmarks/brain_reconstruction.py --augmentation      the same with the task's random transforms
+python benchmarks/brain_reconstruction.py --seeds 0 1 2       mean and spread over seeds
+
+Runs that are complete in the workspace are not run again, so that a long benchmark can be stopped and continued.
 
 The published code (one seed, two cores) gave mean test PSNR 23.79 dB zero-filled, 26.68 FedAvg, 27.29 local only and
 28.16 FedMRI with β = 1, of the model after the last round. The sites set no validation slices aside, so "best round" is
@@ -15,45 +18,75 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from flare_mri.config.cli import add_options
 from flare_mri.flare.recipes.follow import run_and_follow
+=======
+from runs import JOBS, format_mean, run_once
+
+from flare_mri.flare.protocol import NEGATIVES
+>>>>>>> bench
 from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.methods.fedmri import FedMRIOptions
 from flare_mri.report.results import load_results
 
-REPO = Path(__file__).parents[1]
 PUBLISHED = {"FedMRI": 28.16, "FedAvg": 26.68, "local-only": 27.29}
+OTHERS = ("encoder-sharing", "FedProx", "FedBN", "Ditto", "FedRep", "SCAFFOLD")
 
 
 def mean_psnr(run: dict[str, Any]) -> dict[str, float]:
     """Mean over sites: zero-filled, after the last round, mean of the last five rounds, best round of each site."""
     sites, rounds = run["sites"], run["rounds"]
     late = [statistics.mean(row["sites"][s]["validation"]["psnr"] for s in sites) for row in rounds[-5:]]
+    personal = [site["personal"]["test"]["psnr"] for site in sites.values() if "personal" in site]
     return {
         "zero-filled": statistics.mean(site["zero_filled"]["psnr"] for site in sites.values()),
         "last round": statistics.mean(site["test"]["psnr"] for site in sites.values()),
         "last five": statistics.mean(late),
         "best round": statistics.mean(site["best"]["test"]["psnr"] for site in sites.values()),
+        **({"personal": statistics.mean(personal)} if personal else {}),
     }
 
 
-def main() -> None:
-    """Run methods x seeds and print the table."""
+def train(args: argparse.Namespace, method: str, seed: int) -> dict[str, float]:
+    """The scores of one method with one seed."""
+    arguments = ["--sites", str(args.sites), "--lr_step", "0", "--seed", str(seed), "--method", method]
+    arguments += ["--augmentation" if args.augmentation else "--no-augmentation"]
+    arguments += ["--norm", "batch"] if method == "FedBN" else []
+    if method == "FedMRI":
+        arguments += ["--contrastive_weight", str(args.contrastive_weight), "--negatives", args.negatives]
+    name = f"brain-{method.lower()}-{seed}" + "-augmented" * args.augmentation
+    path = run_once("fedmri", name, arguments, args.workspace, args.num_rounds, args.channels)
+    return mean_psnr(load_results(path)["methods"][method])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the methods and seeds that are not there yet and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=list(PUBLISHED))
+    methods = (*PUBLISHED, *OTHERS)
+    parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--num_rounds", type=int, default=30)
     parser.add_argument("--channels", type=int, default=32)
+<<<<<<< HEAD
     add_options(parser, FedMRIOptions, ["contrastive_weight", "negatives"], {"negatives": "all"})
     parser.set_defaults(contrastive_weight=FedMRIOptions().contrastive_weight, negatives="all")
     parser.add_argument("--sites", type=Path, default=REPO / "examples" / "brain")
+=======
+    parser.add_argument("--augmentation", action="store_true", help="train on randomly transformed slices")
+    parser.add_argument("--contrastive_weight", type=float, default=1.0)
+    parser.add_argument(
+        "--negatives", choices=NEGATIVES, default="all", help="of FedMRI; default %(default)s, the paper's"
+    )
+    parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
+>>>>>>> bench
     parser.add_argument("--workspace", type=Path, default=default_workspace())
-    parser.add_argument("--output", type=Path, default=Path("results"), help="where results.json of every run goes")
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, list[dict[str, float]]] = {}
+    args = parser.parse_args(argv)
+    args.workspace.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[dict[str, float]]] = {method: [] for method in args.methods}
     for seed in args.seeds:
         for method in args.methods:
+<<<<<<< HEAD
             arguments = ["--sites", str(args.sites), "--num_rounds", str(args.num_rounds), "--lr_step", "0"]
             arguments += ["--channels", str(args.channels), "--seed", str(seed)]
             if method == "FedMRI":
@@ -67,14 +100,17 @@ def main() -> None:
             rows.setdefault(method, []).append(mean_psnr(load_results(path)["methods"][method]))
     print(f"\nMean test PSNR (dB) over the sites, seeds {args.seeds}")
     print(f"{'method':12s} {'published':>10s} " + " ".join(f"{column:>16s}" for column in rows[args.methods[0]][0]))
+=======
+            rows[method].append(train(args, method, seed))
+    columns = ("zero-filled", "last round", "last five", "best round", "personal")
+    print(
+        f"\nMean test PSNR (dB) over the sites, seeds {args.seeds}, augmentation {'on' if args.augmentation else 'off'}"
+    )
+    print(f"{'method':16s} {'published':>10s} " + " ".join(f"{column:>16s}" for column in columns))
+>>>>>>> bench
     for method, values in rows.items():
-        cells = []
-        for column in values[0]:
-            numbers = [value[column] for value in values]
-            spread = f" ±{statistics.stdev(numbers):.2f}" if len(numbers) > 1 else ""
-            cells.append(f"{statistics.mean(numbers):.2f}{spread}")
-        published = PUBLISHED.get(method)
-        print(f"{method:12s} {published or '':>10} " + " ".join(f"{cell:>16s}" for cell in cells))
+        cells = [format_mean([v[column] for v in values], 2) if column in values[0] else "" for column in columns]
+        print(f"{method:16s} {PUBLISHED.get(method, ''):>10} " + " ".join(f"{cell:>16s}" for cell in cells))
 
 
 if __name__ == "__main__":

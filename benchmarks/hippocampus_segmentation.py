@@ -17,59 +17,45 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flare_mri.errors import InputError
+from runs import JOBS, format_mean, is_complete, run_once
+
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import default_workspace, results_path
 from flare_mri.report.results import load_results
 from flare_mri.routing.space import SPACE_FILE
 
-JOBS = Path(__file__).parents[1] / "jobs"
 OUTSIDE = "outside-1"
 SYSTEM = "IOP-FL"
 GLOBAL, PERSONAL = "FedAvg = IOP-FL, global model", "IOP-FL, personal models"
+METHODS = (SYSTEM, "local-only", "FedProx", "FedBN", "Ditto", "FedRep", "SCAFFOLD")
 METRICS = ("slice_dice", "dice", "hd95")
 PUBLISHED = {GLOBAL: 0.810, PERSONAL: 0.882, "global model": 0.872, "IOP-FL routing": 0.888}
 Scores = dict[str, dict[str, float]]
 """Row of a table -> metric -> value."""
 
 
-def run_name(method: str, seed: int) -> str:
+def run_name(method: str, seed: int, augmentation: bool) -> str:
     """Name of a training job."""
-    return f"hippocampus-{seed}-" + (f"without-{OUTSIDE}" if method == SYSTEM else method.lower())
-
-
-def complete(path: Path, rounds: int, channels: int | None = None) -> bool:
-    """Whether a run with these settings has left all its scores."""
-    try:
-        entries = load_results(path)["methods"].values()
-    except InputError:  # not there, or left by a run that was stopped
-        return False
-    scored = all(site.get("test") for entry in entries for site in entry["sites"].values())
-    if not entries or not scored or any(len(entry["rounds"]) != rounds for entry in entries):
-        return False
-    return channels is None or all(e["settings"]["network"]["args"]["channels"] == channels for e in entries)
+    name = f"hippocampus-{seed}-" + (f"without-{OUTSIDE}" if method == SYSTEM else method.lower())
+    return name + "-augmented" * augmentation
 
 
 def train(args: argparse.Namespace, method: str, seed: int) -> Path:
     """Train at the inside sites unless that was done; returns the results.json."""
-    name = run_name(method, seed)
-    path = results_path(args.workspace, name)
-    space = path.parent / SPACE_FILE
-    if complete(path, args.num_rounds, args.channels) and (method != SYSTEM or space.exists()):
-        print(f"\n{name}: already in {args.workspace}")
-        return path
     inside = sorted(p.parent.name for p in args.sites.glob("*/site.yaml") if p.parent.name != OUTSIDE)
     arguments = ["--sites", str(args.sites), "--clients", ",".join(inside), "--seed", str(seed), "--method", method]
-    arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels)]
     arguments += ["--num_pools", str(args.num_pools), "--no-test_each_round"]
-    return run_and_follow(JOBS / "iopfl" / "job.py", name, arguments, args.workspace, args.workspace / f"{name}.log")
+    arguments += ["--augmentation" if args.augmentation else "--no-augmentation"]
+    name = run_name(method, seed, args.augmentation)
+    leaves = SPACE_FILE if method == SYSTEM else ""
+    return run_once("iopfl", name, arguments, args.workspace, args.num_rounds, args.channels, leaves)
 
 
 def route(args: argparse.Namespace, seed: int, trained: Path) -> Path:
     """Adapt to the outside site unless that was done after the training; returns the results.json."""
-    name = f"hippocampus-{seed}-outside-{OUTSIDE}"
+    name = f"hippocampus-{seed}-outside-{OUTSIDE}" + "-augmented" * args.augmentation
     path = results_path(args.workspace, name)
-    if complete(path, 0) and path.stat().st_mtime > trained.stat().st_mtime:
+    if is_complete(path, 0) and path.stat().st_mtime > trained.stat().st_mtime:
         print(f"\n{name}: already in {args.workspace}")
         return path
     arguments = ["--sites", str(args.sites), "--clients", OUTSIDE, "--seed", str(seed), "--epochs", str(args.epochs)]
@@ -88,7 +74,10 @@ def inside_scores(method: str, path: Path) -> Scores:
     """The rows of a trained method."""
     sites = load_results(path)["methods"][method]["sites"].values()
     if method != SYSTEM:
-        return {method: mean_over_sites(sites)}
+        rows = {method: mean_over_sites(sites)}
+        if all("personal" in site for site in sites):
+            rows[f"{method}, personal models"] = mean_over_sites(site["personal"] for site in sites)
+        return rows
     return {GLOBAL: mean_over_sites(sites), PERSONAL: mean_over_sites(site["personal"] for site in sites)}
 
 
@@ -108,9 +97,7 @@ def table(title: str, seeds: list[Scores]) -> str:
     for row in seeds[0]:
         cells = []
         for metric in METRICS:
-            values, digits = [scores[row][metric] for scores in seeds], 2 if metric == "hd95" else 3
-            spread = f" ±{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.{digits}f}{spread}")
+            cells.append(format_mean([scores[row][metric] for scores in seeds], 2 if metric == "hd95" else 3))
         lines.append(f"{row:32s} {PUBLISHED.get(row, ''):>9} " + " ".join(f"{cell:>14s}" for cell in cells))
     return "\n".join(lines)
 
@@ -119,10 +106,11 @@ def main(argv: list[str] | None = None) -> None:
     """Run all seeds and methods that are not there yet and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", default=[SYSTEM, "local-only", "FedProx", "FedBN"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--num_rounds", type=int, default=15)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--num_pools", type=int, default=4)
+    parser.add_argument("--augmentation", action="store_true", help="train on randomly transformed slices")
     parser.add_argument("--epochs", type=int, default=10, help="of adaptation at the outside site")
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "hippocampus")
     parser.add_argument("--workspace", type=Path, default=default_workspace())

@@ -20,7 +20,7 @@ RMSPROP = TrainingSettings(lr=1e-2, lr_step=0, local_epochs=2)
 class Points:
     """A task on twelve random images of four pixels."""
 
-    key_metric, batch_size, workers, matrix, orientations = "score", 4, 0, (2, 2), ()
+    key_metric, batch_size, workers, spatial_size, orientations = "score", 4, 0, (2, 2), ()
     device = torch.device("cpu")
 
     def __init__(self, site: str = "site-1"):
@@ -28,6 +28,11 @@ class Points:
         generator = torch.Generator().manual_seed(len(site) + ord(site[-1]))
         self.inputs = torch.randn(12, 2, 2, 2, generator=generator)
         self.outputs = self.inputs.sum(1, keepdim=True) + torch.randn(12, 1, 2, 2, generator=generator)
+
+    slice_axis = 2
+
+    def training_data(self, seed: int) -> Any:
+        return self.dataset("train")
 
     def dataset(self, split: str) -> Any:
         return [{"x": x, "y": y} for x, y in zip(self.inputs, self.outputs, strict=True)]

@@ -4,6 +4,7 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "hippocampus_segmentation.py
 
 
 def load() -> Any:
+    sys.path.insert(0, str(SCRIPT.parent))  # as Python does for a script
     spec = importlib.util.spec_from_file_location("hippocampus_segmentation", SCRIPT)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -60,6 +62,7 @@ def started(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise SystemExit(name)
 
     monkeypatch.setattr(module, "run_and_follow", run)
+    monkeypatch.setattr("runs.run_and_follow", run)
     return names
 
 

@@ -38,7 +38,7 @@ def routed() -> tuple[PersonalModel, torch.nn.Module]:
         for parameter in adaptable_parameters(mixed):
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
     names = ("site-1", "site-2", "global")
-    return PersonalModel("out", "outside-1", "segmentation", SPEC, mixed.state_dict(), (32, 32), (), names, 8), mixed
+    return PersonalModel("out", "outside-1", "segmentation", SPEC, mixed.state_dict(), (32, 32), (), 2, names, 8), mixed
 
 
 def written(model: PersonalModel, folder: Path) -> Path:
@@ -135,3 +135,27 @@ def test_a_network_of_another_package_is_not_built(tmp_path: Path) -> None:
     path = _changed(tmp_path, plain(), network={"path": "subprocess.Popen", "args": {"args": "true"}})
     with pytest.raises(InputError, match="expected a class under"):
         load_personal_model(path).build()
+
+
+def test_a_model_of_before_is_read(tmp_path: Path) -> None:
+    """Its description had `matrix` and no slice axis."""
+    described = plain().description()
+    old = {**{k: v for k, v in described.items() if k not in ("spatial_size", "slice_axis")}, "matrix": [32, 32]}
+    store = SiteStore(tmp_path / "store", "iopfl", "site-1")
+    store.save_model(PERSONAL_FILE, plain().state, old)
+    model = load_personal_model(store.path(PERSONAL_FILE))
+    assert model.spatial_size == (32, 32) and model.slice_axis is None
+    assert model.build()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"orientations": ["../x"]}, "orientations: expected axis codes"),
+        ({"slice_axis": 3}, "slice_axis: expected 0, 1 or 2"),
+        ({"spatial_size": [32]}, "spatial_size: expected two sizes"),
+    ],
+)
+def test_a_description_that_makes_no_sense(tmp_path: Path, change: dict, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load_personal_model(_changed(tmp_path, plain(), **change))

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reconstructions of new scans: those the site's own task would make and score."""
 
-import io
+import gzip
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel
 import numpy as np
 import pytest
 import torch
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.apply import main, open_application
 from flare_mri.config.site import SiteConfig, load_site_config
@@ -18,6 +20,7 @@ from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.reconstruction import Reconstructor
+from flare_mri.io.dicom import write_dicom_slice
 from flare_mri.networks import build_network
 from flare_mri.training import SiteStore
 from flare_mri.training.reconstruction import ReconstructionTask
@@ -54,28 +57,30 @@ def model(spec: dict[str, Any] = UNET) -> PersonalModel:
     return PersonalModel("fedmri", "site-1", "reconstruction", spec, build_network(spec, 3).state_dict(), (32, 32))
 
 
-def images_in(content: bytes) -> dict[str, np.ndarray]:
-    with h5py.File(io.BytesIO(content)) as file:
-        return {name: np.asarray(file[name]) for name in file}
+def image_in(content: bytes) -> Any:
+    return nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
+
+
+def slices_in(content: bytes) -> np.ndarray:
+    """[S, H, W]"""
+    return np.moveaxis(np.asarray(image_in(content).dataobj), -1, 0)
 
 
 @pytest.mark.parametrize("spec", [UNET, DUAL], ids=["image", "dual"])
 def test_images_and_scores_are_those_of_the_sites_own_task(tmp_path: Path, spec: dict[str, Any]) -> None:
     config = settings(tmp_path, scans(tmp_path / "scans", count=1))
-    data = ReconstructionData(config, 0, keys=("kspace", "mask") if spec is DUAL else ("input",))
+    data = ReconstructionData(config, 0, keys=("kspace", "mask") if spec is DUAL else ("image",))
     data.test.indices = [(0, index) for index in range(6)]  # the whole volume
+    data.test.highest = {0: max(float(data.test.volumes[0][index].max()) for index in range(6))}
     task = ReconstructionTask(data, config, torch.device("cpu"))
     network = model(spec).build()
     result = Reconstructor(model(spec), config).apply(0)
-    with h5py.File(io.BytesIO(result.content)) as file:
-        assert dict(file.attrs)["model"] == "fedmri, site-1" and "equispaced 4.0" in dict(file.attrs)["mask"]
     assert result.scores == pytest.approx(task.evaluate(network, "test"))
-    images = images_in(result.content)
-    assert images.keys() == {"reconstruction", "zero_filled"} and images["reconstruction"].shape == (6, 32, 32)
+    images = slices_in(result.content)
     shown = task.examples(network)
     for place, index in enumerate(shown["slice"]):
-        np.testing.assert_allclose(images["reconstruction"][index], shown["output"][place], atol=1e-5)
-        np.testing.assert_allclose(images["zero_filled"][index], shown["input"][place], atol=1e-5)
+        np.testing.assert_allclose(images[index], shown["output"][place], atol=1e-5)
+    assert "does not say where it lies" in result.text
 
 
 def test_a_scan_that_is_undersampled_gives_the_same_image(tmp_path: Path) -> None:
@@ -90,8 +95,7 @@ def test_a_scan_that_is_undersampled_gives_the_same_image(tmp_path: Path) -> Non
         file["kspace"] = undersample(images, mask)[1].numpy()
     result = Reconstructor(model(), config, tmp_path / "new", undersampled=True).apply(0)
     assert not result.scores and "PSNR" not in result.text and "target" not in result.pictures
-    for name, image in images_in(full.content).items():
-        np.testing.assert_allclose(images_in(result.content)[name], image, atol=1e-5)
+    np.testing.assert_allclose(slices_in(result.content), slices_in(full.content), atol=1e-5)
 
 
 def test_scans_of_another_size(tmp_path: Path) -> None:
@@ -115,6 +119,56 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "reconstruction: fedmri's model of site-1; 2 scans"
-    assert printed[1].startswith("file0.h5: 6 slices, PSNR ") and printed[-2].startswith("mean: PSNR ")
-    assert {path.name for path in out.iterdir()} == {"file0.h5", "file1.h5", "overview.png"}
+    assert (
+        printed[1].startswith("file0_reconstruction.nii.gz: 6 slices; the scan does not say")
+        and "PSNR" in printed[1]
+        and printed[-2].startswith("mean: PSNR ")
+    )
+    assert {path.name for path in out.iterdir()} == {
+        "file0_reconstruction.nii.gz",
+        "file1_reconstruction.nii.gz",
+        "overview.png",
+    }
     assert (out / "overview.png").read_bytes().startswith(b"\x89PNG")
+
+
+AFFINE = np.array([[-0.7, 0, 0.1, 30], [0, 0.6, 0, -20], [0, 0.1, 2.5, 7], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA", "ASL", "IPR"])
+def test_a_nifti_scan_of_any_orientation_gets_the_same_image_on_its_own_voxels(tmp_path: Path, codes: str) -> None:
+    """At another resolution than the scan's: k-space is cropped on the way in and zero-padded on the way out."""
+    smooth = np.random.default_rng(0).random((8, 8, 5)).repeat(6, 0).repeat(5, 1).astype(np.float32) + 1
+    (tmp_path / "new").mkdir()
+    scan = nibabel.Nifti1Image(smooth, AFFINE)
+    text = f"data: {{format: nifti, root: {tmp_path / 'new'}, spatial_size: [32, 32]}}\n"
+    (tmp_path / "site.yaml").write_text(text + "mask: {kind: gaussian, acceleration: 2}\n")
+    config, known = load_site_config(tmp_path / "site.yaml", "site-1"), replace(model(), orientations=("RAS",))
+    nibabel.save(scan, tmp_path / "new" / "a.nii.gz")
+    expected = image_in(Reconstructor(known, config).apply(0).content)
+    assert expected.shape == (48, 40, 5)
+    turn = ornt_transform(io_orientation(scan.affine), axcodes2ornt(codes))
+    turned = scan.as_reoriented(turn)
+    nibabel.save(turned, tmp_path / "new" / "a.nii.gz")
+    image = image_in(Reconstructor(known, config).apply(0).content)
+    assert image.shape == turned.shape
+    np.testing.assert_allclose(image.affine, turned.affine, atol=1e-4)
+    np.testing.assert_allclose(image.get_fdata(), expected.as_reoriented(turn).get_fdata(), atol=1e-5)
+
+
+def test_a_dicom_series_gets_a_nifti_at_its_place(tmp_path: Path) -> None:
+    """Sagittal, with a network that gives back its input: the image lies where the pixels' positions say."""
+    pixels = np.random.default_rng(0).integers(500, 4000, (6, 32, 32))
+    for number in range(6):
+        place = [10.0 - 3 * number, -40.0, 60.0]
+        tags = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": place, "PixelSpacing": [2, 1]}
+        folder = tmp_path / "new" / "t1"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_dicom_slice(folder / f"{number}.dcm", pixels[number], **tags)
+    (tmp_path / "site.yaml").write_text(f"data: {{format: dicom, root: {tmp_path / 'new'}}}\n")
+    result = Reconstructor(model(), load_site_config(tmp_path / "site.yaml", "site-1")).apply(0)
+    image = image_in(result.content)
+    i, j, k = 4, 9, 2  # row, column, slice
+    lps = np.array([10.0 - 3 * k, -40.0 + j, 60.0 - 2 * i])
+    np.testing.assert_allclose(image.affine @ [i, j, k, 1], [-lps[0], -lps[1], lps[2], 1], atol=1e-4)
+    assert image.shape == (32, 32, 6) and "does not say" not in result.text

@@ -4,6 +4,7 @@
 
 import gzip
 from dataclasses import replace
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.apply import main, open_application
 from flare_mri.config.site import SiteConfig, load_site_config
@@ -54,7 +56,7 @@ def settings(tmp_path: Path, root: Path, axis: int = 2, fit: str = "pad") -> Sit
 
 def plain() -> PersonalModel:
     return PersonalModel(
-        "iopfl", "site-1", "segmentation", SPEC, build_network(SPEC, 8).state_dict(), (32, 32), ("LAS",)
+        "iopfl", "site-1", "segmentation", SPEC, build_network(SPEC, 8).state_dict(), (32, 32), ("RAS",)
     )
 
 
@@ -74,6 +76,11 @@ def written(model: PersonalModel, folder: Path) -> Path:
     return store.path(PERSONAL_FILE)
 
 
+def axcodes2ornt_between(affine: np.ndarray, codes: str) -> np.ndarray:
+    """What turns a volume of this affine to these axis codes."""
+    return ornt_transform(io_orientation(affine), axcodes2ornt(codes))
+
+
 def labels_in(content: bytes, kind: Any = nibabel.Nifti1Image) -> Any:
     return kind.from_bytes(gzip.decompress(content))
 
@@ -88,14 +95,19 @@ def test_labels_are_those_of_the_sites_own_data_set(tmp_path: Path, make: Any, a
     expected = predict(model.build(), items, model.batch_size).argmax(1).numpy()
     image = labels_in(Segmenter(model, config).apply(0).content)
     assert expected.any() and not expected.all()
-    np.testing.assert_array_equal(image.dataobj, data.volumes[0].grid.to_native(expected))
+    if fit == "pad":  # the scan's 20 x 36 lie in the middle of 32 x 32, its slices along the given axis of RAS
+        turned = np.asarray(image.as_reoriented(axcodes2ornt_between(image.affine, "RAS")).dataobj)
+        inner = np.moveaxis(turned, axis, 0)[:, :, 2:34]
+        np.testing.assert_array_equal(inner, expected[:, 6:26])
+    else:
+        assert image.shape == (20, 36, 7) and np.asarray(image.dataobj).any()
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
 def test_labels_lie_where_the_scan_lies(tmp_path: Path, kind: Any) -> None:
     folder = scans(tmp_path / "scans", kind=kind)
     result = Segmenter(plain(), settings(tmp_path, folder), folder).apply(1)
-    image, scan = labels_in(result.content, kind), nibabel.load(folder / "Case01.nii.gz")
+    image, scan = labels_in(result.content), nibabel.load(folder / "Case01.nii.gz")
     np.testing.assert_allclose(image.affine, scan.affine, atol=1e-6)  # type: ignore[attr-defined]
     assert image.shape == scan.shape and image.get_data_dtype() == np.uint8  # type: ignore[attr-defined]
     assert image.header.get_xyzt_units()[0] == "mm" and set(np.unique(image.dataobj)) <= {0, 1}
@@ -119,25 +131,49 @@ def test_the_phantom_and_all_its_slices(tmp_path: Path) -> None:
     path.write_text("data: {format: phantom, subjects: 2, spatial_size: [32, 32]}\n")
     config = load_site_config(path, "site-1")
     result = Segmenter(plain(), config).apply(0)
-    assert np.asarray(labels_in(result.content).dataobj).shape[1:] == (32, 32) and "ml" not in result.text
+    assert np.asarray(labels_in(result.content).dataobj).shape[:2] == (32, 32) and "ml" not in result.text
     with pytest.raises(InputError, match="phantom takes no folder"):
         open_application(plain(), config, tmp_path)
 
 
-def test_scans_that_the_model_does_not_know(tmp_path: Path) -> None:
-    """Another orientation or spatial_size would give labels too, and bad ones."""
-    new = scans(tmp_path / "new")
+ORIENTATIONS = ["".join(codes) for order in permutations(("RL", "AP", "SI")) for codes in product(*order)]
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_a_scan_stored_in_another_orientation_gets_the_same_labels(tmp_path: Path, codes: str) -> None:
+    """Any orientation in, the same out, on the scan's own voxels."""
+    new = scans(tmp_path / "new", count=1)
     config = settings(tmp_path, new)
-    assert SegmentationData(config, seed=0).orientations == ("LAS",)
     scan: Any = nibabel.load(new / "Case00.nii.gz")
-    flipped = scan.as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
-    nibabel.save(flipped, new / "Case00.nii.gz")
-    application = Segmenter(plain(), config, new)
-    with pytest.raises(InputError, match=r"Case00\.nii\.gz: expected axes stored as LAS, .* got RAS"):
-        application.apply(0)
-    assert application.apply(1).content
+    expected = labels_in(Segmenter(plain(), config, new).apply(0).content)
+    turn = axcodes2ornt_between(scan.affine, codes)
+    turned = scan.as_reoriented(turn)
+    nibabel.save(turned, new / "Case00.nii.gz")
+    labels = labels_in(Segmenter(plain(), config, new).apply(0).content)
+    assert labels.shape == turned.shape and np.asarray(labels.dataobj).any()
+    np.testing.assert_allclose(labels.affine, turned.affine, atol=1e-5)
+    np.testing.assert_array_equal(labels.dataobj, expected.as_reoriented(turn).dataobj)
+
+
+def test_the_models_orientation_counts_before_the_settings(tmp_path: Path) -> None:
+    """A model of before, whose volumes were not turned, goes on with scans as it knows them."""
+    new = scans(tmp_path / "new", count=1)
+    known = Segmenter(replace(plain(), orientations=("LAS",)), settings(tmp_path, new), new).apply(0)
+    (tmp_path / "site.yaml").write_text(
+        SETTINGS.format(root=new, axis=2, fit="pad").replace("slice_axis", "orientation: null, slice_axis")
+    )
+    as_stored = Segmenter(
+        replace(plain(), orientations=()), load_site_config(tmp_path / "site.yaml", "site-1"), new
+    ).apply(0)
+    np.testing.assert_array_equal(known.pictures["input"], as_stored.pictures["input"])
+    turned = Segmenter(plain(), settings(tmp_path, new), new).apply(0)
+    assert (turned.pictures["input"] != known.pictures["input"]).any()
+
+
+def test_slices_of_another_size(tmp_path: Path) -> None:
+    new = scans(tmp_path / "new")
     with pytest.raises(InputError, match=r"Case01\.nii\.gz: expected slices of \[64, 64\], .* got \[32, 32\]"):
-        Segmenter(replace(plain(), spatial_size=(64, 64)), config).apply(1)
+        Segmenter(replace(plain(), spatial_size=(64, 64)), settings(tmp_path, new)).apply(1)
 
 
 def test_a_routed_model_wants_slices_for_its_statistics(tmp_path: Path) -> None:

@@ -70,14 +70,14 @@ def test_the_loss_is_the_published_formula(task):
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     dice = 0.0
     for label in (0, 1):
-        truth = labels.numpy() == label
+        truth = labels[:, 0].numpy() == label
         both = (softmax[:, label] * truth).sum()
         dice += (2 * both + 1e-5) / (softmax[:, label].sum() + truth.sum() + 1e-5)
     assert float(loss) == pytest.approx(1 - dice / 2, rel=1e-6)
 
 
 def test_the_truth_scores_best_and_background_worst(task):
-    truths = [item["label"] for item in task.data.test]
+    truths = [item["label"][0] for item in task.data.test]
     best, worst = (task.evaluate(Known(task, labels), "test") for labels in (truths, [0 * label for label in truths]))
     assert best["slice_dice"] == pytest.approx(1, abs=1e-5)
     assert (best["dice"], best["hd95"]) == (1.0, 0.0)
@@ -87,7 +87,7 @@ def test_the_truth_scores_best_and_background_worst(task):
 
 
 def test_examples_show_the_centre_channel(task):
-    truths = [item["label"] for item in task.data.test]
+    truths = [item["label"][0] for item in task.data.test]
     arrays = task.examples(Known(task, truths), count=3)
     assert {key: (value.shape, value.dtype.name) for key, value in arrays.items()} == {
         "input": ((3, 32, 32), "float32"),
@@ -101,11 +101,11 @@ def test_examples_show_the_centre_channel(task):
     for place, key in enumerate(zip(arrays["volume"], arrays["slice"], strict=True)):
         item = task.data.test[at.index(key)]
         np.testing.assert_array_equal(arrays["input"][place], item["image"][1])
-        np.testing.assert_array_equal(arrays["target"][place], item["label"])
+        np.testing.assert_array_equal(arrays["target"][place], item["label"][0])
 
 
 def test_examples_of_an_outside_site_are_of_all_its_slices(task):
-    labels = np.stack([item["label"].numpy() for item in task.data.outside])
+    labels = np.stack([item["label"][0].numpy() for item in task.data.outside])
     arrays = task.examples_of(labels, count=3)
     at = [(item["volume"], item["slice"]) for item in task.data.outside]
     for place, key in enumerate(zip(arrays["volume"], arrays["slice"], strict=True)):
@@ -114,7 +114,7 @@ def test_examples_of_an_outside_site_are_of_all_its_slices(task):
 
 
 def test_the_report_reads_the_examples(task, tmp_path):
-    truths = [item["label"] for item in task.data.test]
+    truths = [item["label"][0] for item in task.data.test]
     np.savez(tmp_path / "examples.npz", **task.examples(Known(task, truths)))
     examples = load_examples(tmp_path / "examples.npz")
     assert examples.target.max() == 1 and examples.features is None
@@ -142,7 +142,7 @@ def test_training_learns(task, network):
 
 def test_score_of_given_predictions(task):
     dataset = task.data.outside
-    truths = np.stack([item["label"].numpy() for item in dataset])
+    truths = np.stack([item["label"][0].numpy() for item in dataset])
     assert score(dataset, truths, OUTSIDE_BATCH)["dice"] == 1
     with pytest.raises(InputError, match=f"predictions of {len(dataset)} slices, got 1"):
         score(dataset, truths[:1])
@@ -152,7 +152,7 @@ def test_score_of_given_predictions(task):
 def test_a_network_with_other_outputs(args, got):
     network = build_network({**NETWORK, "args": {**NETWORK["args"], **args}}, 0)
     with pytest.raises(InputError, match=rf"logits \[2, 2, 32, 32\].*got {got}.*out_channels"):
-        segment(network, torch.zeros(2, 3, 32, 32))
+        segment(network, {"image": torch.zeros(2, 3, 32, 32)})
 
 
 def test_tasks_that_cannot_be_built(config, tmp_path):

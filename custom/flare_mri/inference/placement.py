@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """New scans in the orientation that a model knows, and its results on the scan's own voxels as NIfTI."""
 
-import tempfile
+import gzip
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import MetaTensor
-from monai.transforms import Compose, SaveImage
+from monai.data import MetaTensor, NibabelWriter
+from monai.transforms import Compose
 from nibabel.orientations import aff2axcodes
 
 from flare_mri.config.data import DataSettings
@@ -92,24 +91,15 @@ def place_scan(scan: Scan, model: PersonalModel, data: DataSettings) -> PlacedSc
 
 
 def encode_nifti(volume: MetaTensor, dtype: type) -> bytes:
-    """A volume [I, J, K] as ``.nii.gz``, by MONAI's writer, at its own place.
+    """A volume [I, J, K] as ``.nii.gz`` at its own place, by the object of MONAI's NIfTI writer.
 
-    The writer knows files alone, so it writes to a folder of this user's own, which is removed.
+    ``SaveImage`` itself writes files alone, under names of its own, readable by others.
 
     Args:
         volume: with the scan's affine.
         dtype: NumPy type of the voxels.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        save = SaveImage(
-            folder,
-            output_postfix="",
-            output_ext=".nii.gz",
-            output_dtype=dtype,
-            resample=False,
-            separate_folder=False,
-            print_log=False,
-            writer="NibabelWriter",
-        )
-        save(MetaTensor(volume.as_tensor()[None], affine=volume.affine, meta={"filename_or_obj": "scan.nii.gz"}))
-        return (Path(folder) / "scan.nii.gz").read_bytes()
+    image = NibabelWriter.create_backend_obj(volume.numpy(), affine=volume.affine.numpy(), dtype=dtype)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"flare-mri"
+    return gzip.compress(image.to_bytes(), mtime=0)
