@@ -18,14 +18,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from flare_mri.config.cli import add_options
-from flare_mri.flare.recipes.follow import run_and_follow
-=======
 from runs import JOBS, format_mean, run_once
 
-from flare_mri.flare.protocol import NEGATIVES
->>>>>>> bench
+from flare_mri.config.cli import add_options
 from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.methods.fedmri import FedMRIOptions
 from flare_mri.report.results import load_results
@@ -68,46 +63,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--num_rounds", type=int, default=30)
     parser.add_argument("--channels", type=int, default=32)
-<<<<<<< HEAD
     add_options(parser, FedMRIOptions, ["contrastive_weight", "negatives"], {"negatives": "all"})
     parser.set_defaults(contrastive_weight=FedMRIOptions().contrastive_weight, negatives="all")
-    parser.add_argument("--sites", type=Path, default=REPO / "examples" / "brain")
-=======
-    parser.add_argument("--augmentation", action="store_true", help="train on randomly transformed slices")
-    parser.add_argument("--contrastive_weight", type=float, default=1.0)
-    parser.add_argument(
-        "--negatives", choices=NEGATIVES, default="all", help="of FedMRI; default %(default)s, the paper's"
-    )
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
->>>>>>> bench
+    parser.add_argument("--augmentation", action="store_true", help="train on randomly transformed slices")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     args = parser.parse_args(argv)
     args.workspace.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict[str, float]]] = {method: [] for method in args.methods}
     for seed in args.seeds:
         for method in args.methods:
-<<<<<<< HEAD
-            arguments = ["--sites", str(args.sites), "--num_rounds", str(args.num_rounds), "--lr_step", "0"]
-            arguments += ["--channels", str(args.channels), "--seed", str(seed)]
-            if method == "FedMRI":
-                arguments += ["--contrastive_weight", str(args.contrastive_weight), "--negatives", args.negatives]
-            name = f"brain-{method.lower()}-{seed}"
-            job = REPO / "jobs" / "fedmri" / "job.py"
-            path = run_and_follow(
-                job, name, [*arguments, "--method", method], args.workspace, args.output / f"{name}.log"
-            )
-            (args.output / f"{name}.json").write_bytes(path.read_bytes())
-            rows.setdefault(method, []).append(mean_psnr(load_results(path)["methods"][method]))
-    print(f"\nMean test PSNR (dB) over the sites, seeds {args.seeds}")
-    print(f"{'method':12s} {'published':>10s} " + " ".join(f"{column:>16s}" for column in rows[args.methods[0]][0]))
-=======
             rows[method].append(train(args, method, seed))
     columns = ("zero-filled", "last round", "last five", "best round", "personal")
-    print(
-        f"\nMean test PSNR (dB) over the sites, seeds {args.seeds}, augmentation {'on' if args.augmentation else 'off'}"
-    )
+    state = "on" if args.augmentation else "off"
+    print(f"\nMean test PSNR (dB) over the sites, seeds {args.seeds}, augmentation {state}")
     print(f"{'method':16s} {'published':>10s} " + " ".join(f"{column:>16s}" for column in columns))
->>>>>>> bench
     for method, values in rows.items():
         cells = [format_mean([v[column] for v in values], 2) if column in values[0] else "" for column in columns]
         print(f"{method:16s} {PUBLISHED.get(method, ''):>10} " + " ".join(f"{cell:>16s}" for cell in cells))
