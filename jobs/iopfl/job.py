@@ -14,6 +14,8 @@ import copy
 import sys
 from pathlib import Path
 
+from flare_mri.config.adaptation import AdaptationSettings
+from flare_mri.config.cli import add_options
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
@@ -36,7 +38,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = add_training_arguments(parser, IOPFLRecipe)
     outside = "sites, comma separated: for each in turn, train all others and adapt to it"
     group.add_argument("--outside", default="", help=outside)
-    group.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site; default %(default)s")
+    add_options(group, AdaptationSettings, ["epochs"])
     parser.set_defaults(n_clients=5)
     return parser.parse_args(argv)
 
@@ -64,9 +66,9 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
     recipe = IOPFLOutsideRecipe(
         name=f"{args.name}-outside-{outside}",
         routing_space=str((run_dir / SPACE_FILE).absolute()),
-        epochs=args.epochs,
         seed=trained.seed,
         include_code=not args.no_code,
+        **({"epochs": args.epochs} if hasattr(args, "epochs") else {}),
     )
     recipe.execute(build_environment(_with_clients(args, outside)))
     return load_results(results_path(args.workspace, recipe.name))

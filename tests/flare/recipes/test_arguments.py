@@ -7,13 +7,17 @@ import json
 import os
 import runpy
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from conftest import TINY
 from federation import build
+from flare_mri.config.server import ServerSettings
+from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import open_site, use_threads
+from flare_mri.flare.filters.update_privacy import MECHANISMS
 from flare_mri.flare.recipes import FedMRIRecipe
 from flare_mri.flare.recipes.arguments import add_training_arguments
 from flare_mri.flare.recipes.simulate import add_environment_arguments, build_environment, stores_path
@@ -177,3 +181,22 @@ def test_flags_that_contradict_each_other_are_one_line(
     assert runpy.run_path(str(ROOT / "jobs" / job / "job.py"))["main"](words) == 2
     error = capsys.readouterr().err.strip()
     assert told in error and "\n" not in error
+
+
+def test_a_setting_of_another_method_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main = runpy.run_path(str(ROOT / "jobs" / "fedmri" / "job.py"))["main"]
+    assert main(["--method", "Ditto", "--fedprox_mu", "1"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "fedprox_mu: method Ditto takes ditto_lambda; it is of FedProx; leave it out" in error
+
+
+@pytest.mark.parametrize("option", ["--fedprox_mu 1e9", "--lr 7", "--clip_norm 0.5", "--min_sites 0"])
+def test_a_value_out_of_range_is_one_line(option: str) -> None:
+    module = runpy.run_path(str(ROOT / "jobs" / "fedmri" / "job.py"))
+    with pytest.raises(InputError) as caught:
+        module["build_recipe"](module["_parse_args"](["--method", "FedProx", "--no_code", *option.split()]))
+    assert f"{option.split()[0].removeprefix('--')}: expected " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_privacy_filters_are_flare_s() -> None:
+    assert set(get_args(get_args(ServerSettings.model_fields["privacy"].annotation)[0])) == set(MECHANISMS)

@@ -14,6 +14,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel
 
+from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.datasets.segmentation import SliceImages
 from flare_mri.flare.executors.base import Action, SiteExecutor, plain_network
 from flare_mri.flare.executors.received import read_space
@@ -36,6 +37,8 @@ from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.training import SEGMENTATION, AbortedError, SegmentationTask, SiteStore, build_task
 from flare_mri.training.segmentation import score
 
+_DEFAULT = AdaptationSettings()
+
 
 class RoutingExecutor(SiteExecutor):
     """Adapts a routed network to this site's unlabelled slices and predicts.
@@ -55,20 +58,22 @@ class RoutingExecutor(SiteExecutor):
         entropy_reduction: ``mean`` or ``published``, see :class:`~flare_mri.routing.TestTimeLoss`.
 
     Raises:
-        InputError: another `entropy_reduction`.
+        InputError: a setting that :class:`~flare_mri.config.adaptation.AdaptationSettings` does not admit.
     """
 
     def __init__(
         self,
         job: str,
-        epochs: int = 10,
-        lr: float = 1e-3,
-        batch_size: int = OUTSIDE_BATCH,
-        seed: int = 0,
+        epochs: int = _DEFAULT.epochs,
+        lr: float = _DEFAULT.lr,
+        batch_size: int = _DEFAULT.batch_size,
+        seed: int = _DEFAULT.seed,
         require_site_config: bool = False,
-        entropy_reduction: str = "mean",
+        entropy_reduction: str = _DEFAULT.entropy_reduction,
     ):
         super().__init__(job, require_site_config)
+        values = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
+        AdaptationSettings.read({**values, "entropy_reduction": entropy_reduction}, f"job {job!r:.80}")
         self.epochs, self.lr, self.batch_size, self.seed = epochs, lr, batch_size, seed
         self.entropy_reduction = entropy_reduction
         self._loss = TestTimeLoss(entropy_reduction=entropy_reduction)

@@ -123,12 +123,13 @@ def recipe_arguments(
     settings = given_options(args, ServerSettings)
     for method in recipe.methods.values():
         settings |= given_options(args, method.options)
-    min_sites = settings.pop("min_sites", None)
+    all_sites = 1 if args.method == CENTRALISED else len(client_names(args))
+    min_sites = settings.pop("min_sites", all_sites)
     return {
         **settings,
         "name": args.name,
         "method": args.method,
-        "min_clients": min_sites or (1 if args.method == CENTRALISED else len(client_names(args))),
+        "min_clients": min_sites,
         "network": _network(args, path or default["path"], default["args"], flags),
         "training": TrainingSettings.read(training, "command line"),
         "resume": args.resume,

@@ -10,6 +10,7 @@ from typing import Any
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
+from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.components import RouteOutside, RoutingExecutor, SharedPartOnly
 from flare_mri.flare.protocol import TaskName
@@ -29,14 +30,12 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         min_clients: outside sites that must answer.
         routing_space: path, on the server, of the file that the job iopfl left; empty takes
             ``$FLARE_MRI_ROUTING_SPACE`` there.
-        epochs: passes over a site's unlabelled slices.
-        lr: learning rate of the adaptation.
-        batch_size: slices in a batch.
-        seed: of the adaptation.
-        entropy_reduction: ``mean`` over the pixels, or ``published``: `batch_size` / 2 times that, as in the published
-            code, whose entropy sums over the batch (see :class:`~flare_mri.routing.TestTimeLoss`).
         require_site_config: refuse sites without a ``site.yaml`` instead of adapting to the phantom.
         include_code: put the package's code into the job.
+        settings: fields of :class:`~flare_mri.config.adaptation.AdaptationSettings`.
+
+    Raises:
+        InputError: a setting is unknown or out of range; the message names it.
     """
 
     def __init__(
@@ -45,24 +44,19 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         name: str = "iopfl_outside",
         min_clients: int = 1,
         routing_space: str = "",
-        epochs: int = 10,
-        lr: float = 1e-3,
-        batch_size: int = 8,
-        seed: int = 0,
-        entropy_reduction: str = "mean",
         require_site_config: bool = False,
         include_code: bool = True,
+        **settings: Any,
     ):
-        adaptation: dict[str, Any] = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
-        adaptation["entropy_reduction"] = entropy_reduction
+        adaptation = AdaptationSettings.read(settings, "job").model_dump()
         job = FedJob(name=name, min_clients=min_clients)
         controller = RouteOutside(routing_space, min_clients, settings={"job": name, **adaptation})
         job.to_server(controller, id="controller")
-        executor = RoutingExecutor(name, epochs, lr, batch_size, seed, require_site_config, entropy_reduction)
+        executor = RoutingExecutor(name, **adaptation, require_site_config=require_site_config)
         tasks = [TaskName.CHECK, TaskName.ROUTE]
         job.to_clients(executor, id="executor", tasks=tasks)
         job.to_clients(SharedPartOnly([]), filter_type=FilterType.TASK_RESULT, tasks=tasks)
-        super().__init__(job, SEGMENTATION, seed, include_code, require_site_config)
+        super().__init__(job, SEGMENTATION, adaptation["seed"], include_code, require_site_config)
         self.routing_space = routing_space
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:

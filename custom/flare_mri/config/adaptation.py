@@ -1,0 +1,28 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of test-time routing at a site outside the federation; one place for every default."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from flare_mri.config.base import Settings
+
+
+class AdaptationSettings(Settings):
+    """Adaptation of a routed network to a site's unlabelled slices (IOP-FL, arXiv 2204.08467)."""
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes of the adaptation over an outside site's slices."""
+
+    lr: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Learning rate of the routers and of BatchNorm's affine parameters."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Slices in a batch; the statistics of a batch are part of the network."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of noise, turns and dropout."""
+
+    entropy_reduction: Literal["mean", "published"] = "mean"
+    """Of the loss: mean over pixels, or the published code's, batch_size / 2 times that."""
