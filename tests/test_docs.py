@@ -15,6 +15,7 @@ import yaml
 from flare_mri.config.site import load_site_config
 from flare_mri.io.formats import FORMATS
 from flare_mri.methods import METHODS, describe_methods, methods_of
+from flare_mri.transforms.augmentation import TASK_TRANSFORMS
 
 REPO = Path(__file__).parents[1]
 DATA = Path(os.environ.get("FLARE_MRI_DATA", REPO.parent / "shared" / "data"))
@@ -143,6 +144,13 @@ def test_keys_of_site_yaml_are_told() -> None:
     page = REPO / "docs" / "reference" / "site-yaml.md"
     told = set(yaml.safe_load(blocks(page, "yaml")[0])["data"])
     assert told == {name for entry in FORMATS.values() for name in entry.options.model_fields}
+
+
+def test_random_transforms_are_told() -> None:
+    page = (REPO / "docs" / "how-to" / "own-data.md").read_text()
+    for task, transforms in TASK_TRANSFORMS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {task} |"))
+        assert re.findall(r"`(\w+)`", row) == list(transforms)
 
 
 @pytest.mark.parametrize("page", [README, REPO / "docs" / "how-to" / "own-data.md"], ids=lambda page: page.name)
