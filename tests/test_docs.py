@@ -25,7 +25,8 @@ RUN_HERE = {
     "python jobs/fedmri/job.py --method FedAvg": f"python jobs/fedmri/job.py --method centralised {SMALL}",
     "python benchmarks/brain_reconstruction.py": "python benchmarks/brain_reconstruction.py --methods local-only "
     "--num_rounds 1 --channels 4",
-    "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 --matrix 32",
+    "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 "
+    "--spatial_size 32",
     "python benchmarks/privacy_cost.py": "python benchmarks/privacy_cost.py --settings 4 --num_rounds 1 --channels 4",
     "make demo-iopfl": "python jobs/demo.py iopfl --num_rounds 1 --channels 4",
     "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
