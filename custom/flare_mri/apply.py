@@ -43,8 +43,8 @@ def open_application(
         InputError: settings without data of their own, for another task, no scan, or a state of another network.
     """
     with naming_site(config.site):
-        if config.pool:
-            raise InputError(f"{config.file} has a pool, which is for simulated sites; give one hospital's settings")
+        if config.members:
+            raise InputError(f"{config.file} has pooled_sites, which is for simulated sites; give those of one")
         if scans is not None and config.data.find_root() is None:
             raise InputError(f"data.format: {config.data.format} takes no folder; give settings with files or no scans")
         if scans is not None and not scans.is_dir():

@@ -10,6 +10,7 @@ import yaml
 
 from data_files import data_settings
 from flare_mri.config import site as site_config
+from flare_mri.config.mask import MaskSettings
 from flare_mri.config.site import (
     CacheSettings,
     SiteConfig,
@@ -18,7 +19,6 @@ from flare_mri.config.site import (
     phantom_site_config,
 )
 from flare_mri.io.formats import FORMATS
-from flare_mri.transforms.masks import MaskSettings
 
 
 def test_every_key(load, tmp_path, monkeypatch):
@@ -49,27 +49,34 @@ def test_every_key(load, tmp_path, monkeypatch):
             slice_axis=0,
             spatial_size=[64, 96],
         ),
-        split=SplitSettings(0.5, 0.25, 0.25, "volume"),
-        mask=MaskSettings("gaussian", 6, 0.1, 5),
+        split=SplitSettings(train=0.5, validation=0.25, test=0.25, by="volume"),
+        mask=MaskSettings(kind="gaussian", acceleration=6, centre_fraction=0.1, seed=5),
         batch_size=2,
         device="cuda:1",
         workers=3,
         compute_threads=2,
-        cache=CacheSettings(tmp_path / "here", 5),
+        cache=CacheSettings(folder=tmp_path / "here", limit_mb=5),
         store=tmp_path / "there" / "store",
+        file=tmp_path / "site.yaml",
     )
 
 
 def test_defaults(load, tmp_path, private_cache):
     config = load("data: {format: fastmri, root: .}\nstore: null")
-    expected = SiteConfig("site-1", data_settings("fastmri", tmp_path), SplitSettings(), MaskSettings())
+    expected = SiteConfig(
+        site="site-1",
+        data=data_settings("fastmri", tmp_path),
+        split=SplitSettings(),
+        mask=MaskSettings(),
+        file=tmp_path / "site.yaml",
+    )
     assert config == expected
     assert config.cache.folder == private_cache
 
 
 def test_the_phantom_needs_no_file(load):
     config = phantom_site_config("site-1")
-    assert load("data: {format: phantom}") == config
+    assert load("data: {format: phantom}").model_copy(update={"file": None}) == config
     assert (config.data.format, config.split.by) == ("phantom", "volume")
 
 
@@ -82,15 +89,14 @@ def test_the_documented_example_states_the_defaults(tmp_path):
     example = yaml.safe_load(re.search(r"```yaml\n(.*?)```", site_config.__doc__, re.DOTALL)[1])
     assert SplitSettings(**example["split"]) == SplitSettings()
     assert MaskSettings(**example["mask"]) == MaskSettings()
-    assert example["cache"]["limit_mb"] == CacheSettings.limit_mb
+    assert example["cache"]["limit_mb"] == CacheSettings().limit_mb
     for name, key in (("nifti", "slice_axis"), ("phantom", "subjects"), ("nifti", "orientation"), ("nifti", "spacing")):
         assert example["data"][key] == FORMATS[name].options.model_fields[key].default
     keys = {key for entry in FORMATS.values() for key in entry.options.model_fields}
     assert set(example["data"]) == keys
     for key in ("batch_size", "device", "workers", "compute_threads", "store"):
-        assert example[key] == getattr(SiteConfig, key)
-    known = set(SiteConfig.__dataclass_fields__) - {"file"}
-    assert set(example) == known
+        assert example[key] == SiteConfig.model_fields[key].default
+    assert set(example) == set(SiteConfig.model_fields) - {"file", "members"} | {"pooled_sites"}
 
 
 @pytest.mark.parametrize(
@@ -120,16 +126,19 @@ def test_the_documented_example_states_the_defaults(tmp_path):
         ("data: {format: phantom}\ndevice: gpu", ["device", "cuda:N", "'gpu'"]),
         ("data: {format: phantom}\nsplit: {train: 0.9}", ["split.train", "sum to 1", "0.9, 0.1, 0.2"]),
         ("data: {format: phantom}\nsplit: {train: 1, validation: 0, test: 0}", ["split.train", "above 0"]),
-        ("data: {format: phantom}\nsplit: {by: patient}", ["split.by", "slice, volume"]),
+        ("data: {format: phantom}\nsplit: {by: patient}", ["split.by", "'slice' or 'volume'"]),
         ("data: {format: phantom}\nmask: {kind: spiral}", ["mask.kind", "radial", "'spiral'"]),
-        ("data: {format: phantom}\nmask: {acceleration: fast}", ["mask.acceleration", "a number in [1, inf]"]),
+        ("data: {format: phantom}\nmask: {acceleration: fast}", ["mask.acceleration", "a number >= 1"]),
+        ("data: {format: phantom}\nmask: {acceleration: 0.5}", ["mask.acceleration", "a number >= 1"]),
+        ("data: {format: phantom}\nmask: {centre_fraction: -0.1}", ["mask.centre_fraction", "a number >= 0 and <= 1"]),
+        ("data: {format: phantom}\nmask: {kind: file}", ["mask.path", "got nothing", "add this key"]),
         ("data: {format: phantom}\nmask: {kind: file}", ["mask.path", "add this key"]),
         ("data: {format: phantom}\nmask: {kind: file, path: m.npy, seed: 1}", ["mask.seed", "unknown key"]),
         ("data: {format: phantom}\ncache: {limit_mb: 0}", ["cache.limit_mb", ">= 1"]),
         ("data: [phantom]", ["data", "a mapping", "['phantom']"]),
         ("- data", ["the file", "a mapping"]),
         ("", ["the file", "None"]),
-        ("data: {format: phantom", ["line 1: expected YAML", "mend that line"]),
+        ("data: {format: phantom", ["line 1: expected YAML", "correct that line"]),
     ],
 )
 def test_a_wrong_file_is_named_with_key_and_fix(load, refused, tmp_path, text, words):
@@ -141,7 +150,7 @@ def test_a_missing_file(refused):
 
 
 def test_a_pool_names_no_pools(load, refused):
-    refused(lambda: load("pool: [site.yaml]"), "pool", "name its members instead")
+    refused(lambda: load("pooled_sites: [site.yaml]"), "pooled_sites", "name its members instead")
 
 
 def test_references_are_refused(load, refused):

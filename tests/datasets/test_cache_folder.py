@@ -3,7 +3,6 @@
 """Where the cache lies: never among data, and nothing in it goes that it has not put there."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +110,8 @@ def test_a_cache_that_holds_the_mask_is_refused(data, load, tmp_path, refused, m
     (tmp_path / "link.npy").symlink_to(tmp_path / "data" / "mask.npy")
     config = load(f"data: {{format: phantom}}\nmask: {{kind: file, path: {mask}}}\ncache: {{folder: {cache}}}")
     refused(lambda: open_volumes(config, RECONSTRUCTION), "cache.folder", "apart from mask.path", "that holds it")
-    apart = replace(config, cache=replace(config.cache, folder=tmp_path / "apart"))
+    cache = config.cache.model_copy(update={"folder": tmp_path / "apart"})
+    apart = config.model_copy(update={"cache": cache})
     assert len(open_volumes(apart, RECONSTRUCTION)) > 0
 
 

@@ -18,7 +18,7 @@ def test_every_slice_once(by, counts):
 
 
 def test_by_slice_the_first_train_and_the_last_test():
-    parts = split_slices([10, 5], ["a", "b"], SplitSettings(0.6, 0.2, 0.2), seed=0)
+    parts = split_slices([10, 5], ["a", "b"], SplitSettings(train=0.6, validation=0.2, test=0.2), seed=0)
     assert parts.train == [(0, i) for i in range(6)] + [(1, i) for i in range(3)]
     assert parts.validation == [(0, 6), (0, 7), (1, 3)]
     assert parts.test == [(0, 8), (0, 9), (1, 4)]
@@ -26,7 +26,7 @@ def test_by_slice_the_first_train_and_the_last_test():
 
 @pytest.mark.parametrize(("count", "train"), [(12, 8), (14, 10), (43, 30), (10, 7)])
 def test_rounding(count, train):
-    parts = split_slices([count], ["a"], SplitSettings(0.7, 0, 0.3), seed=0)
+    parts = split_slices([count], ["a"], SplitSettings(train=0.7, validation=0, test=0.3), seed=0)
     assert (len(parts.train), len(parts.validation)) == (train, 0)
 
 
@@ -43,9 +43,9 @@ def test_by_volume_no_subject_is_divided():
 @pytest.mark.parametrize(
     ("counts", "settings", "part"),
     [
-        ([1, 1], SplitSettings(0.7, 0.1, 0.2), "validation"),
-        ([2], SplitSettings(0.2, 0.3, 0.5), "train"),
-        ([5, 5], SplitSettings(0.7, 0.1, 0.2, "volume"), "test"),
+        ([1, 1], SplitSettings(train=0.7, validation=0.1, test=0.2), "validation"),
+        ([2], SplitSettings(train=0.2, validation=0.3, test=0.5), "train"),
+        ([5, 5], SplitSettings(train=0.7, validation=0.1, test=0.2, by="volume"), "test"),
     ],
 )
 def test_an_empty_part(refused, counts, settings, part):

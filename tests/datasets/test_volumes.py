@@ -4,7 +4,6 @@
 
 import os
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,5 +110,5 @@ def test_the_phantom(load):
     config = load("data: {format: phantom, subjects: 2, spatial_size: [32, 32], slices: {start: 1, stop: 4}}")
     for subject, volume in enumerate(open_volumes(config)):
         np.testing.assert_array_equal(stacked(volume), make_phantom("site-1", subject, (32, 32)).slices[1:4])
-    other = open_volumes(replace(config, site="site-2"))[0]
+    other = open_volumes(config.model_copy(update={"site": "site-2"}))[0]
     np.testing.assert_array_equal(stacked(other), make_phantom("site-2", 0, (32, 32)).slices[1:4])

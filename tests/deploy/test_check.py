@@ -132,7 +132,7 @@ def test_a_kit_that_others_may_write_to_is_refused(kit: Path, capsys: pytest.Cap
         ("local/site.yaml", None, "site hospital-1: no site.yaml; looked at"),
         ("local/site.yaml", "site: other\ndata: {format: phantom}", "expected the FLARE site name 'hospital-1'"),
         ("local/site.yaml", "data: {format: dicom, root: /nowhere}", "/nowhere"),
-        ("local/site.yaml", "pool: [site-1, site-2]", "has a pool, which is for simulated sites"),
+        ("local/site.yaml", "pooled_sites: [site-1, site-2]", "has pooled_sites, which is for simulated sites"),
         ("local/resources.json", "{", "resources.json: line 1: not valid JSON"),
         ("startup/fed_client.json", None, "give the folder of a hospital's startup kit"),
         ("startup/fed_client.json", "{}", "expected a hospital's name as client.fqsn"),

@@ -5,7 +5,6 @@
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,9 +73,9 @@ def test_what_the_default_admits() -> None:
     assert set(default.shared_layers) == {"encoder", "none"} and default.pinned_prefixes() == ["encoder"]
     assert default.refusals("FedMRI", TINY, "encoder", "rmsprop") == {}
     assert set(default.refusals("IOP-FL", TINY, "all", "adam")) == {"method", "shared_layers"}
-    assert replace(default, shared_layers=("encoder", "all")).pinned_prefixes() == ["*"]
-    assert replace(default, shared_layers=("none",)).pinned_prefixes() == []
-    assert replace(default, networks=("monai.networks.nets.BasicUNet",)).pinned_prefixes() == ["*"]
+    assert default.model_copy(update={"shared_layers": ("encoder", "all")}).pinned_prefixes() == ["*"]
+    assert default.model_copy(update={"shared_layers": ("none",)}).pinned_prefixes() == []
+    assert default.model_copy(update={"networks": ("monai.networks.nets.BasicUNet",)}).pinned_prefixes() == ["*"]
     assert shared_layers_of(METHOD_NAMES) == ("encoder", "all", "all_but_norm", "all_but_last", "none")
 
 
@@ -90,7 +89,7 @@ def test_a_policy_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, told",
     [
-        ("optimizers", "optimisers", "optimizers: expected a list out of rmsprop, adam, sgd, got nothing"),
+        ("optimizers", "optimisers", "optimizers: expected a list of names of optimizers, got nothing"),
         ("rmsprop", "lion", "optimizers: expected names out of rmsprop, adam, sgd, got 'lion'"),
         ("FedMRI", "FedMR", "methods: expected names out of"),
         ("encoder, none", "decoder", "shared_layers: expected names out of encoder, all"),

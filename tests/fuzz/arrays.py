@@ -16,8 +16,9 @@ import numpy as np
 from mutators import Base, Case, Kind
 from scipy.io import savemat
 
+from flare_mri.config.mask import MaskSettings
 from flare_mri.report.examples import load_examples
-from flare_mri.transforms.masks import MaskSettings, make_mask
+from flare_mri.transforms.masks import make_mask
 
 SHAPE = (32, 24)
 MASK = np.random.default_rng(0).random(SHAPE) < 0.4
@@ -192,7 +193,7 @@ def read_masks(folder: Path) -> list[Any]:
     """The mask of whichever file is there."""
     nothing_ran()
     (path,) = folder.glob("m.*")
-    mask = make_mask(MaskSettings("file", path=path), SHAPE)
+    mask = make_mask(MaskSettings(kind="file", path=path), SHAPE)
     return [mask if mask.shape == SHAPE and mask.dtype == bool else {"a mask": mask.shape}]
 
 

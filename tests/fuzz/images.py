@@ -18,11 +18,11 @@ from hostile_hdf5 import hdf5_files
 from mutators import Base, Case, Kind
 from PIL import Image
 
+from flare_mri.config.mask import MaskSettings
 from flare_mri.config.site import CacheSettings, SiteConfig, SplitSettings
 from flare_mri.datasets.cache_folder import site_folder
 from flare_mri.datasets.volumes import open_volumes
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION, read_data_settings
-from flare_mri.transforms.masks import MaskSettings
 
 REAL = Path(os.environ.get("FLARE_MRI_DATA", Path(__file__).parents[3] / "shared" / "data"))
 VOLUME = (np.random.default_rng(0).random((12, 10, 6)) * 1000 + 1).astype(np.int16)
@@ -33,9 +33,9 @@ pack = partial(gzip.compress, compresslevel=1, mtime=0)
 
 def config(folder: Path, name: str, **data: Any) -> SiteConfig:
     """Settings of a site whose data lie in `folder`."""
-    cache = CacheSettings(folder.parent / "cache", 2048)
+    cache = CacheSettings(folder=folder.parent / "cache")
     settings = read_data_settings({"format": name, "root": str(folder), **data}, "site 'site-1'", folder)
-    return SiteConfig("site-1", settings, SplitSettings(by="volume"), MaskSettings(), cache=cache)
+    return SiteConfig(site="site-1", data=settings, split=SplitSettings(by="volume"), mask=MaskSettings(), cache=cache)
 
 
 def read_volumes(folder: Path, name: str) -> list[np.ndarray]:

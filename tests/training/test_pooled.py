@@ -16,7 +16,7 @@ def test_pool_holds_all_slices_and_scores_every_site_alike(tmp_path: Path, cache
     for name in ("a", "b"):
         write_site(tmp_path / name, cache)
         (tmp_path / name / "local" / "site.yaml").rename(tmp_path / name / "site.yaml")
-    (tmp_path / "all.yaml").write_text("pool: [a/site.yaml, b/site.yaml]\nbatch_size: 3\n")
+    (tmp_path / "all.yaml").write_text("pooled_sites: [a/site.yaml, b/site.yaml]\nbatch_size: 3\n")
     pool = load_site_config(tmp_path / "all.yaml", "centralised")
     pooled = build_task("reconstruction", pool, seed=0)
     config = [load_site_config(tmp_path / name / "site.yaml", name) for name in ("a", "b")]
@@ -33,6 +33,6 @@ def test_pool_holds_all_slices_and_scores_every_site_alike(tmp_path: Path, cache
 
 
 def test_empty_pool_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "all.yaml").write_text("pool: []\n")
+    (tmp_path / "all.yaml").write_text("pooled_sites: []\n")
     with pytest.raises(InputError, match="pool"):
         load_site_config(tmp_path / "all.yaml", "centralised")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from flare_mri.transforms.masks import MaskSettings, make_mask
+from flare_mri.config.mask import MaskSettings
+from flare_mri.transforms.masks import make_mask
 
 GENERATED = ("equispaced", "random", "radial", "gaussian")
 
@@ -15,33 +16,38 @@ GENERATED = ("equispaced", "random", "radial", "gaussian")
 @pytest.mark.parametrize("shape", [(64, 64), (96, 96), (128, 100), (75, 81), (320, 280)])
 @pytest.mark.parametrize("acceleration", [3, 4, 6.5])
 def test_the_wanted_part_is_sampled(kind, shape, acceleration):
-    mask = make_mask(MaskSettings(kind, acceleration, 0.06, seed=3), shape)
+    mask = make_mask(MaskSettings(kind=kind, acceleration=acceleration, centre_fraction=0.06, seed=3), shape)
     assert mask.dtype == bool and mask.shape == shape
     assert mask.sum() * acceleration / mask.size == pytest.approx(1, abs=0.11)
 
 
 @pytest.mark.parametrize("kind", GENERATED)
 def test_the_seed_decides(kind):
-    masks = [make_mask(MaskSettings(kind, 4, 0.08, seed), (64, 64)) for seed in (1, 1, 2, 3, 4)]
+    masks = [
+        make_mask(MaskSettings(kind=kind, acceleration=4, centre_fraction=0.08, seed=seed), (64, 64))
+        for seed in (1, 1, 2, 3, 4)
+    ]
     assert np.array_equal(masks[0], masks[1])
     assert not all(np.array_equal(masks[0], mask) for mask in masks[2:])
 
 
 @pytest.mark.parametrize("kind", ["equispaced", "random"])
 def test_columns_are_whole_and_the_centre_is_full(kind):
-    mask = make_mask(MaskSettings(kind, 4, 0.08, 1), (50, 100))
+    mask = make_mask(MaskSettings(kind=kind, acceleration=4, centre_fraction=0.08, seed=1), (50, 100))
     assert np.array_equal(mask, np.broadcast_to(mask[0], mask.shape))
     assert mask[0, 46:54].all()  # 8 columns about column 50
 
 
 def test_equispaced_columns_have_one_spacing():
-    columns = np.flatnonzero(make_mask(MaskSettings("equispaced", 4, 0.04, 1), (8, 200))[0, :90])
+    columns = np.flatnonzero(
+        make_mask(MaskSettings(kind="equispaced", acceleration=4, centre_fraction=0.04, seed=1), (8, 200))[0, :90]
+    )
     assert set(np.diff(columns)) <= {4, 5}
 
 
 @pytest.mark.parametrize("kind", ["radial", "gaussian"])
 def test_2d_kinds_fill_a_disc_and_thin_out(kind):
-    mask = make_mask(MaskSettings(kind, 5, 0.1, 1), (100, 80))
+    mask = make_mask(MaskSettings(kind=kind, acceleration=5, centre_fraction=0.1, seed=1), (100, 80))
     rows, columns = np.mgrid[-50:50, -40:40]
     radius = np.hypot(rows / 50, columns / 40)
     assert mask[radius <= 0.1].all()
@@ -50,18 +56,24 @@ def test_2d_kinds_fill_a_disc_and_thin_out(kind):
 
 
 def test_radial_spokes_pass_through_the_centre():
-    mask = make_mask(MaskSettings("radial", 12, 0, 1), (65, 65))
+    mask = make_mask(MaskSettings(kind="radial", acceleration=12, centre_fraction=0, seed=1), (65, 65))
     assert np.mean(mask == mask[::-1, ::-1]) > 0.99
     assert mask[32, 32]
 
 
 @pytest.mark.parametrize("kind", GENERATED)
 def test_settings_that_cannot_be_met(refused, kind):
-    refused(lambda: make_mask(MaskSettings(kind, 4, 0.7), (64, 64)), "mask", kind, "64x64", "lower")
+    refused(
+        lambda: make_mask(MaskSettings(kind=kind, acceleration=4, centre_fraction=0.7), (64, 64)),
+        "mask",
+        kind,
+        "64x64",
+        "lower",
+    )
 
 
 def test_a_centre_that_is_not_sampled(refused):
-    settings = [MaskSettings("random", 6, 0.0, seed) for seed in range(20)]
+    settings = [MaskSettings(kind="random", acceleration=6, centre_fraction=0.0, seed=seed) for seed in range(20)]
     unsampled = [each for each in settings if not _makes(each)]
     assert unsampled
     refused(lambda: make_mask(unsampled[0], (64, 64)), "mask.centre_fraction", "zero frequency", "raise it")
@@ -74,13 +86,13 @@ def _makes(settings: MaskSettings) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("acceleration", "centre"), [(1, 0.08), (0.5, 0.08), (4, 1.0), (4, -0.1)])
+@pytest.mark.parametrize(("acceleration", "centre"), [(1, 0.08), (4, 1.0)])
 def test_senseless_numbers(refused, acceleration, centre):
-    refused(lambda: make_mask(MaskSettings("radial", acceleration, centre), (64, 64)), "mask", "acceleration > 1")
-
-
-def test_an_unknown_kind(refused):
-    refused(lambda: make_mask(MaskSettings("spiral"), (64, 64)), "mask.kind", "equispaced", "'spiral'")
+    refused(
+        lambda: make_mask(MaskSettings(kind="radial", acceleration=acceleration, centre_fraction=centre), (64, 64)),
+        "mask",
+        "acceleration > 1",
+    )
 
 
 class TestFile:
@@ -91,7 +103,7 @@ class TestFile:
         return mask
 
     def make(self, path, shape=(32, 24)):
-        return make_mask(MaskSettings("file", path=path), shape)
+        return make_mask(MaskSettings(kind="file", path=path), shape)
 
     def test_formats(self, tmp_path, mask):
         np.save(tmp_path / "mask.npy", mask)
@@ -135,4 +147,4 @@ class TestFile:
         refused(lambda: self.make(tmp_path / "mask.npy"), "mask.path", "mask.npy: no such file", "correct the path")
 
     def test_no_path(self, refused):
-        refused(lambda: self.make(None), "mask.path", "add it")
+        refused(lambda: MaskSettings.read({"kind": "file"}, "site.yaml"), "path: expected a path, got nothing")

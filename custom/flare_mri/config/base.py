@@ -3,6 +3,7 @@
 """Base of all settings: pydantic models whose mistakes are told in one line."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import Any, Self, get_args
@@ -72,6 +73,10 @@ def describe_error(error: ValidationError, model: type[BaseModel]) -> str:
         like = difflib.get_close_matches(place[-1], known, n=1)
         fix = f"did you mean {like[0]!r}?" if like else "remove it"
         return f"{key:.200}: expected one of the keys {', '.join(known)}, got an unknown key; {fix}"
+    if kind == "value_error" and (part := _OF_A_KEY.match(str(first["ctx"]["error"]))):
+        return f"{'.'.join([*place, part[1]])}: {part[2]}"
+    if kind == "value_error" and ", got " in (told := str(first["ctx"]["error"])):
+        return f"{key}: {told}; correct it there"
     field = _field_at(model, place)
     if kind == "missing":
         wanted = (field.description if field and field.description else "a value").split(";")[0].rstrip(".")
@@ -100,6 +105,8 @@ def _expected(found: Mapping[str, Any], field: FieldInfo | None) -> str:
     return _WORDS.get(told, told)
 
 
+_OF_A_KEY = re.compile(r"(\w+): (expected .*; .*)\Z", re.DOTALL)
+"""A validator of a whole model says itself which key is wrong, and all the rest of the line."""
 _NUMBERS = {"int_type", "float_type", "int_from_float", "finite_number"}
 _OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

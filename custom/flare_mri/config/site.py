@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""site.yaml: what a hospital says of its own data and machine. Nothing of it is ever sent.
+"""site.yaml: a hospital's own data and machine. Nothing of it is ever sent.
 
 ```yaml
 site: site-1                # optional; must equal the FLARE site name if given
@@ -29,7 +29,7 @@ workers: 0
 compute_threads: null       # threads of PyTorch on the CPU, 1 or more; null: $OMP_NUM_THREADS, else all cores
 cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps, in a folder flare-mri-volumes
                             # of their own in it, readable by the owner only; `folder` and data must not overlap
-pool: [../a/site.yaml]      # instead of data, split and mask: the centralised run, one site with the data of several
+pooled_sites: [../a/site.yaml]   # instead of data, split and mask: the centralised run, one site with data of several
 store: null                 # where private state lies; null: site_store in the site's FLARE folder
 ```
 """
@@ -37,40 +37,114 @@ store: null                 # where private state lies; null: site_store in the 
 import math
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from flare_mri.config.data import DataSettings, SliceRange
-from flare_mri.config.site_settings import CacheSettings, SiteConfig, SplitSettings
-from flare_mri.config.yaml_file import REQUIRED, Section, read_settings, shown
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, model_validator
+
+from flare_mri.config.base import Settings, describe_error, show_value
+from flare_mri.config.data import DataSettings, ExpandedPath, Texts
+from flare_mri.config.mask import MaskSettings
+from flare_mri.config.yaml_file import check_mapping, read_yaml
 from flare_mri.datasets.phantom import phantom_site
+from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, RECONSTRUCTION, SEGMENTATION, read_data_settings
 from flare_mri.io.phantom import PhantomSettings
-from flare_mri.transforms.masks import MASK_KINDS, MaskSettings
 
-__all__ = [
-    "CacheSettings",
-    "DataSettings",
-    "SiteConfig",
-    "SliceRange",
-    "SplitSettings",
-    "load_site_config",
-    "phantom_site_config",
-]
 
-_MOST = {  # far above what a hospital has, so that a slip of the finger takes neither hours nor the machine's memory
-    "batch_size": 4096,
-    "workers": 256,
-    "compute_threads": 1024,
-    "seed": 2**32 - 1,
-    "limit_mb": 2**30,
-}
+class SplitSettings(Settings):
+    """Fractions for training, validation and test, taken from each volume's slices or from the volumes."""
+
+    train: float = Field(0.7, ge=0, le=1)
+    """part for training"""
+    validation: float = Field(0.1, ge=0, le=1)
+    """part that chooses the best model; 0: the test part does"""
+    test: float = Field(0.2, ge=0, le=1)
+    """part that scores"""
+    by: Literal["slice", "volume"] = "slice"
+    """slice: the first to the last of each volume; volume: whole subjects, for ten and more"""
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> "SplitSettings":
+        parts = self.train, self.validation, self.test
+        if not math.isclose(sum(parts), 1, abs_tol=1e-6) or not self.test:
+            got = ", ".join(f"{part:g}" for part in parts)
+            raise ValueError(f"train: {_WANTED}, got {got}; correct it there")
+        return self
+
+
+_Model = TypeVar("_Model", bound=Settings)
+_WANTED = "expected train, validation and test that sum to 1, train and test above 0"
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flare-mri"
+
+
+class CacheSettings(Settings):
+    """In which folder volumes are kept as memory maps, and how many megabytes (2^20 bytes) one site may keep."""
+
+    folder: ExpandedPath = Field(default_factory=_cache_home)
+    """volumes lie in a folder flare-mri-volumes of their own in it, readable by the owner only; apart from all data"""
+    limit_mb: int = Field(2048, ge=1, le=2**30)
+    """most megabytes that the site's volumes may take"""
+
+
+def _check_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError("expected auto, cpu, cuda or cuda:N")
+    return name
+
+
+class MachineSettings(Settings):
+    """Keys of a site.yaml that say how the site computes. Bounds are far above any hospital's machine."""
+
+    renamed: ClassVar[dict[str, str]] = {"pool": "pooled_sites"}
+
+    site: str
+    """name of the site; where it is given it must equal the FLARE site name"""
+    batch_size: int = Field(4, ge=1, le=4096)
+    """slices in a training batch"""
+    device: Annotated[str, AfterValidator(_check_device)] = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    workers: int = Field(0, ge=0, le=256)
+    """processes that read slices"""
+    compute_threads: int | None = Field(None, ge=1, le=1024)
+    """threads of PyTorch on the CPU; none: $OMP_NUM_THREADS, else all cores"""
+    store: ExpandedPath | None = None
+    """where private state lies; none: site_store in the site's FLARE folder"""
+
+
+class SiteConfig(MachineSettings):
+    """All a site says of itself."""
+
+    data: SerializeAsAny[DataSettings]
+    """where the volumes are and which part of them to take"""
+    split: SplitSettings
+    """slices for training, validation and test"""
+    mask: MaskSettings
+    """sampling of k-space"""
+    cache: CacheSettings = Field(default_factory=CacheSettings)
+    """memory maps of the volumes"""
+    members: tuple["SiteConfig", ...] = ()
+    """sites of a pooled one, whose data it holds all"""
+    file: Path | None = None
+    """the site.yaml that this comes from, for messages; none for a phantom"""
+
+
+class PooledSettings(MachineSettings):
+    """A site.yaml of the centralised run: one simulated site with the data of several."""
+
+    batch_size: int | None = Field(None, ge=1, le=4096)  # type: ignore[assignment]
+    """slices in a training batch; none: that of the first of the sites"""
+    pooled_sites: Texts
+    """site.yaml files of the sites, or names of phantom sites"""
 
 
 def phantom_site_config(site_name: str) -> SiteConfig:
     """The settings of a site that has no site.yaml: it scans the phantom with the protocol its name picks."""
-    data = PhantomSettings(format="phantom")
-    return SiteConfig(site_name, data, SplitSettings(by="volume"), phantom_site(site_name).mask)
+    data, mask = PhantomSettings(format="phantom"), phantom_site(site_name).mask
+    return SiteConfig(site=site_name, data=data, split=SplitSettings(by="volume"), mask=mask)
 
 
 def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
@@ -91,105 +165,75 @@ def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
 
 
 def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
-    top = read_settings(path, f"site {site_name!r}, {path}")
-    named = top.text("site", site_name)
-    if named != site_name:
-        raise top.error("site", f"the FLARE site name {site_name!r}", shown(named), "give each site its own file")
-    if top.has("pool"):
+    origin, folder = f"site {site_name!r}, {path}", path.resolve().parent
+    values = {"site": site_name, **read_yaml(path, origin)}
+    if values["site"] != site_name:
+        raise InputError(
+            f"{origin}: site: expected the FLARE site name {site_name!r}, got {show_value(values['site'])}; give each "
+            "site its own file"
+        )
+    if "pooled_sites" in values:
         if not pools:
-            raise top.error("pool", "nothing in a site.yaml that a pool names", "a pool", "name its members instead")
-        return replace(_pooled(top, site_name), file=path)
-    data = read_data_settings(top.take("data", "a mapping", {}), top.origin, top.folder)
-    phantom = data.format == "phantom"
-    _refuse_needless(top, data.format)
-    config = SiteConfig(
-        site=site_name,
-        data=data,
-        split=_split(top.section("split"), SEGMENTATION in FORMATS[data.format].tasks),
-        mask=_mask(top.section("mask"), phantom_site(site_name).mask if phantom else MaskSettings()),
-        batch_size=top.integer("batch_size", SiteConfig.batch_size, 1, _MOST["batch_size"]),
-        device=_device(top),
-        workers=top.integer("workers", SiteConfig.workers, 0, _MOST["workers"]),
-        compute_threads=top.integer("compute_threads", SiteConfig.compute_threads, 1, _MOST["compute_threads"]),
-        cache=_cache(top.section("cache")),
-        store=top.path("store", None),
-        file=path,
-    )
-    top.finish()
+            raise InputError(
+                f"{origin}: pooled_sites: expected nothing in a site.yaml that pooled_sites names, got a list; name "
+                "its members instead"
+            )
+        return _pool(_validate(PooledSettings, values, origin, folder), path, folder)
+    data = read_data_settings(values.get("data", {}), origin, folder)
+    _refuse_needless(values, data.format, origin)
+    labelled = SEGMENTATION in FORMATS[data.format].tasks
+    for name in ("split", "mask", "cache"):
+        if name in values:
+            values[name] = check_mapping(values[name], origin, name)
+    values["split"] = {"by": "volume" if labelled else "slice", **values.get("split", {})}
+    values["mask"] = {**_default_mask(data.format, site_name, values.get("mask", {})), **values.get("mask", {})}
+    config = _validate(SiteConfig, {**values, "data": data, "file": path}, origin, folder)
+    if not config.split.train and not labelled:  # an outside site of IOP-FL only tests
+        got = f"{config.split.train:g}, {config.split.validation:g}, {config.split.test:g}"
+        raise InputError(f"{origin}: split.train: {_WANTED}, got {got}; correct it there")
     return config
 
 
-def _pooled(top: Section, site_name: str) -> SiteConfig:
+def _default_mask(name: str, site_name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A phantom's scanner has a mask of its own, of which site.yaml may change a part."""
+    if name != "phantom" or given.get("kind") == "file":
+        return {}
+    return phantom_site(site_name).mask.model_dump(exclude_unset=True)
+
+
+def _validate(model: type[_Model], values: dict[str, Any], origin: str, folder: Path) -> _Model:
+    try:
+        return model.model_validate(values, context={"folder": folder})
+    except ValidationError as error:
+        raise InputError(f"{origin}: {describe_error(error, model)}") from error
+
+
+def _pool(settings: PooledSettings, path: Path, folder: Path) -> SiteConfig:
     """One site with the data of several, each as its own site.yaml (or, for a name, its phantom) describes it."""
-    members = [_member(top, member) for member in top.texts("pool")]
+    members = [_load_member(folder, member) for member in settings.pooled_sites]
     if not members:
-        raise top.error("pool", "site.yaml files or names of phantom sites", "none", "name at least one")
-    config = replace(
-        members[0],
-        site=site_name,
-        pool=tuple(members),
-        batch_size=top.integer("batch_size", members[0].batch_size, 1, _MOST["batch_size"]),
-        device=_device(top),
-        workers=top.integer("workers", SiteConfig.workers, 0, _MOST["workers"]),
-        compute_threads=top.integer("compute_threads", SiteConfig.compute_threads, 1, _MOST["compute_threads"]),
-        store=top.path("store", None),
-    )
-    top.finish()
-    return config
+        raise InputError(
+            f"site {settings.site!r}, {path}: pooled_sites: expected site.yaml files or names of phantom sites, got "
+            "none; name at least one"
+        )
+    own = {name: getattr(settings, name) for name in MachineSettings.model_fields}
+    own["batch_size"] = settings.batch_size or members[0].batch_size
+    return members[0].model_copy(update={**own, "members": tuple(members), "file": path})
 
 
-def _member(top: Section, member: str) -> SiteConfig:
+def _load_member(folder: Path, member: str) -> SiteConfig:
     if not member.endswith((".yaml", ".yml")):
         return phantom_site_config(member)
-    path = Path(os.path.normpath(top.folder / member))
+    path = Path(os.path.normpath(folder / member))
     return _load(path, path.parent.name, pools=False)
 
 
-def _refuse_needless(top: Section, name: str) -> None:
-    if RECONSTRUCTION not in FORMATS[name].tasks and top.has("mask"):
-        raise top.error("mask", f"nothing, since {name} is for segmentation of whole images", "a mask", "remove it")
-    if FORMATS[name].listed and top.has("split"):
-        raise top.error("split", f"nothing, since {name}'s data list divides the volumes", "a split", "remove it")
-
-
-def _split(section: Section, segmentation: bool) -> SplitSettings:
-    train = section.number("train", SplitSettings.train, high=1)
-    validation = section.number("validation", SplitSettings.validation, high=1)
-    test = section.number("test", SplitSettings.test, high=1)
-    by = section.choice("by", ("slice", "volume"), "volume" if segmentation else "slice")
-    trains = bool(train) or segmentation  # an outside site of IOP-FL only tests
-    if not math.isclose(train + validation + test, 1, abs_tol=1e-6) or not trains or not test:
-        got = f"{train:g}, {validation:g}, {test:g}"
-        raise section.error("train", "train, validation and test that sum to 1, train and test above 0", got)
-    section.finish()
-    return SplitSettings(train, validation, test, by)
-
-
-def _mask(section: Section, default: MaskSettings) -> MaskSettings:
-    kind = section.choice("kind", MASK_KINDS, default.kind)
-    if kind == "file":
-        settings = MaskSettings(kind, path=section.path("path", REQUIRED))
-    else:
-        settings = MaskSettings(
-            kind,
-            section.number("acceleration", default.acceleration, low=1),
-            section.number("centre_fraction", default.centre_fraction, high=1),
-            section.integer("seed", default.seed, 0, _MOST["seed"]),
+def _refuse_needless(values: dict[str, Any], name: str, origin: str) -> None:
+    if RECONSTRUCTION not in FORMATS[name].tasks and "mask" in values:
+        raise InputError(
+            f"{origin}: mask: expected nothing, since {name} is for segmentation of whole images, got a mask; remove it"
         )
-    section.finish()
-    return settings
-
-
-def _device(section: Section) -> str:
-    device = section.text("device", SiteConfig.device)
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise section.error("device", "auto, cpu, cuda or cuda:N", shown(device))
-    return device
-
-
-def _cache(section: Section) -> CacheSettings:
-    default = CacheSettings()
-    limit = section.integer("limit_mb", default.limit_mb, 1, _MOST["limit_mb"])
-    settings = CacheSettings(section.path("folder", default.folder), limit)
-    section.finish()
-    return settings
+    if FORMATS[name].listed and "split" in values:
+        raise InputError(
+            f"{origin}: split: expected nothing, since {name}'s data list divides the volumes, got a split; remove it"
+        )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_mri.config.site_settings import SiteConfig
+from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.cache_file import VOLUME_NAME, VolumeFile, check_file, remove_unfinished, write_file
 from flare_mri.datasets.cache_folder import check_apart, claim_folder
 from flare_mri.errors import InputError

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from flare_mri.config.site_settings import SiteConfig
+from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
 from flare_mri.folders import private_folder

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from flare_mri.config.mask import MaskSettings
 from flare_mri.datasets.phantom_head import Label, head_labels, smooth_noise
-from flare_mri.transforms.masks import MaskSettings
 
 DEFAULT_MATRIX = (96, 96)
 DEFAULT_SUBJECTS = 10
@@ -78,13 +78,47 @@ class PhantomSite:
     mask: MaskSettings
 
 
+def _mask(kind: Any, acceleration: float, centre_fraction: float) -> MaskSettings:
+    return MaskSettings(kind=kind, acceleration=acceleration, centre_fraction=centre_fraction)
+
+
 PRESETS = (
-    PhantomSite(Sequence("spin_echo", 520, 12), 1.5, 0.3, 45, MaskSettings("equispaced", 4, 0.08)),
-    PhantomSite(Sequence("spin_echo", 4200, 98), 3.0, 0.5, 60, MaskSettings("random", 4, 0.08)),
-    PhantomSite(Sequence("spoiled_gre", 22, 4.5, flip=28), 3.0, 0.6, 35, MaskSettings("radial", 4, 0.04)),
-    PhantomSite(Sequence("inversion_recovery", 9000, 110, ti=2450), 1.5, 0.2, 30, MaskSettings("gaussian", 6, 0.06)),
-    PhantomSite(Sequence("spin_echo", 2600, 22), 1.0, 0.4, 25, MaskSettings("equispaced", 3, 0.08)),
-    PhantomSite(Sequence("spoiled_gre", 620, 28, flip=18), 3.0, 0.5, 40, MaskSettings("random", 3, 0.10)),
+    PhantomSite(
+        Sequence("spin_echo", 520, 12),
+        1.5,
+        0.3,
+        45,
+        _mask("equispaced", 4, 0.08),
+    ),
+    PhantomSite(Sequence("spin_echo", 4200, 98), 3.0, 0.5, 60, _mask("random", 4, 0.08)),
+    PhantomSite(
+        Sequence("spoiled_gre", 22, 4.5, flip=28),
+        3.0,
+        0.6,
+        35,
+        _mask("radial", 4, 0.04),
+    ),
+    PhantomSite(
+        Sequence("inversion_recovery", 9000, 110, ti=2450),
+        1.5,
+        0.2,
+        30,
+        _mask("gaussian", 6, 0.06),
+    ),
+    PhantomSite(
+        Sequence("spin_echo", 2600, 22),
+        1.0,
+        0.4,
+        25,
+        _mask("equispaced", 3, 0.08),
+    ),
+    PhantomSite(
+        Sequence("spoiled_gre", 620, 28, flip=18),
+        3.0,
+        0.5,
+        40,
+        _mask("random", 3, 0.10),
+    ),
 )
 
 
@@ -102,7 +136,7 @@ def phantom_site(site_name: str) -> PhantomSite:
     number = re.search(r"\d+$", site_name)
     place = int(number[0]) - 1 if number else stable_hash(site_name)
     preset = PRESETS[place % len(PRESETS)]
-    return replace(preset, mask=replace(preset.mask, seed=stable_hash(site_name)))
+    return replace(preset, mask=preset.mask.model_copy(update={"seed": stable_hash(site_name)}))
 
 
 def signal(sequence: Sequence, tissue: Tissue, field: float) -> float:

@@ -12,9 +12,9 @@ from enum import IntEnum
 
 import numpy as np
 
+from flare_mri.config.mask import MaskSettings
 from flare_mri.datasets.phantom import PhantomSite, Sequence, Tissue, acquire, stable_hash
 from flare_mri.datasets.phantom_head import smooth_noise
-from flare_mri.transforms.masks import MaskSettings
 
 PELVIS_SLICES = 10
 PELVIS_VERSION = 1  # part of the cache key: raise it when the images change

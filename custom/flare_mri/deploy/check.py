@@ -56,8 +56,8 @@ def check(kit: Path, seed: int = 0) -> dict[str, Any]:
     """
     site = open_site(site_name(kit), kit.absolute(), require_config=True)
     config = site.config
-    if config.pool:
-        raise InputError(f"site {config.site}: {config.file} has a pool, which is for simulated sites; give it data")
+    if config.members:
+        raise InputError(f"site {config.site}: {config.file} has pooled_sites, which is for simulated sites; give data")
     found: dict[str, Any] = {}
     for name in FORMATS[config.data.format].tasks:
         task = build_task(name, config, seed)

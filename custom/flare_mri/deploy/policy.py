@@ -15,16 +15,19 @@ optimizers: [rmsprop, adam]           # sgd sends gradients as they are, from wh
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
+from flare_mri.config.base import Settings, show_value
+from flare_mri.config.data import Texts
 from flare_mri.config.training import OPTIMIZERS
-from flare_mri.config.yaml_file import Section, read_settings, shown
+from flare_mri.config.yaml_file import read_yaml
 from flare_mri.errors import InputError
 from flare_mri.methods import METHOD_NAMES, METHODS, ROUTING, shared_layers_of
 from flare_mri.networks import SHARED_LAYERS
-from flare_mri.networks.admitted import OWN, full_name
+from flare_mri.networks.admitted import WITH_ENCODER, full_name
 
 POLICY_FILE = "flare_mri.yaml"
 SAFE_METHODS = ("FedMRI", "encoder-sharing", "local-only", ROUTING)
@@ -46,22 +49,38 @@ NO_SHELL = {"id": "no_shell_commands", "path": "flare_mri.flare.site_components.
 """A hospital's own component, see :mod:`flare_mri.flare.site_components`."""
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What a hospital takes part in. Every field lists what it admits; what is not listed is refused.
+def _out_of(known: tuple[str, ...]) -> AfterValidator:
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if value not in known:
+                raise ValueError(f"expected names out of {', '.join(known)}, got {show_value(value)}")
+        return values
 
-    Attributes:
-        methods: names of :data:`flare_mri.methods.METHOD_NAMES`.
-        shared_layers: partitions of the network that may leave, see :func:`flare_mri.networks.shared_keys`; a job's
-            own list of prefixes is admitted where ``all`` is.
-        networks: full names of classes.
-        optimizers: names of :data:`flare_mri.config.training.OPTIMIZERS`.
-    """
+    return AfterValidator(check)
 
-    methods: tuple[str, ...] = SAFE_METHODS
-    shared_layers: tuple[str, ...] = shared_layers_of(SAFE_METHODS)
-    networks: tuple[str, ...] = OWN
-    optimizers: tuple[str, ...] = SAFE_OPTIMIZERS
+
+def _full_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            name = full_name({"path": value})
+        except InputError as error:
+            raise ValueError(f"expected classes that this package admits, got {show_value(value)} ({error})") from error
+        if name != value:
+            raise ValueError(f"expected the class's full name {name}, got {show_value(value)}")
+    return values
+
+
+class Policy(Settings):
+    """Jobs that a hospital takes part in. Every field lists what it admits; what is not listed is refused."""
+
+    methods: Annotated[Texts, _out_of(METHOD_NAMES)] = SAFE_METHODS
+    """names of methods"""
+    shared_layers: Annotated[Texts, _out_of(SHARED_LAYERS)] = shared_layers_of(SAFE_METHODS)
+    """what of a network may leave; a job's own list of prefixes is admitted where `all` is"""
+    networks: Annotated[Texts, AfterValidator(_full_names)] = WITH_ENCODER
+    """full names of classes"""
+    optimizers: Annotated[Texts, _out_of(tuple(OPTIMIZERS))] = SAFE_OPTIMIZERS
+    """names of optimizers"""
 
     def refusals(
         self,
@@ -97,7 +116,7 @@ class Policy:
         """
         if set(self.shared_layers) <= {"none"}:
             return []
-        alike = set(self.networks) <= {*OWN, "monai.networks.nets.FlexibleUNet"}
+        alike = set(self.networks) <= {*WITH_ENCODER, "monai.networks.nets.FlexibleUNet"}
         if not alike or not set(self.shared_layers) <= {"encoder", "none"}:
             return ["*"]
         return ["encoder", *(m.extra_prefix for name, m in METHODS.items() if name in self.methods and m.extra_prefix)]
@@ -105,7 +124,7 @@ class Policy:
     def text(self) -> str:
         """The file's text."""
         lines = ["# Jobs outside of this are refused before they read any data: docs/how-to/hospital-it.md."]
-        lines += [f"{name}: [{', '.join(values)}]" for name, values in vars(self).items()]
+        lines += [f"{name}: [{', '.join(values)}]" for name, values in self]
         return "\n".join(lines) + "\n"
 
 
@@ -115,15 +134,12 @@ def read_policy(path: Path, site: str) -> Policy:
     Raises:
         InputError: no such file, no YAML, a key that is missing or unknown, or a value that names nothing.
     """
-    top = read_settings(path, f"site {site!r}, {path}")
-    policy = Policy(
-        methods=_names(top, "methods", METHOD_NAMES),
-        shared_layers=_names(top, "shared_layers", SHARED_LAYERS),
-        networks=_networks(top),
-        optimizers=_names(top, "optimizers", tuple(OPTIMIZERS)),
-    )
-    top.finish()
-    return policy
+    origin = f"site {site!r}, {path}"
+    values = read_yaml(path, origin)
+    for key, field in Policy.model_fields.items():
+        if key not in values:
+            raise InputError(f"{origin}: {key}: expected a list of {field.description}, got nothing; [] admits none")
+    return Policy.read(values, origin)
 
 
 def find_policy(local: Path, site: str) -> Policy | None:
@@ -142,27 +158,3 @@ def find_policy(local: Path, site: str) -> Policy | None:
 def _plain(value: Any) -> str:
     """A value of the job for one line of a log: nothing in it can begin a second one."""
     return re.sub(r"[^ -~]", "?", str(value))[:80]
-
-
-def _names(top: Section, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    if not top.has(key):
-        raise top.error(key, f"a list out of {', '.join(known)}", "nothing", "add it; [] admits none")
-    values = top.texts(key)
-    for value in values:
-        if value not in known:
-            raise top.error(key, f"names out of {', '.join(known)}", shown(value))
-    return values
-
-
-def _networks(top: Section) -> tuple[str, ...]:
-    if not top.has("networks"):
-        raise top.error("networks", "a list of classes", "nothing", "add it; [] admits none")
-    values = top.texts("networks")
-    for value in values:
-        try:
-            name = full_name({"path": value})
-        except InputError as error:
-            raise top.error("networks", "classes that this package admits", f"{shown(value)} ({error})") from error
-        if name != value:
-            raise top.error("networks", f"the class's full name {name}", shown(value))
-    return values

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reconstruction of new scans: magnitudes as NIfTI, on the voxels of the scan itself."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +47,8 @@ class Reconstructor:
     def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None, undersampled: bool = False):
         check_task(config.data.format, RECONSTRUCTION)
         if scans is not None:
-            config = replace(config, data=config.data.model_copy(update={"root": scans}))
+            data = config.data.model_copy(update={"root": scans})
+            config = config.model_copy(update={"data": data})
         self._data, self._mask, self._undersampled = config.data, config.mask, undersampled
         self._scans = find_scans(config, RECONSTRUCTION)
         self.names = [scan.name for scan in self._scans]

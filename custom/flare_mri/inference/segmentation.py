@@ -40,7 +40,7 @@ class Segmenter:
         self._data = config.data if scans is None else config.data.model_copy(update={"root": scans})
         unlabelled = FORMATS[config.data.format].find_unlabelled
         if scans is None or unlabelled is None:
-            found = find_scans(replace(config, data=self._data), SEGMENTATION)
+            found = find_scans(config.model_copy(update={"data": self._data}), SEGMENTATION)
         else:
             found = unlabelled(self._data)
         self._scans = [replace(scan, label=None) for scan in found]

@@ -13,12 +13,10 @@ from torch import nn
 from flare_mri.errors import InputError
 
 PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
-OWN = (
-    "flare_mri.networks.unet.UNet",
-    "flare_mri.networks.dual_domain.DualDomainUNet",
-    "flare_mri.networks.variational.VariationalNetwork",
-)
-"""This package's networks by their one full name, as policies list them."""
+WITH_ENCODER = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet")
+"""This package's networks whose encoder is the submodule ``encoder``, by their one full name."""
+OWN = (*WITH_ENCODER, "flare_mri.networks.variational.VariationalNetwork")
+"""All of this package's networks, as policies list them."""
 _MONAI = "monai.networks.nets"
 _TAKES = {"spatial_dims", "in_channels", "out_channels"}
 _FETCHES = {"pretrained", "url"}  # words in names of MONAI's arguments that make a constructor download something

@@ -46,8 +46,8 @@ def build_task(
             f"network: expected one that needs no more than {' and '.join(known)} for {name}, got one that needs "
             f"{' and '.join(keys)}; choose another network"
         )
-    if config.pool:
-        tasks = [build_task(name, member, seed, keys, augmentation) for member in config.pool]
+    if config.members:
+        tasks = [build_task(name, member, seed, keys, augmentation) for member in config.members]
         return PooledTask(config.site, tasks, config.batch_size, config.workers)
     device = resolve_device(config.device, config.site, config.file)
     if name == SEGMENTATION:

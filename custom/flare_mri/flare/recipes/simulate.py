@@ -170,7 +170,7 @@ def write_pool(names: list[str], args: argparse.Namespace) -> str:
     members = [str((args.sites / name / "site.yaml").absolute()) if args.sites else name for name in names]
     path = args.workspace / args.name / "local" / CENTRALISED / "site.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({"pool": members}))
+    path.write_text(yaml.safe_dump({"pooled_sites": members}))
     return CENTRALISED
 
 
