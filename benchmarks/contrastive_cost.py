@@ -25,7 +25,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--negatives", type=int, default=4)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--matrix", type=int, default=128)
+    parser.add_argument("--spatial_size", type=int, default=128, help="height and width of the slices")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args(argv)
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The README's tables of segmentation: IOP-FL and its baselines on six hippocampus sites, through FLARE.
+"""The tables of segmentation: IOP-FL and its baselines on six hippocampus sites, through FLARE.
 
 python benchmarks/hippocampus_segmentation.py --seeds 0 1 2
 

@@ -110,9 +110,9 @@ def test_a_wrong_policy_is_one_line(tmp_path: Path, old: str, new: str, told: st
     assert told in str(caught.value) and "site 'a'" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_the_readme_shows_the_default() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    shown = next(block for block in re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL) if "methods:" in block)
+def test_the_documentation_shows_the_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "hospital-it.md").read_text()
+    shown = next(block for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL) if "methods:" in block)
     assert shown in Policy().text()
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs that attack hospitals and the server of a provisioned consortium, set up as the README tells.
+"""Jobs that attack hospitals and the server of a provisioned consortium, set up as the documentation tells.
 
 Every attack ends before anything of it runs; an honest job of the same lead completes beside them.
 """

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""FLARE's dashboard as the README describes it, driven by HTTP: project, people, hospitals, kits, a job."""
+"""FLARE's dashboard as the documentation describes it, driven by HTTP: project, people, hospitals, kits, a job."""
 
 import functools
 import json
@@ -23,9 +23,9 @@ import nvflare
 import pytest
 
 import kits
-import policies
 import processes
 from demonstration import SITE_YAML, SMALL, export
+from flare_mri.deploy import policies
 
 ADMIN, LEAD, SITE = "admin@coordination.example", "lead@coordination.example", "hospital-1"
 PIN = "kit4you"
@@ -120,7 +120,7 @@ def _until(look: Any, seconds: float) -> None:
 
 @pytest.fixture
 def consortium_kits(dashboard: Dashboard, tmp_path: Path) -> dict[str, Path]:
-    """The README's steps: the project admin's, a lead's and a hospital's."""
+    """The documentation's steps: the project admin's, a lead's and a hospital's."""
     port = kits.free_port()
     admin = dashboard.login(ADMIN, "secret")
     project = {"short_name": "flare_mri", "title": "MRI", "server1": "localhost", "public": True}

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""A provisioned consortium without the right to bring code: `make provisioned`, and the README's commands."""
+"""A provisioned consortium without the right to bring code: `make provisioned`, and the documentation's commands."""
 
 import json
 import os
@@ -14,10 +14,10 @@ import pytest
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
 import kits
-import policies
 import processes
 from consortium import ADMIN, LEAD, SERVER, Consortium
 from demonstration import SITE_YAML, SMALL, export
+from flare_mri.deploy import policies
 from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
 from flare_mri.networks import build_network
 from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
@@ -91,7 +91,7 @@ def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consorti
 
 
 def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_path: Path) -> None:
-    """ProdEnv through job.py, then the commands of the README."""
+    """ProdEnv through job.py, then the commands of the documentation."""
     done = job_py(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES))
     assert done.returncode == 0 and "not connected" not in done.stderr, done.stdout + done.stderr
     number = job_id(done.stdout)
@@ -128,7 +128,7 @@ def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) ->
 
 
 def test_routing_for_one_hospital(consortium: Consortium, tmp_path: Path) -> None:
-    """The README's last command: a routing space on the server, a hospital that did not train."""
+    """The command of docs/how-to/outside-hospital.md: a routing space on the server, a hospital that did not train."""
     network = {"path": "flare_mri.networks.unet.UNet", "args": {"in_channels": 3, "out_channels": 2, "channels": 4}}
     network["args"] |= {"num_pools": 2, "norm": "batch"}
     experts = {name: build_network(network, seed).state_dict() for seed, name in enumerate(["a", "b", GLOBAL])}
@@ -150,7 +150,7 @@ def test_two_consortia_do_not_meet(consortium: Consortium, tmp_path: Path) -> No
     consortium.wait_until_connected(SITES)
 
 
-def test_hospital_it_starts_and_leaves_as_the_readme_says(consortium: Consortium) -> None:
+def test_hospital_it_starts_and_leaves_as_the_documentation_says(consortium: Consortium) -> None:
     """`start.sh`, and `stop_fl.sh`, which asks and is answered y."""
     name = "hospital-3"
     consortium.add_site(name)

@@ -151,8 +151,8 @@ def test_poc_takes_the_folder_by_job_submit(by_job_py: dict[str, Any], tmp_path:
 
 
 def policy_without_tensors() -> dict[str, Any]:
-    """The privacy.json of docs/wire-and-disk.md, made to let no tensor pass."""
-    text = (REPO / "docs" / "wire-and-disk.md").read_text()
+    """The privacy.json of docs/reference/wire-and-disk.md, made to let no tensor pass."""
+    text = (REPO / "docs" / "reference" / "wire-and-disk.md").read_text()
     policy = json.loads(re.findall(r"```json\n(.*?)```", text, flags=re.DOTALL)[0])
     policy["scopes"][0]["task_result_filters"][0]["args"]["allowed"] = []
     return policy

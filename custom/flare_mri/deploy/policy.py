@@ -123,7 +123,7 @@ class Policy(Settings):
 
     def text(self) -> str:
         """The file's text."""
-        lines = ["# Jobs outside of this are refused before they read any data: docs/wire-and-disk.md, SECURITY.md."]
+        lines = ["# Jobs outside of this are refused before they read any data: docs/how-to/hospital-it.md."]
         lines += [f"{name}: [{', '.join(values)}]" for name, values in self]
         return "\n".join(lines) + "\n"
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/wire-and-disk.md, row by row, against the bytes of every message."""
+"""The table of docs/reference/wire-and-disk.md, row by row, against the bytes of every message."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ WINDOW = 32  # bytes: eight float32 in a row are no coincidence
 
 
 def rows() -> list[tuple[str, ...]]:
-    text = (REPO / "docs" / "wire-and-disk.md").read_text()
+    text = (REPO / "docs" / "reference" / "wire-and-disk.md").read_text()
     table = text.split("| job | setting |")[1].split("\n\n")[0]
     return [tuple(cell.strip(" `") for cell in line.strip("|").split("|")) for line in table.splitlines()[2:]]
 
