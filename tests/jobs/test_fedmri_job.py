@@ -73,7 +73,11 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
     own, out = root / "stores" / "fedmri" / "site-1" / "personal.safetensors", root / "applied"
     settings = root / "fedmri" / "local" / "site-1" / "site.yaml"
     output = run(sys.executable, "-m", "flare_mri.apply", own, "--site", settings, "--out", out)
-    assert "subject-00.h5: " in output and (out / "subject-02.h5").exists() and (out / "overview.png").exists()
+    assert (
+        "subject-00_reconstruction.nii.gz: " in output
+        and (out / "subject-02_reconstruction.nii.gz").exists()
+        and (out / "overview.png").exists()
+    )
     return sites_of(run_dir / "results.json")
 
 
