@@ -6,7 +6,7 @@ VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(sh
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy lint format jobs install clean
+.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy lint format jobs schemas install clean
 
 demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
 	$(BIN)/python jobs/demo.py fedmri --output demo
@@ -43,6 +43,9 @@ format: $(READY)
 
 jobs: $(READY)  ## export jobs/ from the recipes, bring their copies of the code up to date
 	$(BIN)/python jobs/export.py
+
+schemas: $(READY)  ## JSON schemas of all settings and docs/reference/settings.md, from the models that check them
+	$(BIN)/python docs/export_settings.py
 
 install: $(READY)  ## the environment, and the package's code in the job folders
 	$(BIN)/python jobs/export.py --stage

@@ -95,7 +95,7 @@ def describe_error(error: ValidationError, model: type[Settings]) -> str:
 
 
 def _expected(found: Mapping[str, Any], field: FieldInfo | None) -> str:
-    bounds = [f"{sign} {bound:g}" for sign, bound in _bounds_of(field)]
+    bounds = [f"{sign} {bound:.10g}" for sign, bound in _bounds_of(field)]
     if found["type"] in _NUMBERS or (bounds and found["type"] in _OUT_OF_BOUNDS):
         whole = int in (field.annotation, *get_args(field.annotation)) if field else found["type"] in _WHOLE_NUMBERS
         return " ".join(["a whole number" if whole else "a number", " and ".join(bounds)]).rstrip()

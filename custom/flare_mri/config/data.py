@@ -87,17 +87,22 @@ ExpandedPath = Annotated[Path, BeforeValidator(expand_path)]
 Folder = Annotated[Path, BeforeValidator(expand_path), _existing("folder", os.path.isdir)]
 File = Annotated[Path, BeforeValidator(expand_path), _existing("JSON file", os.path.isfile)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
-SpatialSize = Annotated[tuple[int, int], BeforeValidator(_sizes)]
-Spacing = Annotated[tuple[float, float, float], BeforeValidator(_spacing)]
-AxisCodes = Annotated[str, AfterValidator(_axcodes)]
+Pixels = Annotated[int, Field(ge=16, le=_MOST_PIXELS)]
+Millimetres = Annotated[float, Field(ge=0.1, le=100)]
+SpatialSize = Annotated[tuple[Pixels, Pixels], BeforeValidator(_sizes)]
+Spacing = Annotated[tuple[Millimetres, Millimetres, Millimetres], BeforeValidator(_spacing)]
+AxisCodes = Annotated[str, AfterValidator(_axcodes), Field(json_schema_extra={"pattern": "^[RLAPSI]{3}$"})]
 
 
 class SliceRange(Settings):
     """Which slices of a volume to take: `range(start, stop, step)`, `stop` clipped to the volume; none: to the end."""
 
     start: int = Field(0, ge=0, le=2**31)
+    """first slice, from 0"""
     stop: int | None = Field(None, ge=1, le=2**31)
+    """slice before which to end; none: that after the last"""
     step: int = Field(1, ge=1, le=2**31)
+    """1 takes all, 2 every second"""
 
     @field_validator("stop")
     @classmethod
@@ -118,7 +123,7 @@ class DataSettings(Settings):
     renamed: ClassVar[dict[str, str]] = {"contrasts": "include", "matrix": "spatial_size"}
 
     format: str
-    """of the files"""
+    """name of the format of the files"""
     slices: SliceRange = SliceRange()
     """slices to take, as Python's range, along the slice axis"""
     spatial_size: SpatialSize | None = None

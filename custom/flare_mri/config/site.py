@@ -53,13 +53,16 @@ class CacheSettings(Settings):
     """In which folder volumes are kept as memory maps, and how many megabytes (2^20 bytes) one site may keep."""
 
     folder: ExpandedPath = Field(default_factory=_cache_home)
-    """volumes lie in a folder flare-mri-volumes of their own in it, readable by the owner only; apart from all data"""
+    """apart from all data, by default ~/.cache/flare-mri; a folder flare-mri-volumes in it, for its owner only"""
     limit_mb: int = Field(2048, ge=1, le=2**30)
     """most megabytes that the site's volumes may take"""
 
 
+_DEVICE = r"auto|cpu|cuda(:\d+)?"
+
+
 def _check_device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(_DEVICE, name):
         raise ValueError("expected auto, cpu, cuda or cuda:N")
     return name
 
@@ -73,7 +76,9 @@ class MachineSettings(Settings):
     """name of the site; where it is given it must equal the FLARE site name"""
     batch_size: int = Field(4, ge=1, le=4096)
     """slices in a training batch"""
-    device: Annotated[str, AfterValidator(_check_device)] = "auto"
+    device: Annotated[str, AfterValidator(_check_device), Field(json_schema_extra={"pattern": f"^({_DEVICE})$"})] = (
+        "auto"
+    )
     """auto, cpu, cuda or cuda:N"""
     workers: int = Field(0, ge=0, le=256)
     """processes that read slices"""

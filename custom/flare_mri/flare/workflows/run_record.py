@@ -18,6 +18,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from torch.utils.tensorboard import SummaryWriter
 
 import flare_mri
+from flare_mri.config.results import FORMAT_VERSION
 from flare_mri.files import write_atomically
 from flare_mri.flare.protocol import under
 
@@ -136,7 +137,8 @@ def run_entry(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 def write_results(path: Path, methods: Mapping[str, Any]) -> None:
     """Write results.json atomically: a reader sees the old file or the new one."""
-    write_atomically(path, json.dumps({"format_version": 1, "versions": versions(), "methods": methods}, indent=1))
+    results = {"format_version": FORMAT_VERSION, "versions": versions(), "methods": methods}
+    write_atomically(path, json.dumps(results, indent=1))
 
 
 def versions() -> dict[str, str]:
