@@ -25,8 +25,8 @@ from nvflare.fuel.flare_api.api_spec import JobNotFound, NoConnection
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 import kits
-import policies
 import processes
+from flare_mri.deploy import policies
 
 SERVER = "server"
 ADMIN, LEAD, MEMBER = (f"{who}@coordination.example" for who in ("admin", "lead", "member"))
@@ -42,7 +42,7 @@ class Consortium:
         sites: names of the hospitals.
         provisioned: kits from ``nvflare provision``, where no one may bring code and jobs use the installed package;
             else from ``nvflare poc prepare`` with FLARE's default policy.
-        methods: what provisioned hospitals take part in; None is the default of ``policies.py``.
+        methods: what provisioned hospitals take part in; None is the default of ``flare-mri-policies``.
         site_yaml: text of every hospital's ``local/site.yaml``; None leaves them without.
         environment: variables for every process, on top of this process's own.
 

@@ -1,15 +1,11 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `import federation`
-sys.path.insert(0, str(Path(__file__).parents[1] / "poc"))  # for `import consortium`
 
 TINY = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 4, "num_pools": 2}}
 SITE_YAML = """

@@ -24,6 +24,7 @@ from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.inference.result import Application, Result
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.formats import SEGMENTATION, naming_site
+from flare_mri.report.extra import check_report_extra
 
 _OVERVIEW = "overview.png"
 
@@ -132,15 +133,20 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _summarise(application: Application, results: dict[Path, Result], out: Path) -> None:
-    """Draws the overview and prints mean scores."""
-    from flare_mri.inference.overview import overview  # matplotlib takes a second to import: only when all is done
-
-    pictures = {path.name.removesuffix(application.ending): result.pictures for path, result in results.items()}
-    _write(out / _OVERVIEW, overview(pictures, application.outlined))
+    """Prints mean scores and, where the extra `report` is installed, draws the overview."""
     scores = [result.scores for result in results.values() if result.scores]
     if scores:
         means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
         print(f"mean: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
+    try:
+        check_report_extra(_OVERVIEW)
+    except InputError as error:
+        print(f"Results: {out.resolve()}; no {error}")
+        return
+    from flare_mri.inference.overview import overview  # matplotlib takes a second to import: only when all is done
+
+    pictures = {path.name.removesuffix(application.ending): result.pictures for path, result in results.items()}
+    _write(out / _OVERVIEW, overview(pictures, application.outlined))
     print(f"Results: {out.resolve()}; to look at: {_OVERVIEW}")
 
 

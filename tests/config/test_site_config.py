@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from data_files import data_settings
-from flare_mri.config import site as site_config
 from flare_mri.config.mask import MaskSettings
 from flare_mri.config.site import (
     CacheSettings,
     SiteConfig,
+    SiteSettings,
     SplitSettings,
     load_site_config,
     phantom_site_config,
@@ -85,8 +85,9 @@ def test_brats_takes_the_slices_of_the_paper(load):
     assert list(config.data.slices.indices(155)) == list(range(40, 120))
 
 
-def test_the_documented_example_states_the_defaults(tmp_path):
-    example = yaml.safe_load(re.search(r"```yaml\n(.*?)```", site_config.__doc__, re.DOTALL)[1])
+def test_the_documented_example_states_the_defaults():
+    page = Path(__file__).parents[2] / "docs" / "reference" / "site-yaml.md"
+    example = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)[1])
     assert SplitSettings(**example["split"]) == SplitSettings()
     assert MaskSettings(**example["mask"]) == MaskSettings()
     assert example["cache"]["limit_mb"] == CacheSettings().limit_mb
@@ -96,7 +97,7 @@ def test_the_documented_example_states_the_defaults(tmp_path):
     assert set(example["data"]) == keys
     for key in ("batch_size", "device", "workers", "compute_threads", "store"):
         assert example[key] == SiteConfig.model_fields[key].default
-    assert set(example) == set(SiteConfig.model_fields) - {"file", "members"} | {"pooled_sites"}
+    assert set(example) == set(SiteSettings.model_fields) | {"pooled_sites"}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,8 @@ def test_the_documented_example_states_the_defaults(tmp_path):
         ("data: [phantom]", ["data", "a mapping", "['phantom']"]),
         ("- data", ["the file", "a mapping"]),
         ("", ["the file", "None"]),
+        ("data: {format: phantom}\nfile: x.yaml", ["file: expected one of the keys", "an unknown key; remove it"]),
+        ("data: {format: phantom}\nmembers: []", ["members: expected one of the keys", "an unknown key; remove it"]),
         ("data: {format: phantom", ["line 1: expected YAML", "correct that line"]),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_kit_with_a_hole_is_refused(
     write(kit, "resources.json", RESOURCES | changed)
     assert main([str(kit)]) == 2
     said = capsys.readouterr()
-    assert said.out == "" and told in said.err and "poc/policies.py" in said.err and said.err.count("\n") == 1
+    assert said.out == "" and told in said.err and "flare-mri-policies" in said.err and said.err.count("\n") == 1
 
 
 def test_a_kit_without_a_policy_is_refused(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:

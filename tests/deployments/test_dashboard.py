@@ -23,9 +23,9 @@ import nvflare
 import pytest
 
 import kits
-import policies
 import processes
 from demonstration import SITE_YAML, SMALL, export
+from flare_mri.deploy import policies
 
 ADMIN, LEAD, SITE = "admin@coordination.example", "lead@coordination.example", "hospital-1"
 PIN = "kit4you"

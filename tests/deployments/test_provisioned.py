@@ -14,10 +14,10 @@ import pytest
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
 import kits
-import policies
 import processes
 from consortium import ADMIN, LEAD, SERVER, Consortium
 from demonstration import SITE_YAML, SMALL, export
+from flare_mri.deploy import policies
 from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
 from flare_mri.networks import build_network
 from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space

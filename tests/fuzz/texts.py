@@ -4,7 +4,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ PHANTOM = {
     "data": {"format": "phantom", "subjects": 2, "spatial_size": [32, 32]},
     "mask": {"kind": "file", "path": "m.npy"},
 }
-POOL = {"pool": ["site-1", "site-2"], "batch_size": 2, "device": "cpu", "store": None}
+POOL = {"pooled_sites": ["site-1", "site-2"], "batch_size": 2, "device": "cpu", "store": None}
 
 
 def _yaml(tree: Any) -> str:
@@ -97,7 +96,7 @@ def yaml_files(folder: Path) -> tuple[list[Base], list[Case]]:
 
 def read_yaml(folder: Path) -> list[Any]:
     """The settings as text and numbers."""
-    return [str(value) for value in asdict(load_site_config(folder / "site.yaml", "site-1")).values()]
+    return [str(value) for value in load_site_config(folder / "site.yaml", "site-1").model_dump().values()]
 
 
 ROW = {"image": "a.nii.gz", "label": "a_label.nii.gz"}

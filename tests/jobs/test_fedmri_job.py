@@ -191,7 +191,7 @@ MISTAKES = {
     "too few sites": (["--n_clients", "2", "--min_sites", "5"], "there are 2 sites"),
     "no startup kit": (["--env", "prod", "--startup_kit", "/nowhere"], "--startup_kit /nowhere: no such folder"),
     "no site.yaml where one is required": (["--require_site_config"], "site site-1: no site.yaml"),
-    "negative rate": (["--lr", "-1"], "lr = -1.0: expected a number above 0"),
+    "negative rate": (["--lr", "-1"], "lr: expected a number > 0 and <= 1, got -1.0"),
     "no batch norm": (["--method", "FedBN"], "shared_layers 'all_but_norm'"),
 }
 

@@ -70,11 +70,29 @@ def test_a_folder_is_no_file(tmp_path):
         (["sites", "site-1", "test", "psnr"], "28", r"sites.site-1.test.psnr: expected a number"),
         (["sites", "site-1", "test"], {"loss": 1.0}, "at least one of psnr"),
         (["sites", "site-1", "zero_filled"], {"test": {"psnr": 1.0}}, "zero_filled: expected at least one of"),
-        (["sites", "site-1", "best"], {}, "best.round is missing"),
+        (["sites", "site-1", "best"], {}, "best.round: expected a round number, got nothing"),
         (["sites", "site-1", "routing"], {"experts": ["a"], "layers": ["x"], "weights": [[1, 2]]}, "weights.0.: exp"),
+        (
+            ["sites", "site-1", "routing"],
+            {"experts": [], "layers": ["x"], "weights": [[]]},
+            "experts: expected at least 1, ",
+        ),
+        (
+            ["sites", "site-1", "routing"],
+            {"experts": ["a"], "layers": [], "weights": []},
+            "layers: expected at least 1, ",
+        ),
+        (
+            ["sites", "site-1", "routing"],
+            {"experts": ["a"], "layers": ["x"], "weights": []},
+            "weights: expected 1 rows",
+        ),
+        (["sites", "site-1", "entropy"], {"before": 1.0}, "entropy.after: expected a number, got nothing"),
+        (["sites", "site-1\nx"], {"note": 1}, r"sites.'site-1\\nx'.note: expected text, got 1; use the results"),
+        (["settings"], [], r"settings: expected an object, got \[\]"),
         (["sites"], {}, "at least one site"),
         (["sites"], {"site-1": {"data": {}}}, "test scores .* wait for the run to finish"),
-        (["rounds"], [{"sites": {}}], r"rounds\[0\].round is missing"),
+        (["rounds"], [{"sites": {}}], r"rounds\[0\].round: expected a round number, got nothing"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_key(results, keys, value, words):
@@ -82,8 +100,9 @@ def test_what_is_wrong_is_named_by_its_key(results, keys, value, words):
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
-    with pytest.raises(InputError, match=words):
-        validate_results(results)
+    with pytest.raises(InputError, match=words) as caught:
+        validate_results(results, "results.json")
+    assert str(caught.value).startswith("results.json: ") and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Zero-filled", "FedMRI (personal)"])

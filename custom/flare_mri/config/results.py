@@ -1,173 +1,223 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a results.json must hold; everything else in it is kept and ignored.
+"""results.json: the record that every run leaves. Keys that do not stand here are kept and ignored.
 
-::
-
-    {"format_version": 1, "versions": {"torch": "2.9.0", ...},
-     "methods": {"FedMRI": {
-        "job", "created", "seed", "settings": {...}, "seconds", "versions": {...} (optional, where it differs),
-        "sites": {"site-1": {"test": {"psnr": 28.1, ...}, "validation", "zero_filled" (same form),
-            "best": {"round", "validation", "test"}, "personal": {"validation", "test"}, "data": {...},
-            "note": "plain words shown in the report",
-            "entropy": {"before", "after"}, "routing": {"experts": [E names], "layers": [L names], "weights": [L][E]}}},
-        "rounds": [{"round": 0, "seconds", "sites": {"site-1": {"test", "validation", "personal_test",
-            "personal_validation", "train_loss", "seconds", "bytes_sent", "bytes_received", "slices"}}}]}}}
-
-Everything about a site may be missing, as where it went away; a method has test scores of one site at least.
-
-A metric's value is a number, or null where it is not defined (HD95 of an empty outline).
+Everything about a site may be missing, as where it went away; a method has test scores of one site at least. A
+metric's value is a number, or null where it is not defined (HD95 of an empty outline).
 """
 
-from __future__ import annotations
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from typing import Any
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
-from flare_mri.errors import InputError
-from flare_mri.metrics.metric_table import KNOWN, metrics_in
+from flare_mri.config.base import Settings
+from flare_mri.metrics.metric_table import KNOWN, METRICS, metrics_in
 
 FORMAT_VERSION = 1
-_SCORES = ("test", "validation", "zero_filled")
-_ROUND_SCORES = ("test", "validation", "personal_test", "personal_validation")
 PERSONAL = " (personal)"
 BASELINE = "Zero-filled"
 """Name of the row of the unprocessed input, which every reconstruction is compared with."""
-_ROUND_NUMBERS = ("train_loss", "seconds", "bytes_sent", "bytes_received", "slices")
 
 
-class _Checker:
-    """Says in one line where in which file something else stands than expected."""
+class _Entry(Settings):
+    """An object of results.json; a later version may write more into it."""
 
-    def __init__(self, source: str):
-        self.source = source
+    model_config = ConfigDict(extra="allow")
+    fix: ClassVar[str] = "use the results.json of a finished flare-mri run"
+    mapping: ClassVar[str] = "an object"
 
-    def fail(self, key: str, expected: str, got: Any, remedy: str = "") -> InputError:
-        shown = type(got).__name__ if isinstance(got, dict | list) else repr(got)
-        remedy = remedy or "use the results.json of a finished flare-mri run"
-        return InputError(f"{self.source}: {key}: expected {expected}, got {shown[:80]}; {remedy}")
 
-    def take(self, parent: dict, key: str, kind: type | tuple[type, ...], expected: str, where: str) -> Any:
-        """``parent[key]`` of the given kind; a bool is never taken for a number."""
-        path = f"{where}.{key}" if where else key
-        if key not in parent:
-            remedy = "use the results.json of a finished flare-mri run"
-            raise InputError(f"{self.source}: {path} is missing: expected {expected}; {remedy}")
-        value = parent[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.fail(path, expected, value)
-        return value
+_METRICS = create_model(
+    "Scores",
+    __base__=_Entry,
+    **{metric.key: (float | None, Field(None, description=metric.meaning)) for metric in METRICS},  # type: ignore[call-overload]
+)
 
-    def optional(self, parent: dict, key: str, kind: type | tuple[type, ...], expected: str, where: str) -> Any:
-        """As :meth:`take`; None where the key is absent or null."""
-        return None if parent.get(key) is None else self.take(parent, key, kind, expected, where)
 
-    def scores(self, parent: dict, part: str, where: str) -> None:
-        """Where ``parent[part]`` exists it holds metrics, each a number or null."""
-        scores = self.optional(parent, part, dict, "an object of metrics", where) or {}
-        if scores and not metrics_in(scores):
-            raise self.fail(f"{where}.{part}", f"at least one of {', '.join(KNOWN)}", ", ".join(scores))
-        for metric in metrics_in(scores):
-            self.optional(scores, metric.key, (int, float), "a number or null", f"{where}.{part}")
+def _check_scores(scores: dict[str, Any]) -> dict[str, Any]:
+    if scores and not metrics_in(scores):
+        raise ValueError(f"expected at least one of {', '.join(KNOWN)}")
+    _METRICS.model_validate(scores)
+    return scores
+
+
+Scores = Annotated[dict[str, Any], AfterValidator(_check_scores), WithJsonSchema(_METRICS.model_json_schema())]
+
+
+class TwoScores(_Entry):
+    """Scores of one model of a site."""
+
+    validation: Scores | None = None
+    """of the validation split"""
+    test: Scores | None = None
+    """of the test split"""
+
+
+class BestScores(TwoScores):
+    """Scores of the model that did best on the validation split."""
+
+    round: int
+    """a round number"""
+
+
+class Entropy(_Entry):
+    """Mean entropy of an outside site's outlines."""
+
+    before: float
+    """a number; before routing was adapted"""
+    after: float
+    """a number; after it"""
+
+
+class Routing(_Entry):
+    """Weights of the experts in every routed layer of an outside site."""
+
+    experts: list[Any] = Field(min_length=1)
+    """a list of names"""
+    layers: list[Any] = Field(min_length=1)
+    """a list of names"""
+    weights: list[list[float]]
+    """a list of rows; a row a layer, a number an expert"""
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        if len(self.weights) != len(self.layers):
+            raise ValueError(
+                f"weights: expected {len(self.layers)} rows, one a layer, got {len(self.weights)}; run again"
+            )
+        for index, row in enumerate(self.weights):
+            if len(row) != len(self.experts):
+                told = f"weights[{index}]: expected {len(self.experts)} numbers, one an expert"
+                raise ValueError(f"{told}, got {len(row)}; run the job again")
+        return self
+
+
+class SiteResults(TwoScores):
+    """A site at the end of a run."""
+
+    zero_filled: Scores | None = None
+    """scores of the unprocessed input"""
+    best: BestScores | None = None
+    """the model that did best"""
+    personal: TwoScores | None = None
+    """the personal model"""
+    data: dict[str, Any] | None = None
+    """numbers of slices"""
+    note: str | None = None
+    """a sentence for the report"""
+    entropy: Entropy | None = None
+    """an object with before and after"""
+    routing: Routing | None = None
+    """an object with experts, layers and weights"""
+
+
+class SiteRound(TwoScores):
+    """A site in a round."""
+
+    personal_validation: Scores | None = None
+    """scores of the personal model"""
+    personal_test: Scores | None = None
+    """scores of the personal model"""
+    train_loss: float | None = None
+    """mean loss of the round"""
+    seconds: float | None = None
+    """seconds of training"""
+    bytes_sent: float | None = None
+    """bytes that the site sent"""
+    bytes_received: float | None = None
+    """bytes that it received"""
+    slices: float | None = None
+    """slices it trained on"""
+
+
+class RoundResults(_Entry):
+    """A round of training."""
+
+    round: int
+    """a round number"""
+    seconds: float | None = None
+    """seconds that the round took"""
+    sites: dict[str, SiteRound]
+    """an object with one entry a site"""
+
+
+class MethodResults(_Entry):
+    """A run of one method."""
+
+    job: str
+    """the job's name"""
+    created: str
+    """a date and time"""
+    seed: int
+    """a whole number"""
+    settings: dict[str, Any]
+    """an object; the job's settings"""
+    seconds: float
+    """a number of seconds"""
+    versions: dict[str, Any] | None = None
+    """versions that differ from those of the file"""
+    sites: dict[str, SiteResults]
+    """an object with one entry a site"""
+    rounds: list[RoundResults]
+    """a list of rounds"""
+
+    @model_validator(mode="after")
+    def _check_sites(self) -> Self:
+        if not self.sites:
+            raise ValueError("sites: expected at least one site, got none; run the job again")
+        if not any(metrics_in(site.test or {}) for site in self.sites.values()):
+            raise ValueError(
+                f"sites: expected test scores ({', '.join(KNOWN)}) of one site at least, got none; wait for the run to "
+                "finish, or run the job again"
+            )
+        return self
+
+
+class Results(_Entry):
+    """A results.json."""
+
+    format_version: Literal[1]
+    """the number 1"""
+    versions: dict[str, Any]
+    """an object of names and versions"""
+    methods: dict[str, MethodResults]
+    """an object with one entry a method"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_version(cls, values: Any) -> Any:
+        version = values.get("format_version") if isinstance(values, dict) else None
+        if type(version) is int and version != FORMAT_VERSION:
+            raise ValueError(
+                f"format_version: expected {FORMAT_VERSION}, got {version}; make the report with the flare-mri version "
+                "that wrote the file"
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if not self.methods:
+            raise ValueError("methods: expected at least one method, got none; run a job first")
+        for name in self.methods:
+            if name == BASELINE or name.endswith(PERSONAL):
+                raise ValueError(
+                    f"methods: expected names that the report does not give itself, got {name!r}; rename the method"
+                )
+        return self
 
 
 def validate_results(results: Any, source: str = "results") -> dict[str, Any]:
     """Checks a results dictionary against the format above.
 
     Args:
-        results: What was read from, or is to be written to, a results.json.
-        source: Name for messages, e.g. the file's path.
+        results: read from, or to be written to, a results.json.
+        source: name for messages, e.g. the file's path.
 
     Returns:
         ``results`` itself.
 
     Raises:
-        InputError: The first thing that is missing or of another kind, with its key path.
+        InputError: the first key that is missing or of another kind, with its path.
     """
-    check = _Checker(source)
-    if not isinstance(results, dict):
-        raise check.fail("the file", "an object with format_version, versions and methods", results)
-    version = check.take(results, "format_version", int, f"the number {FORMAT_VERSION}", "")
-    if version != FORMAT_VERSION:
-        remedy = "make the report with the flare-mri version that wrote the file"
-        raise check.fail("format_version", f"{FORMAT_VERSION}", version, remedy)
-    check.take(results, "versions", dict, "an object of names and versions", "")
-    methods = check.take(results, "methods", dict, "an object with one entry a method", "")
-    if not methods:
-        raise InputError(f"{source}: methods: expected at least one method, got none; run a job first")
-    for name in methods:
-        if name == BASELINE or name.endswith(PERSONAL):
-            raise InputError(f"{source}: methods: {name!r} is a name that the report gives itself; rename the method")
-        _validate_method(check, check.take(methods, name, dict, "an object", "methods"), f"methods.{name}")
+    Results.read(results, source)
     return results
-
-
-def _validate_method(check: _Checker, method: dict, where: str) -> None:
-    check.take(method, "job", str, "the job's name", where)
-    check.take(method, "created", str, "a date and time", where)
-    check.take(method, "seed", int, "a whole number", where)
-    check.take(method, "settings", dict, "an object", where)
-    check.take(method, "seconds", (int, float), "a number of seconds", where)
-    check.optional(method, "versions", dict, "an object of names and versions", where)
-    sites = check.take(method, "sites", dict, "an object with one entry a site", where)
-    if not sites:
-        raise InputError(f"{check.source}: {where}.sites: expected at least one site, got none; run the job again")
-    for name in sites:
-        _validate_site(check, check.take(sites, name, dict, "an object", f"{where}.sites"), f"{where}.sites.{name}")
-    if not any(metrics_in(site.get("test") or {}) for site in sites.values()):
-        raise InputError(
-            f"{check.source}: {where}.sites: expected test scores ({', '.join(KNOWN)}) of one site at least, got none; "
-            "wait for the run to finish, or run the job again"
-        )
-    for index, entry in enumerate(check.take(method, "rounds", list, "a list of rounds", where)):
-        _validate_round(check, entry, f"{where}.rounds[{index}]")
-
-
-def _validate_site(check: _Checker, site: dict, where: str) -> None:
-    for part in _SCORES:
-        check.scores(site, part, where)
-    check.optional(site, "data", dict, "an object", where)
-    check.optional(site, "note", str, "a sentence", where)
-    best = check.optional(site, "best", dict, "an object", where)
-    if best is not None:
-        check.take(best, "round", int, "a round number", f"{where}.best")
-        for part in ("test", "validation"):
-            check.scores(best, part, f"{where}.best")
-    personal = check.optional(site, "personal", dict, "an object", where) or {}
-    for part in ("test", "validation"):
-        check.scores(personal, part, f"{where}.personal")
-    entropy = check.optional(site, "entropy", dict, "an object with before and after", where)
-    if entropy is not None:
-        for key in ("before", "after"):
-            check.take(entropy, key, (int, float), "a number", f"{where}.entropy")
-    routing = check.optional(site, "routing", dict, "an object with experts, layers and weights", where)
-    if routing is not None:
-        _validate_routing(check, routing, f"{where}.routing")
-
-
-def _validate_routing(check: _Checker, routing: dict, where: str) -> None:
-    experts = check.take(routing, "experts", list, "a list of names", where)
-    layers = check.take(routing, "layers", list, "a list of names", where)
-    weights = check.take(routing, "weights", list, "a list of rows", where)
-    if not experts or not layers:
-        raise InputError(f"{check.source}: {where}: expected at least one layer and one expert, got none; run again")
-    if len(weights) != len(layers):
-        raise check.fail(f"{where}.weights", f"{len(layers)} rows, one a layer", f"{len(weights)} rows")
-    for index, row in enumerate(weights):
-        numbers = isinstance(row, list) and all(isinstance(x, int | float) and not isinstance(x, bool) for x in row)
-        if not numbers or len(row) != len(experts):
-            raise check.fail(f"{where}.weights[{index}]", f"{len(experts)} numbers, one an expert", repr(row))
-
-
-def _validate_round(check: _Checker, entry: Any, where: str) -> None:
-    if not isinstance(entry, dict):
-        raise check.fail(where, "an object", entry)
-    check.take(entry, "round", int, "a round number", where)
-    check.optional(entry, "seconds", (int, float), "a number of seconds", where)
-    sites = check.take(entry, "sites", dict, "an object with one entry a site", where)
-    for name in sites:
-        site = check.take(sites, name, dict, "an object", f"{where}.sites")
-        path = f"{where}.sites.{name}"
-        for part in _ROUND_SCORES:
-            check.scores(site, part, path)
-        for key in _ROUND_NUMBERS:
-            check.optional(site, key, (int, float), "a number", path)

@@ -1,38 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""site.yaml: a hospital's own data and machine. Nothing of it is ever sent.
-
-```yaml
-site: site-1                # optional; must equal the FLARE site name if given
-data:
-  format: fastmri           # reconstruction: phantom | fastmri | nifti | brats | dicom
-                            # segmentation: phantom | prostate | decathlon | datalist_2d
-  root: /data/knee          # relative: from this file; ~, $VAR and ${VAR:-default} are expanded
-  include: [flair, t2]      # brats: the files' suffixes, required; others: patterns of files or series to take
-  slices: {start: 40, stop: 120, step: 1}   # as Python's range, along the slice axis; brats: 40..119 if not given
-  orientation: RAS          # axis codes to which scans are turned; null: as stored, the default of fastmri, dicom,
-                            # phantom and datalist_2d
-  spacing: null             # mm between voxels to which scans are resampled, such as [1, 1, 3], after turning
-  slice_axis: 2             # NIfTI files: axis of the slices, after turning
-  spatial_size: [128, 128]  # size of the slices; reconstruction: by a crop or zero-padding of k-space
-  augmentation: null        # random transforms in training: null: as the job says | true | false | [flip, affine, ...]
-  subjects: 10              # phantom only
-  datalist: list.json       # decathlon (default: <root>/datalist.json) and datalist_2d: what is for what; no `split`
-  fit: pad                  # segmentation, how slices get to `spatial_size`: pad (and crop) about the centre | resize
-  merge_labels: false       # decathlon and datalist_2d: all labels above 0 are the organ; prostate always does so
-split: {train: 0.7, validation: 0.1, test: 0.2, by: slice}   # by: slice (first..last of each volume) | volume
-mask: {kind: equispaced, acceleration: 4, centre_fraction: 0.08, seed: 0}   # equispaced | random | radial | gaussian
-#  or {kind: file, path: mask.npy}                                          # .npy, .npz or .mat; reconstruction only
-batch_size: 4
-device: auto                # auto | cpu | cuda | cuda:N
-workers: 0
-compute_threads: null       # threads of PyTorch on the CPU, 1 or more; null: $OMP_NUM_THREADS, else all cores
-cache: {limit_mb: 2048, folder: ~/.cache/flare-mri}   # volumes as float32 memory maps, in a folder flare-mri-volumes
-                            # of their own in it, readable by the owner only; `folder` and data must not overlap
-pooled_sites: [../a/site.yaml]   # instead of data, split and mask: the centralised run, one site with data of several
-store: null                 # where private state lies; null: site_store in the site's FLARE folder
-```
-"""
+"""site.yaml: a hospital's own data and machine; docs/reference/site-yaml.md shows one. Nothing of it is ever sent."""
 
 import math
 import os
@@ -115,17 +83,22 @@ class MachineSettings(Settings):
     """where private state lies; none: site_store in the site's FLARE folder"""
 
 
-class SiteConfig(MachineSettings):
-    """All a site says of itself."""
+class SiteSettings(MachineSettings):
+    """A site.yaml."""
 
     data: SerializeAsAny[DataSettings]
     """where the volumes are and which part of them to take"""
-    split: SplitSettings
-    """slices for training, validation and test"""
-    mask: MaskSettings
-    """sampling of k-space"""
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    """slices for training, validation and test; not where a data list divides the volumes"""
+    mask: MaskSettings = Field(default_factory=MaskSettings)
+    """sampling of k-space; none for segmentation"""
     cache: CacheSettings = Field(default_factory=CacheSettings)
     """memory maps of the volumes"""
+
+
+class SiteConfig(SiteSettings):
+    """A site's settings, every default filled in, and where they come from."""
+
     members: tuple["SiteConfig", ...] = ()
     """sites of a pooled one, whose data it holds all"""
     file: Path | None = None
@@ -187,11 +160,12 @@ def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
             values[name] = check_mapping(values[name], origin, name)
     values["split"] = {"by": "volume" if labelled else "slice", **values.get("split", {})}
     values["mask"] = {**_default_mask(data.format, site_name, values.get("mask", {})), **values.get("mask", {})}
-    config = _validate(SiteConfig, {**values, "data": data, "file": path}, origin, folder)
-    if not config.split.train and not labelled:  # an outside site of IOP-FL only tests
-        got = f"{config.split.train:g}, {config.split.validation:g}, {config.split.test:g}"
+    settings = _validate(SiteSettings, {**values, "data": data}, origin, folder)
+    split = settings.split
+    if not split.train and not labelled:  # an outside site of IOP-FL only tests
+        got = f"{split.train:g}, {split.validation:g}, {split.test:g}"
         raise InputError(f"{origin}: split.train: {_WANTED}, got {got}; correct it there")
-    return config
+    return SiteConfig(**dict(settings), file=path)
 
 
 def _default_mask(name: str, site_name: str, given: dict[str, Any]) -> dict[str, Any]:

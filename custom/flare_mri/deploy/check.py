@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m flare_mri.deploy.check KIT``: whether a hospital is ready for a job, before one comes.
+"""Check of a startup kit, ``flare-mri-check KIT``: whether a hospital is ready for a job, before one comes.
 
 It reads ``local/site.yaml`` of a startup kit and all the data it names, as a job does before its first round, and
 prints what a job will find and what the kit's policies admit. Nothing is sent. A kit that lets in or out more than it
@@ -80,7 +80,7 @@ def _check_store(site: Site) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Print what a job will find; returns 0, or 2 after one line on stderr for the first thing that would stop it."""
     parser = argparse.ArgumentParser(
-        prog="python -m flare_mri.deploy.check",
+        prog="flare-mri-check",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

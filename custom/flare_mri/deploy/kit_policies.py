@@ -22,7 +22,7 @@ from flare_mri.files import read_json
 from flare_mri.folders import check_own_folder
 
 _MOST_BYTES = 2**20
-_FIX = "write it anew with poc/policies.py"
+_FIX = "write it anew with flare-mri-policies"
 _BUILDS_ANYTHING = "PTFileModelPersistor"
 
 

@@ -4,10 +4,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field
 
 from flare_mri.config.data import File
 from flare_mri.io.datalist import ListedSettings, name_in_root, read_rows, write_list
@@ -22,15 +21,8 @@ _LIST = "datalist.json"
 class DecathlonSettings(ListedSettings):
     """Settings of format `decathlon`."""
 
-    datalist: File
-    """the list; none: `<root>/datalist.json`"""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _beside_the_data(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("datalist") is None and isinstance(values.get("root"), (str, Path)):
-            return {**values, "datalist": str(Path(values["root"]) / _LIST)}
-        return values
+    datalist: File = Field(default_factory=lambda given: given.get("root", Path()) / _LIST, validate_default=True)
+    """the list; by default `<root>/datalist.json`"""
 
     def find_lists(self) -> dict[str, Path]:
         return {"data.datalist": self.datalist}

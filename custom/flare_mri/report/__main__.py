@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from flare_mri.errors import InputError
 from flare_mri.report.examples import find_examples
+from flare_mri.report.extra import check_report_extra
 from flare_mri.report.results import load_results, merge_results, summary_table
 
 
@@ -44,9 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = merge_results([load_results(path) for path in args.results])
         table = summary_table(results, *args.metric)
         stores = find_examples(results, args.stores)
-        from flare_mri.report.html import (
-            write_report,
-        )  # matplotlib takes a second to import: only once the inputs are good
+        check_report_extra("report")
+        from flare_mri.report.html import write_report  # matplotlib takes a second: only once the inputs are good
 
         out = write_report(results, stores, args.out, args.examples)
     except InputError as error:

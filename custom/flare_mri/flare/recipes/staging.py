@@ -25,10 +25,10 @@ def stage_code(job: Path) -> None:
         InputError: the folder cannot be written to.
     """
     target = staged_folder(job)
-    wanted = {path.relative_to(_PACKAGE): path.read_bytes() for path in _PACKAGE.rglob("*.py")}
-    for path in target.rglob("*.py"):
-        if path.is_symlink() or path.relative_to(target) not in wanted:
-            path.unlink()
+    wanted = _contents(_PACKAGE)
+    for name in _files(target):
+        if (target / name).is_symlink() or name not in wanted:
+            (target / name).unlink()
     for name, content in wanted.items():
         path = target / name
         if not path.is_file() or path.read_bytes() != content:
@@ -38,10 +38,20 @@ def stage_code(job: Path) -> None:
 def staged_differences(job: Path) -> list[str]:
     """Files of the copy that are not the package's, a line each; empty where the copy is fresh and complete."""
     target = staged_folder(job)
-    wanted = {path.relative_to(_PACKAGE): path.read_bytes() for path in _PACKAGE.rglob("*.py")}
-    present = {path.relative_to(target): path.read_bytes() for path in target.rglob("*.py")}
+    wanted = _contents(_PACKAGE)
+    present = _contents(target)
     return [
         f"{job.name}: {target / name}: {'not of the package' if name not in wanted else 'stale or missing'}"
         for name in sorted(wanted.keys() | present.keys())
         if wanted.get(name) != present.get(name)
     ]
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files of a package, but what Python itself leaves there."""
+    found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+    return [name for name in found if "__pycache__" not in name.parts]
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {name: (folder / name).read_bytes() for name in _files(folder)}

@@ -1,10 +1,10 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a hospital's IT writes into its startup kit's `local/` before the first start.
+"""Policies for the `local/` folder of a startup kit, which IT writes before the first start.
 
-python poc/policies.py <kit>                    a hospital's: jobs of FedMRI, of which no whole network leaves
-python poc/policies.py <kit> --methods FedMRI,IOP-FL   takes part in these; IOP-FL shares whole networks
-python poc/policies.py <kit> --jobs_in <folder>  a server's: and keeps its jobs there, apart from other servers'
+flare-mri-policies <kit>                     a hospital's: jobs of FedMRI, of which no whole network leaves
+flare-mri-policies <kit> --methods FedMRI,IOP-FL   takes part in these; IOP-FL shares whole networks
+flare-mri-policies <kit> --jobs_in <folder>  a server's: and keeps its jobs there, apart from other servers'
 
 resources.json: class_allow_list holds flare-mri's component classes by their exact names and none of FLARE's own, and
 no log is streamed to the server. authorization.json: nobody may bring code (BYOC) or, at a hospital, look at the kit's
@@ -36,8 +36,8 @@ from flare_mri.files import read_json, write_atomically
 from flare_mri.methods import METHOD_NAMES, shared_layers_of
 
 _MOST_BYTES = 2**20
-_WITHDRAWN = ("flare_mri.", "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor")
-"""Entries of earlier versions of this package, through which a job without code could run any command."""
+_WITHDRAWN = "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor"
+"""An entry of earlier versions of this package, through which a job without code could run any command."""
 
 
 def allow_package(kit: Path) -> None:
@@ -50,7 +50,8 @@ def allow_package(kit: Path) -> None:
             "local/resources.json.default of a newly provisioned kit"
         )
     classes = SERVER_CLASSES if _is_server(kit) else SITE_CLASSES
-    own = [entry for entry in allowed if entry not in (*DEFAULT_CLASS_ALLOW_LIST, *_WITHDRAWN, *classes)]
+    withdrawn = (*DEFAULT_CLASS_ALLOW_LIST, _WITHDRAWN)
+    own = [entry for entry in allowed if entry not in withdrawn and not str(entry).startswith("flare_mri.")]
     resources["class_allow_list"] = [*classes, *own]
     resources["class_list_enforcement_mode"] = "enforce"
     if not _is_server(kit):
@@ -102,7 +103,8 @@ def _pin(kit: Path, allowed: list[str]) -> None:
     if not isinstance(scopes, list) or not all(isinstance(scope, dict) for scope in scopes):
         raise InputError(f"{path}: expected FLARE's list of scopes, got another value; correct it or move it away")
     for scope in scopes:
-        filters = [f for f in scope.get("task_result_filters", []) if f.get("path") != PIN]
+        before = scope.get("task_result_filters", [])  # with a pin under the class's earlier name, it may be
+        filters = [f for f in before if not str(f.get("path")).endswith(".SharedPartOnly")]
         pin = {"name": "SharedPartOnly", "path": PIN, "args": {"allowed": allowed}}
         scope["task_result_filters"] = [*filters, pin]
     write_atomically(path, json.dumps(policy, indent=2) + "\n", mode=0o644)
@@ -152,7 +154,9 @@ def _methods(text: str) -> tuple[str, ...]:
 
 def main(argv: list[str] | None = None) -> int:
     """Write the policies into the kits that are named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="flare-mri-policies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kits", nargs="+", type=Path, metavar="kit", help="a startup kit: it holds startup/ and local/")
     methods = f"of a hospital: what it takes part in, of {', '.join(METHOD_NAMES)} (default: {','.join(SAFE_METHODS)})"
     parser.add_argument("--methods", type=_methods, metavar="NAMES", help=methods)
