@@ -31,6 +31,7 @@ RUN_HERE = {
     "make demo-iopfl": "python jobs/demo.py iopfl --num_rounds 1 --channels 4",
     "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
     f"--methods IOP-FL --epochs 1 {SMALL}",
+    "python benchmarks/loaders.py": "python benchmarks/loaders.py --turns 1 --size 32",
     "python benchmarks/routed_forward.py": "python benchmarks/routed_forward.py --batch 2 --size 32 --repeats 1",
 }
 RUN_EXACTLY = {
@@ -184,7 +185,7 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
     if any(word in small for word in NEEDS_DATA) and not (DATA / "brain").is_dir():
         pytest.skip(f"no real data at {DATA}")
     words = [sys.executable, *shlex.split(small)[1:]]
-    if "contrastive" not in small and "routed" not in small:
+    if not any(word in small for word in ("contrastive", "routed", "loaders")):
         words += ["--workspace", str(tmp_path / "w")]
     if "demo" in small or "privacy" in small:
         words += ["--output", str(tmp_path / "out")]

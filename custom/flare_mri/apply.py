@@ -3,9 +3,9 @@
 """python -m flare_mri.apply MODEL --site SITE_YAML --scans FOLDER --out FOLDER: a hospital's model on new scans.
 
 MODEL is the personal.safetensors that a job left in the hospital's site store, SITE_YAML the hospital's settings as
-they were for that job; their keys stand in flare_mri/config/site.py. Segmentation writes labels as NIfTI
-on each scan's own voxels; reconstruction writes HDF5 files. Nothing is sent, and nothing that is there is overwritten;
-only their owner may read the files (mode 0600) and list a folder that is made for them (0700).
+they were for that job; their keys stand in docs/reference/site-yaml.md. Labels and reconstructions are written as NIfTI
+on each scan's own voxels. Nothing is sent, and nothing that is there is overwritten; only their owner may read the
+files (mode 0600) and list a folder that is made for them (0700).
 """
 
 import argparse
