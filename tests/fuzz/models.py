@@ -102,7 +102,9 @@ def model_files(folder: Path) -> tuple[list[Base], list[Case]]:
     plain = build_network(network, 0)
     good = PersonalModel("job", "site-1", "segmentation", network, plain.state_dict(), (8, 8))
     mixed = build_routed_network(plain, [plain.state_dict()] * 2).state_dict()
-    routed = PersonalModel("job", "site-1", "segmentation", network, mixed, (8, 8), (), ("site-1", GLOBAL), 8)
+    routed = PersonalModel(
+        "job", "site-1", "segmentation", network, mixed, (8, 8), experts=("site-1", GLOBAL), batch_size=8
+    )
     name = PERSONAL_FILE
 
     def made(model: PersonalModel, **changes: Any) -> bytes:

@@ -20,7 +20,7 @@ from flare_mri.errors import InputError
 from flare_mri.files import DEFLATE_RATIO, MOST_SLICE_VALUES, MOST_VOXELS, read_bytes, reading
 from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.listing import choose_entries, list_entries
-from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader
+from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader, is_usable_affine
 
 _MOST_FILE = 2**29  # bytes
 _MOST_SERIES = 2**31
@@ -148,7 +148,7 @@ def _find_geometry(headers: list[pydicom.FileDataset]) -> Geometry:
     affine[:3, :3] = _RAS @ np.stack([cosines[3:] * rows, cosines[:3] * columns, step], axis=1)
     affine[:3, 3] = _RAS @ positions[0]
     spacing = (rows, columns, float(np.linalg.norm(step)))
-    if not np.isfinite(affine).all() or min(spacing) <= 0 or not np.linalg.det(affine[:3, :3]):
+    if min(spacing) <= 0 or not is_usable_affine(affine):
         return Geometry(shape)
     return Geometry(shape, affine, spacing)
 

@@ -17,7 +17,7 @@ from nibabel.nifti2 import Nifti2Header
 
 from flare_mri.errors import InputError
 from flare_mri.files import check_volume, reading
-from flare_mri.io.scan import Geometry, ScanReader
+from flare_mri.io.scan import Geometry, ScanReader, is_usable_affine
 
 _HEADERS = {348: Nifti1Header, 540: Nifti2Header}  # by their first number, the header's size in bytes
 _SINGLE = (b"n+1", b"n+2")
@@ -126,7 +126,7 @@ class NiftiReader(ScanReader):
             raise InputError(f"{files[0]}: expected voxel sizes above 0 mm, got {zooms}; correct the header")
         with reading(files[0], "correct the header"):
             affine = np.asarray(image.header.get_best_affine(), np.float64)
-        if not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
+        if not is_usable_affine(affine):
             raise InputError(
                 f"{files[0]}: expected an affine that leads to a place in mm, got {affine[:3].tolist()}; correct the "
                 "header"

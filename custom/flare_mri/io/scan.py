@@ -32,6 +32,20 @@ class Geometry:
         return np.diag((*self.spacing, 1.0)) if self.affine is None else self.affine
 
 
+def is_usable_affine(affine: np.ndarray) -> bool:
+    """Whether an affine [4, 4] leads from voxels to places in mm and back.
+
+    Steps between voxels are 0.1 um to 10 m, the axes do not lie in one plane, and the volume is within 1 km of the
+    scanner's centre: what lies beyond comes from a damaged header, and its inverse would overflow.
+    """
+    if not np.isfinite(affine).all() or np.abs(affine).max() > 1e6:
+        return False
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    if steps.min() < 1e-4 or steps.max() > 1e4:
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / steps)) > 1e-3)
+
+
 class ScanReader(ImageReader):
     """Base of the readers: bounded, checked, and told by the format which files to read, never by a suffix.
 
