@@ -20,13 +20,17 @@ NVFLARE = str(Path(sys.executable).parent / "nvflare")
 ALLOWED = [*SITE_CLASSES, *SERVER_CLASSES]
 
 
-def export_module() -> Any:
-    """The module jobs/export.py."""
-    spec = importlib.util.spec_from_file_location("export_jobs", REPO / "jobs" / "export.py")
+def load_script(path: str) -> Any:
+    """The module of a script in the repository, e.g. ``jobs/export.py``."""
+    spec = importlib.util.spec_from_file_location(path.replace("/", "_").removesuffix(".py"), REPO / path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def export_module() -> Any:
+    return load_script("jobs/export.py")
 
 
 def run(*command: str | Path, cwd: Path = REPO, check: bool = True, **env: str) -> str:

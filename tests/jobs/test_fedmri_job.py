@@ -6,9 +6,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 
 from conftest import write_site
 from flare_mri.flare.recipes.staging import stage_code, staged_differences
-from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, prepare, run, small_copy
+from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, load_script, prepare, run, small_copy
 
 SITES = ["site-1", "site-2"]
 SMALL = ["--num_rounds", "2", "--channels", "4", "--num_pools", "2"]
@@ -200,9 +202,34 @@ MISTAKES = {
 }
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.parametrize("arguments, message", MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_costs_one_line(arguments: list[str], message: str) -> None:
-    assert message in fails(sys.executable, "jobs/fedmri/job.py", *arguments)
+def test_a_mistake_costs_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals: None,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr(sys, "argv", ["job.py", *arguments])
+    try:
+        status = load_script("jobs/fedmri/job.py").main()
+    except SystemExit as error:  # the parser's own
+        status = error.code
+    assert status == 2 and message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_mistake_ends_the_command_with_status_2() -> None:
+    assert "site name 'a' comes twice" in fails(
+        sys.executable, "jobs/fedmri/job.py", *MISTAKES["two sites of one name"][0]
+    )
 
 
 def test_bad_data_costs_one_line_before_flare_starts(tmp_path: Path) -> None:

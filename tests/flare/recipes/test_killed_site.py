@@ -79,7 +79,11 @@ def recipe(sites: list[str], method: str) -> FedMRIRecipe:
     return FedMRIRecipe(method=method, include_code=False, **settings)
 
 
-@pytest.mark.parametrize("method", ["FedMRI", "Ditto", "SCAFFOLD"])
+# Ditto and SCAFFOLD keep more at a site; a process that starts costs seconds, so they run in test-deploy
+MORE_STATE = [pytest.param(method, marks=[pytest.mark.slow, pytest.mark.deploy]) for method in ("Ditto", "SCAFFOLD")]
+
+
+@pytest.mark.parametrize("method", ["FedMRI", *MORE_STATE])
 def test_killed_sites_end_with_the_numbers_of_an_undisturbed_run(tmp_path: Path, cache: Path, method: str) -> None:
     sites = ["site-1", "site-2"]
     for name in ("calm", "killed"):
