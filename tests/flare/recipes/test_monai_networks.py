@@ -38,20 +38,27 @@ def settle(folder: Path, cache: Path, step: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+VARIATIONAL = {
+    "path": "flare_mri.networks.variational.VariationalNetwork",
+    "args": {"num_cascades": 2, "features": [4] * 6, "sensitivity_features": [2] * 6},
+}
+
+
+@pytest.mark.parametrize("network_spec", [*map(spec, ARGUMENTS), VARIATIONAL], ids=[*ARGUMENTS, "VariationalNetwork"])
 def test_fedmri_shares_its_encoder_alone_and_the_personal_model_is_applied(
-    tmp_path: Path, cache: Path, name: str
+    tmp_path: Path, cache: Path, network_spec: dict[str, Any]
 ) -> None:
     config = load_site_config(settle(tmp_path / "site-1", cache, 4), "site-1")
-    recipe = FedMRIRecipe(min_clients=1, num_rounds=1, network=spec(name), include_code=False)
+    recipe = FedMRIRecipe(min_clients=1, num_rounds=1, network=network_spec, include_code=False)
     federation = Federation(recipe, ["site-1"], tmp_path)
     results = federation.run()
     assert not federation.panics, (tmp_path / "site-1" / "flare_mri.log").read_text()
-    network = build_network(spec(name, **PLANE), seed=0)
+    network = build_network(network_config(network_spec, "reconstruction"), seed=0)
     sent = [weights_in(message) for _, task, message in federation.sent if task == "train"]
     assert list(sent[0]) == shared_keys(network, "encoder") and len(sent[0]) < len(network.state_dict())
     model = load_personal_model(tmp_path / "site-1" / "site_store" / "fedmri" / "site-1" / "personal.safetensors")
-    assert model.network["args"].items() >= PLANE.items(), "the task's own, which the job did not name"
+    if network_spec is not VARIATIONAL:
+        assert model.network["args"].items() >= PLANE.items(), "the task's own, which the job did not name"
     for key, value in federation.saved[-1]["params"].items():
         assert torch.equal(model.state[key], value)
     result = Reconstructor(model, config).apply(0)
