@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What FLARE's privacy filters cost FedMRI in dB, on the phantom of `make demo`, through FLARE.
+"""Cost of FLARE's privacy filters for FedMRI in dB, on the phantom of `make demo`, through FLARE.
 
     python benchmarks/privacy_cost.py
 

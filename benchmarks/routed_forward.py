@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What routing costs: the plain network, our routed network and the per-sample loop of the published code, in one run.
+"""Cost of routing: the plain network, our routed network and the per-sample loop of the published code, in one run.
 
     python benchmarks/routed_forward.py                     # forward pass, batch 8 at 64x64
     python benchmarks/routed_forward.py --size 384 --repeats 3

@@ -179,7 +179,7 @@ _SIGNS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "ma
 
 
 def _kind_of(prop: Mapping[str, Any]) -> str:
-    """Which values a property takes, in words."""
+    """The values a property takes, in words."""
     if "anyOf" in prop:
         return " or ".join(_kind_of(member) for member in prop["anyOf"] if member.get("type") != "null")
     if "enum" in prop or "const" in prop:

@@ -48,7 +48,7 @@ def _stable(text: str) -> str:
 
 
 def differences(name: str) -> list[str]:
-    """What `write` would change, a line each; empty where the folder is fresh."""
+    """The changes `write` would make, a line each; empty where the folder is fresh."""
     root = JOBS / name
     found = []
     for path, text in exported(name).items():

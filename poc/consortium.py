@@ -80,7 +80,7 @@ class Consortium:
         return self.kits / name
 
     def run_folder(self, name: str, job: str) -> Path:
-        """Where the server or a hospital keeps a job's run. The server clears it when the job has ended: download."""
+        """The folder of a job's run at the server or a site. The server clears it when the job has ended: download."""
         return self.kit(name) / job
 
     def _settle(self, name: str) -> None:

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the demonstrations of a consortium have in common: small jobs, run and followed as a lead does it."""
+"""Common parts of the demonstrations of a consortium: small jobs, run and followed as a lead does it."""
 
 import argparse
 import contextlib

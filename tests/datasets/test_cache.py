@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_nothing_behind(cache, volume, refused, monkeypatch):
 
 
 def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_path):
-    """What a living one is writing stays."""
+    """Files that a living one is writing stay."""
     script = (
         "import sys, time, numpy as np; from pathlib import Path; from flare_mri.datasets.cache import VolumeCache\n"
         "def write(file, volume, version):\n"
@@ -213,7 +213,7 @@ def test_new_content_of_the_same_size_and_time_has_a_new_key(tmp_path, how):
 
 @pytest.mark.parametrize("place", [3, -3])
 def test_the_key_looks_at_both_ends_of_a_file(tmp_path, monkeypatch, place):
-    """Where a file system has neither inodes nor ctime, a header or the checksum of gzip tells."""
+    """On a file system with neither inodes nor ctime, a header or the checksum of gzip tells."""
     path, fstat = tmp_path / "a", os.fstat
 
     def blind(handle):

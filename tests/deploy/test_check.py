@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a hospital's IT learns before the first job comes."""
+"""The site check that a hospital's IT runs before the first job comes."""
 
 import json
 from pathlib import Path

@@ -40,7 +40,7 @@ SEED = 0
 
 
 class Run:
-    """What the worker said: every case that it began, and how each ended."""
+    """Report of a worker: every case that it began, and how each ended."""
 
     def __init__(self, output: str, errors: str, code: int):
         self.errors, self.code = errors[-3000:], code
@@ -58,7 +58,7 @@ class Run:
         return Counter(line["outcome"] for (kind, _), line in self.ended.items() if kind in kinds)
 
     def replay(self, key: tuple[str, int]) -> str:
-        """What was done and how to do it again."""
+        """Description of a case and how to run it again."""
         command = f"PYTHONPATH=custom python tests/fuzz/worker.py {key[0]} /tmp/fuzz --seed {SEED} --only {key[1]}"
         return f"{key[0]} case {key[1]} ({self.begun[key]}); again with: {command}"
 

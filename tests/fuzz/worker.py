@@ -117,7 +117,7 @@ def _outcome(kind: Kind, folder: Path, label: str) -> dict[str, str]:
 
 
 def _wrong_result(result: Any) -> str:
-    """What is wrong with something read; empty where it is finite, of plain types and small."""
+    """The fault of something read; empty where it is finite, of plain types and small."""
     if isinstance(result, dict):
         return next((wrong for item in (*result, *result.values()) if (wrong := _wrong_result(item))), "")
     if isinstance(result, list | tuple):

@@ -83,7 +83,7 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
 
 @pytest.mark.slow
 def test_sigterm_ends_the_simulator_s_processes_too(tmp_path: Path) -> None:
-    """What a batch system or `timeout` sends; FLARE starts the simulator in sessions of its own."""
+    """The signal of a batch system or `timeout`; FLARE starts the simulator in sessions of its own."""
     command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--num_rounds", "50", "--workspace", tmp_path]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([*map(str, command)], cwd=REPO, stdout=log, stderr=log)

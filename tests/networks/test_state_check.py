@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a state that came from elsewhere may not be."""
+"""Checks of states that came from elsewhere."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a learner believes of a server, of its own scores and of its own training."""
+"""A learner's checks of a server, of its own scores and of its own training."""
 
 import warnings
 from typing import Any

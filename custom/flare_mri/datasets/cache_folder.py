@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the cached volumes of a site lie: a folder of their own, marked, apart from all data.
+"""The folder of a site's cached volumes: their own, marked, apart from all data.
 
 Volumes are removed when the cache is full. So the folder must be one that this package has made: its mark says so.
 """

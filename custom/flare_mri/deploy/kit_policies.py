@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the policies in a hospital's kit let in, or out, more than they should."""
+"""Check of the policies in a hospital's kit: they let in, and out, no more than they should."""
 
 import importlib.util
 import os
@@ -140,7 +140,7 @@ def _granted(policy: Mapping[str, Any], right: str) -> list[str]:
 
 
 def _pinned(kit: Path) -> list[str] | None:
-    """What the filter that holds for every job lets leave; None where one of the scopes has no such filter."""
+    """Key prefixes that the filter for every job lets leave; None where one of the scopes has no such filter."""
     if not (kit / "local" / "privacy.json").exists():
         return None
     allowed: list[str] = []
@@ -153,7 +153,7 @@ def _pinned(kit: Path) -> list[str] | None:
 
 
 def _read(kit: Path, name: str) -> dict[str, Any]:
-    """What holds: the hospital's own file or, where there is none, FLARE's default; empty where there is neither."""
+    """The file in force: the site's own or, where there is none, FLARE's default; empty where there is neither."""
     own, default = kit / "local" / name, kit / "local" / f"{name}.default"
     path = own if own.exists() else default
     values = read_json(path, _MOST_BYTES, f"correct it or {_FIX}") if path.exists() else {}

@@ -251,7 +251,7 @@ def _read_checked(path: Path) -> pydicom.FileDataset:
 
 
 def _places(headers: list[pydicom.FileDataset], files: tuple[Path, ...]) -> list[float]:
-    """What orders a series: position in mm along the slice normal, else the instance number, else the file's place."""
+    """Sort keys of a series: position in mm along the slice normal, else instance number, else the file's place."""
     if all("ImagePositionPatient" in header and "ImageOrientationPatient" in header for header in headers):
         cosines = np.array(headers[0].ImageOrientationPatient, float)
         normal = np.cross(cosines[:3], cosines[3:])

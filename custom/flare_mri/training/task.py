@@ -98,7 +98,7 @@ def call_network(network: nn.Module, batch: dict[str, Any]) -> Tensor:
 
 
 def one_output(output: Any) -> Tensor:
-    """What a network gave, once it is a tensor.
+    """A network's output, once it is a tensor.
 
     Raises:
         InputError: it is a list of them, as with deep supervision.

@@ -54,7 +54,7 @@ def crop_kspace(images: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
 
 
 def _overlap(old: int, new: int) -> tuple[slice, slice]:
-    """Where two centred axes of lengths `old` and `new` cover the same frequencies: slices into each."""
+    """Slices into two centred axes of lengths `old` and `new` that cover the same frequencies."""
     before = min(old // 2, new // 2)
     after = min(old - old // 2, new - new // 2)
     return slice(old // 2 - before, old // 2 + after), slice(new // 2 - before, new // 2 + after)

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a member that means harm, or whose policy says no, does to a job: a site that runs another program."""
+"""Members that mean harm, or whose policy says no, in a job: sites that run another program."""
 
 from collections.abc import Callable
 from pathlib import Path

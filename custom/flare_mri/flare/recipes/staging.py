@@ -11,7 +11,7 @@ _PACKAGE = Path(flare_mri.__file__).parent
 
 
 def staged_folder(job: Path) -> Path:
-    """Where FLARE looks for a job's own code."""
+    """The folder in which FLARE looks for a job's own code."""
     return job / "app" / "custom" / _PACKAGE.name
 
 
