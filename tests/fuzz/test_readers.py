@@ -59,14 +59,14 @@ class Run:
 
     def replay(self, key: tuple[str, int]) -> str:
         """Description of a case and how to run it again."""
-        command = f"PYTHONPATH=custom python tests/fuzz/worker.py {key[0]} /tmp/fuzz --seed {SEED} --only {key[1]}"
+        command = f"python tests/fuzz/worker.py {key[0]} /tmp/fuzz --seed {SEED} --only {key[1]}"
         return f"{key[0]} case {key[1]} ({self.begun[key]}); again with: {command}"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("fuzz")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "custom"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(WORKER), "all", str(folder), "--seed", str(SEED)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900)
     yield Run(done.stdout, done.stderr, done.returncode)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads one kind of changed files in a process of its own, with bounds on memory and time.
 
-    PYTHONPATH=custom python tests/fuzz/worker.py nifti /tmp/fuzz --only 17    # replays case 17
-    PYTHONPATH=custom python tests/fuzz/worker.py all /tmp/fuzz --seed 1       # other changes
+    python tests/fuzz/worker.py nifti /tmp/fuzz --only 17    # replays case 17
+    python tests/fuzz/worker.py all /tmp/fuzz --seed 1       # other changes
 
 Prints a line of JSON before and after every file, so that a crash leaves the name of the file that caused it.
 """
