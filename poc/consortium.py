@@ -97,7 +97,7 @@ class Consortium:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:  # __exit__ is not called when __enter__ fails
-            undo.enter_context(processes.terminated_as_exit())
+            undo.enter_context(processes.exit_on_termination())
             undo.callback(self.stop)
             for name in (SERVER, *self.sites):
                 self.start(name)

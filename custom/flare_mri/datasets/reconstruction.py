@@ -77,7 +77,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
             sample["max"] = torch.tensor(self.highest[volume], dtype=torch.float32)
         return sample
 
-    def augmented(self, names: tuple[str, ...], seed: int) -> "ReconstructionDataset":
+    def augment(self, names: tuple[str, ...], seed: int) -> "ReconstructionDataset":
         """The same slices, each randomly transformed; the same seed gives the same, in whatever process."""
         if not names:
             return self

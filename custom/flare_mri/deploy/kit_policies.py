@@ -57,13 +57,13 @@ def check_policies(kit: Path, site: str) -> dict[str, Any]:
             f"site {site}: no {POLICY_FILE} in {kit}/local: any method, network and optimizer would be admitted; {_FIX}"
         )
     rights = _read(kit, "authorization.json")
-    reading = _granted(rights, "shell_commands")
+    reading = _find_roles(rights, "shell_commands")
     if reading:
         raise InputError(
             f"{kit}/local/authorization.json: shell_commands: expected none, got rights of {', '.join(reading)}: they "
             f"can read this kit's files, its log among them; {_FIX}"
         )
-    coders, pinned = _granted(rights, "byoc"), _pinned(kit)
+    coders, pinned = _find_roles(rights, "byoc"), _read_pinned(kit)
     return {
         "jobs without code": "admitted"
         if set(SITE_CLASSES) <= listed
@@ -127,7 +127,7 @@ def _is_prefix(entry: str) -> bool:
         return False
 
 
-def _granted(policy: Mapping[str, Any], right: str) -> list[str]:
+def _find_roles(policy: Mapping[str, Any], right: str) -> list[str]:
     """The roles that have a right, by FLARE's ``any`` too; one that is not spelt out is not granted."""
     permissions = policy.get("permissions")
     if not isinstance(permissions, dict):
@@ -139,7 +139,7 @@ def _granted(policy: Mapping[str, Any], right: str) -> list[str]:
     ]
 
 
-def _pinned(kit: Path) -> list[str] | None:
+def _read_pinned(kit: Path) -> list[str] | None:
     """Key prefixes that the filter for every job lets leave; None where one of the scopes has no such filter."""
     if not (kit / "local" / "privacy.json").exists():
         return None

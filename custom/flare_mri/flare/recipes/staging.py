@@ -35,7 +35,7 @@ def stage_code(job: Path) -> None:
             write_atomically(path, content)
 
 
-def staged_differences(job: Path) -> list[str]:
+def find_staged_differences(job: Path) -> list[str]:
     """Files of the copy that are not the package's, a line each; empty where the copy is fresh and complete."""
     target = staged_folder(job)
     wanted = _contents(_PACKAGE)

@@ -77,7 +77,7 @@ class RouteOutside(ModelController):
         data = FLModel(params_type=ParamsType.FULL, params=dict(experts), current_round=0, meta=meta)
         sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
         answers = self.broadcast_model(data, task_name=task, targets=sites, min_responses=0, timeout=self.timeout)
-        answers = self._answers.usable(answers, task, ["slices/test"])
+        answers = self._answers.select_usable(answers, task, ["slices/test"])
         answered = {answer.meta["client_name"] for answer in answers}
         missing = [site for site in sites if site not in answered]
         if len(answered) < self.min_sites or (task == TaskName.CHECK and missing):

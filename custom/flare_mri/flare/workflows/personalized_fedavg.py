@@ -26,7 +26,7 @@ from flare_mri.flare.workflows.answers import NEEDED, Answers, job_in_words
 from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.flare.workflows.run_record import RunRecord
 from flare_mri.methods import find_method
-from flare_mri.networks import network_without_values
+from flare_mri.networks import build_meta_network
 
 _CLEAN_UP_EVERY = 5  # rounds; FLARE's advice for servers, whose allocator else keeps what messages took
 
@@ -133,7 +133,7 @@ class PersonalizedFedAvg(ModelController):
             updates = {site: {k: m.params[k] for k in shared} for site, m in aggregator.accepted.items()}
             answered = len(updates) / max(len(self._ready), len(updates))
             self._hooks.after_round(shared, updates, {key: mean[key] for key in extra}, answered)
-            record.trained(round_number, aggregator.accepted, time.monotonic() - started)
+            record.file_round(round_number, aggregator.accepted, time.monotonic() - started)
             scales = aggregator.scale.value, aggregator.extra_scale.value
             store.save(Checkpoint(run, round_number, shared, self._hooks.state(), record.entry, *scales))
             self._save(shared, round_number)
@@ -142,7 +142,7 @@ class PersonalizedFedAvg(ModelController):
             self.info(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
         meta, sent = {MetaKey.RUN: run}, shared | self._hooks.extra()
-        record.validated(self._ask(TaskName.VALIDATE, self._ready_sites(record), sent, self.num_rounds, meta))
+        record.file_validation(self._ask(TaskName.VALIDATE, self._ready_sites(record), sent, self.num_rounds, meta))
         if self._method.gathers_personal_models:
             self._gather(aggregator, shared, meta)
         self.info(f"results of {self.method}: {record.path.name}")
@@ -162,7 +162,7 @@ class PersonalizedFedAvg(ModelController):
         run = uuid.uuid4().hex
         self._check_sites(self._connected(), record, run)
         shared = {k: torch.as_tensor(v) for k, v in self.load_model().params.items()}
-        names = {name for name, _ in network_without_values(self.settings["network"]).named_parameters()}
+        names = {name for name, _ in build_meta_network(self.settings["network"]).named_parameters()}
         self._hooks.begin_job({key: value for key, value in shared.items() if key in names})
         return 0, shared, run
 
@@ -189,7 +189,9 @@ class PersonalizedFedAvg(ModelController):
     def _check_sites(self, sites: Sequence[str], record: RunRecord, run: str) -> None:
         """Ask every site to look at its own data and settings; before the first round all must be ready."""
         self._asked |= set(sites)
-        self._ready |= record.checked(self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites)))
+        self._ready |= record.file_checks(
+            self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites))
+        )
 
     def _ready_sites(self, record: RunRecord) -> list[str]:
         """The connected sites that are ready; one that has come since the job's start is checked first, once."""
@@ -197,7 +199,7 @@ class PersonalizedFedAvg(ModelController):
         late = [site for site in sites if site not in self._asked]
         if late:
             self._asked |= set(late)
-            self._ready |= record.checked(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
+            self._ready |= record.file_checks(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
         return [site for site in sites if site in self._ready]
 
     def _ask(
@@ -228,7 +230,7 @@ class PersonalizedFedAvg(ModelController):
             timeout=self.round_timeout or (0 if at_least else self.wait_time_after_min_received),
             wait_time_after_min_received=self.wait_time_after_min_received,
         )
-        answers = self._answers.usable(answers, task, NEEDED.get(task, ()))
+        answers = self._answers.select_usable(answers, task, NEEDED.get(task, ()))
         answered = {answer.meta["client_name"] for answer in answers}
         missing = [site for site in sites if site not in answered]
         if missing and not self._aborted():
