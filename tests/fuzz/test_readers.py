@@ -17,10 +17,13 @@ from typing import Any
 
 import pytest
 
+from flare_mri.io.formats import FORMATS
+
 pytestmark = pytest.mark.slow
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = WORKER.parents[2]
 MADE = (
+    *(f"format-{name}" for name, entry in FORMATS.items() if entry.write_sample is not None),
     "nifti",
     "labelled",
     "png",
@@ -93,7 +96,7 @@ def test_more_than_a_thousand_files_were_tried(run: Run, capsys: pytest.CaptureF
         for kind in (*MADE, *REAL):
             count = run.count(kind)
             print(
-                f"\n{kind:13} {sum(count.values()):4} files: {count['read']:3} read, {count['refused']:3} refused",
+                f"\n{kind:20} {sum(count.values()):4} files: {count['read']:3} read, {count['refused']:3} refused",
                 end="",
             )
         print()

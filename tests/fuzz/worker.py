@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from arrays import ARRAYS
+from formats import SAMPLES
 from images import IMAGES
 from models import MODELS
 from mutators import Kind
@@ -33,7 +34,7 @@ from texts import TEXTS
 
 from flare_mri.errors import InputError
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*IMAGES, *TEXTS, *ARRAYS, *MODELS)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*SAMPLES, *IMAGES, *TEXTS, *ARRAYS, *MODELS)}
 MORE_MEMORY = 2**30  # bytes over what the process holds at the start
 MOST_PEAK = 400 * 2**20  # bytes of resident memory that one file may take
 MOST_SECONDS = 8.0  # of processor time
