@@ -1,8 +1,8 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the weighted contrastive term costs: training steps with and without it, alternating in one run.
+"""Cost of the weighted contrastive term: training steps with and without it, alternating in one run.
 
-    PYTHONPATH=custom python benchmarks/contrastive_cost.py --threads 1
+    python benchmarks/contrastive_cost.py --threads 1
 
 Prints the median step times, the median of the term alone and its share of a plain step.
 """

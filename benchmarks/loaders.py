@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slices per second of the training loaders of both tasks, of this checkout and of an older one, in one run.
 
-    PYTHONPATH=custom python benchmarks/loaders.py
-    PYTHONPATH=custom python benchmarks/loaders.py --old ../older --turns 9
+    python benchmarks/loaders.py
+    python benchmarks/loaders.py --old ../older --turns 9
 
 Each checkout loads in a process of its own. They take turns, so that a busy machine slows all of them alike, and the
 ratios are those of the medians. Volumes are phantoms, cached before the first turn; a turn is one epoch of batches

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What FLARE's privacy filters cost FedMRI in dB, on the phantom of `make demo`, through FLARE.
+"""Cost of FLARE's privacy filters for FedMRI in dB, on the phantom of `make demo`, through FLARE.
 
     python benchmarks/privacy_cost.py
 
@@ -10,8 +10,8 @@ anew in every run, whatever the seed.
 
 import argparse
 import json
+import runpy
 import statistics
-import sys
 from pathlib import Path
 
 from flare_mri.flare.recipes.follow import run_and_follow
@@ -19,8 +19,7 @@ from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.report.results import load_results
 
 REPO = Path(__file__).parents[1]
-sys.path.insert(0, str(REPO / "jobs"))
-from demo import SCARCE_SITE  # noqa: E402
+SCARCE_SITE: str = runpy.run_path(str(REPO / "jobs" / "demo.py"))["SCARCE_SITE"]
 
 SETTINGS = {
     "no filter": [],

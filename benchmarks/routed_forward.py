@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What routing costs: the plain network, our routed network and the per-sample loop of the published code, in one run.
+"""Cost of routing: the plain network, our routed network and the per-sample loop of the published code, in one run.
 
     python benchmarks/routed_forward.py                     # forward pass, batch 8 at 64x64
     python benchmarks/routed_forward.py --size 384 --repeats 3
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flare_mri.networks.unet import UNet
-from flare_mri.routing import TestTimeLoss, adapt, build_routed_network, routed_layers
+from flare_mri.routing import TestTimeLoss, adapt, build_routed_network, find_routed_layers
 from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer
 from flare_mri.routing.losses import Turns, consistency, entropy
 from flare_mri.routing.norm import use_batch_statistics
@@ -72,10 +72,10 @@ def iopfl_network(pool: str = "max", upsampling: str = "linear") -> UNet:
     return UNet(3, 2, norm="batch", negative_slope=0.0, pool=pool, upsampling=upsampling)
 
 
-def looped(routed: nn.Module) -> nn.Module:
+def build_loop(routed: nn.Module) -> nn.Module:
     """A copy of ``routed`` with the published per-sample loop in every layer."""
     network = copy.deepcopy(routed)
-    for name, layer in routed_layers(network).items():
+    for name, layer in find_routed_layers(network).items():
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, PublishedLoop(layer))
     return network
@@ -99,7 +99,7 @@ def forward_passes(routed: nn.Module, plain: nn.Module, images: Tensor) -> dict[
         "plain": plain,
         "plain, batch statistics": use_batch_statistics(copy.deepcopy(plain)),
         "routed": routed.eval(),
-        "published loop": looped(routed).eval(),
+        "published loop": build_loop(routed).eval(),
     }
     difference = (networks["routed"](images) - networks["published loop"](images)).abs().max().item()
     print(f"largest difference between routed and published loop: {difference:.1e}")
@@ -129,7 +129,7 @@ def adaptations(
     return {
         "plain": steps(use_batch_statistics(copy.deepcopy(plain)), TestTimeLoss(), False),
         "routed": lambda: adapt(routed, plain, slices, epochs, batch_size=batch),
-        "published loop": steps(looped(routed), PublishedLoss(), True),
+        "published loop": steps(build_loop(routed), PublishedLoss(), True),
     }
 
 

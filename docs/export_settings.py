@@ -154,15 +154,15 @@ def _table(
     rows = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
     for name in names or model.model_fields:
         field = schema["properties"][name]
-        default = "required" if name in required else _shown(field["default"]) if "default" in field else "–"
+        default = "required" if name in required else _show(field["default"]) if "default" in field else "–"
         if other and name in other and other[name] != field.get("default"):
-            default += f"; {job}: {_shown(other[name])}"
+            default += f"; {job}: {_show(other[name])}"
         told = " ".join(field.get("description", "").split()).rstrip(".")
         rows.append(f"| `{name}` | {_kind_of(field)} | {default} | {told} |".replace("||", "\\|\\|"))
     return "\n".join(rows)
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     if value is None:
         return "none"
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
@@ -179,7 +179,7 @@ _SIGNS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "ma
 
 
 def _kind_of(prop: Mapping[str, Any]) -> str:
-    """Which values a property takes, in words."""
+    """The values a property takes, in words."""
     if "anyOf" in prop:
         return " or ".join(_kind_of(member) for member in prop["anyOf"] if member.get("type") != "null")
     if "enum" in prop or "const" in prop:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from flare_mri.flare.recipes.staging import stage_code, staged_differences
+from flare_mri.flare.recipes.staging import find_staged_differences, stage_code
 
 JOBS = Path(__file__).parent.absolute()
 NAMES = ["fedmri", "iopfl", "iopfl_outside"]
@@ -30,7 +30,7 @@ def load_job(name: str) -> ModuleType:
     return module
 
 
-def exported(name: str, arguments: Sequence[str] = ()) -> dict[Path, str]:
+def export_texts(name: str, arguments: Sequence[str] = ()) -> dict[Path, str]:
     """Relative path -> text of every JSON file of the job that `job.py` describes with `arguments`."""
     module = load_job(name)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,18 +48,18 @@ def _stable(text: str) -> str:
 
 
 def differences(name: str) -> list[str]:
-    """What `write` would change, a line each; empty where the folder is fresh."""
+    """The changes `write` would make, a line each; empty where the folder is fresh."""
     root = JOBS / name
     found = []
-    for path, text in exported(name).items():
+    for path, text in export_texts(name).items():
         if not (root / path).is_file() or (root / path).read_text() != text:
             found.append(f"{name}/{path}: differs from the recipe")
-    return found + staged_differences(root)
+    return found + find_staged_differences(root)
 
 
 def write(name: str) -> None:
     """Bring the folder of a job up to date."""
-    for path, text in exported(name).items():
+    for path, text in export_texts(name).items():
         (JOBS / name / path).parent.mkdir(parents=True, exist_ok=True)
         (JOBS / name / path).write_text(text)
     stage_code(JOBS / name)

@@ -80,7 +80,7 @@ class Consortium:
         return self.kits / name
 
     def run_folder(self, name: str, job: str) -> Path:
-        """Where the server or a hospital keeps a job's run. The server clears it when the job has ended: download."""
+        """The folder of a job's run at the server or a site. The server clears it when the job has ended: download."""
         return self.kit(name) / job
 
     def _settle(self, name: str) -> None:
@@ -97,7 +97,7 @@ class Consortium:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:  # __exit__ is not called when __enter__ fails
-            undo.enter_context(processes.terminated_as_exit())
+            undo.enter_context(processes.exit_on_termination())
             undo.callback(self.stop)
             for name in (SERVER, *self.sites):
                 self.start(name)

@@ -1,10 +1,11 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the demonstrations of a consortium have in common: small jobs, run and followed as a lead does it."""
+"""Common parts of the demonstrations of a consortium: small jobs, run and followed as a lead does it."""
 
 import argparse
 import contextlib
 import json
+import runpy
 import shutil
 import sys
 import tempfile
@@ -19,9 +20,7 @@ from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
-from export import load_job  # noqa: E402
-
+JOBS = Path(__file__).parents[1] / "jobs"
 COMPLETED = "FINISHED:COMPLETED"
 SITE_YAML = """\
 # One file a hospital, for reconstruction and segmentation alike; small images keep the demonstration short.
@@ -35,8 +34,8 @@ SMALL = ["--num_rounds", "3", "--channels", "8", "--num_pools", "2"]
 
 def export(name: str, folder: Path, *arguments: str) -> Path:
     """Write the job that ``jobs/<name>/job.py`` describes with these arguments; returns its folder."""
-    module = load_job(name)
-    module.build_recipe(module._parse_args(list(arguments))).export(str(folder))
+    job = runpy.run_path(str(JOBS / name / "job.py"))
+    job["build_recipe"](job["_parse_args"](list(arguments))).export(str(folder))
     return folder / name
 
 

@@ -112,7 +112,7 @@ def send(number: signal.Signals, processes: Iterable[Process]) -> None:
 
 
 @contextlib.contextmanager
-def terminated_as_exit() -> Iterator[None]:
+def exit_on_termination() -> Iterator[None]:
     """Make SIGTERM an exception, so that ``with`` cleans up; only a main thread may."""
     if threading.current_thread() is not threading.main_thread():
         yield

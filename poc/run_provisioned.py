@@ -30,7 +30,7 @@ def with_foreign_class(job: Path) -> Path:
     return changed
 
 
-def refused(consortium: Consortium, job: Path, what: str) -> None:
+def show_refusal(consortium: Consortium, job: Path, what: str) -> None:
     """Submit a job that must not run, and print who refused it why.
 
     Raises:
@@ -43,7 +43,7 @@ def refused(consortium: Consortium, job: Path, what: str) -> None:
     print(f"\n{what}: {status}\n  " + "\n  ".join(complaints(consortium, number)), flush=True)
 
 
-def forbidden(act: Callable[[], object], what: str) -> None:
+def show_forbidden(act: Callable[[], object], what: str) -> None:
     """Do what the server must not let happen.
 
     Raises:
@@ -68,9 +68,9 @@ def demonstrate(folder: Path, output: Path) -> None:
         print("connected: the server and 4 hospitals, each started from its own kit, by mutual TLS", flush=True)
         fedmri = run(consortium, plain, output)
         report(consortium, {"fedmri": fedmri}, output / "fedmri")
-        refused(consortium, code, "a job with code in it")
-        refused(consortium, with_foreign_class(plain), "a job with a class that the hospitals do not list")
-        forbidden(lambda: consortium.submit(plain, MEMBER), "a job submitted by a member")
+        show_refusal(consortium, code, "a job with code in it")
+        show_refusal(consortium, with_foreign_class(plain), "a job with a class that the hospitals do not list")
+        show_forbidden(lambda: consortium.submit(plain, MEMBER), "a job submitted by a member")
         kit = consortium.kit(LEAD)
         print("\n" + kits.nvflare(consortium.environment, "job", "list", "--startup-kit", kit), flush=True)
 

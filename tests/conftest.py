@@ -24,7 +24,7 @@ def _quiet_machine() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """What job.py says to the simulator's processes through the environment must not reach the next test."""
+    """Environment of a test: what job.py says through it to the simulator's processes must not reach the next."""
     before = dict(os.environ)
     yield
     os.environ.clear()

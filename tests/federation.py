@@ -34,7 +34,7 @@ Tamper = Callable[[str, str, FLModel], FLModel | None]
 
 
 def register_decomposers() -> None:
-    """What every FLARE process makes known to its serialisation when it starts, and our components in a run."""
+    """Decomposers that every FLARE process registers when it starts, and our components in a run."""
     flare_decomposers.register()
     fobs.register(TensorDecomposer)
 
@@ -102,7 +102,7 @@ class Federation:
     def ask(
         self, site: str, task_name: str, params: dict[str, Any], meta: dict[str, Any], number: int = 0
     ) -> Shareable:
-        """What a site answers to a server that runs a program of its own."""
+        """A site's answer to a server that runs a program of its own."""
         given = FLModel(params_type=ParamsType.FULL, params=params, current_round=number, total_rounds=1, meta=meta)
         return self._execute(site, task_name, fobs.loads(fobs.dumps(FLModelUtils.to_shareable(given))))
 

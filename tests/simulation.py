@@ -74,6 +74,6 @@ def small_copy(root: Path, name: str, arguments: list[str]) -> Path:
     stage_code(REPO / "jobs" / name)
     job = root / "checkout" / "jobs" / name
     shutil.copytree(REPO / "jobs" / name, job)
-    for path, text in export_module().exported(name, arguments).items():
+    for path, text in export_module().export_texts(name, arguments).items():
         (job / path).write_text(text)
     return job

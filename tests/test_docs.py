@@ -50,7 +50,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
-    "python benchmarks/soak.py": "tests/deployments/test_soak.py",
+    "python poc/soak.py": "tests/deployments/test_soak.py",
     "flare-mri-policies": "tests/deployments/test_provisioned.py",
     "flare-mri-check": "tests/deployments/test_provisioned.py",
     "kit/startup/": "tests/deployments/test_provisioned.py",

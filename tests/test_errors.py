@@ -11,5 +11,5 @@ def test_nothing_in_a_message_begins_a_second_line():
 
 
 def test_a_long_message_keeps_its_beginning_and_its_end():
-    message = str(InputError(f"site 'a': {'x' * 10**6}; mend it"))
-    assert message.startswith("site 'a': x") and message.endswith("x; mend it") and len(message) < 2100
+    message = str(InputError(f"site 'a': {'x' * 10**6}; correct it"))
+    assert message.startswith("site 'a': x") and message.endswith("x; correct it") and len(message) < 2100

@@ -73,7 +73,7 @@ def learner_of(
 
 
 def receivable(learner: Learner) -> dict[str, Tensor]:
-    """What a server would send at the beginning: the initial shared part, and zeros for further tensors."""
+    """Message of a server at the beginning: the initial shared part, and zeros for further tensors."""
     extra = {key: torch.zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
     return learner.shared_state() | extra
 

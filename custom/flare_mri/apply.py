@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if failed:
         print(
-            f"error: {failed} of {_count(len(files), 'scan')} failed, as told above; mend or move them", file=sys.stderr
+            f"error: {failed} of {_count(len(files), 'scan')} failed, as told above; fix or move them", file=sys.stderr
         )
     return 2 if failed else 0
 

@@ -9,7 +9,7 @@ _LONGEST = 2000
 
 
 class InputError(ValueError):
-    """Something a person can mend: a setting, a file, a folder, a message from a site.
+    """A mistake that a person can correct: a setting, a file, a folder, a message from a site.
 
     The message is one line that names the site, file or key, what was expected, what came and what to do. It may quote
     names and values from files that others wrote, so control characters become spaces, text that UTF-8 cannot hold is

@@ -2,28 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A benchmark of hours must be continued, not begun again."""
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
+import hippocampus_segmentation
 import pytest
 
 from flare_mri.flare.recipes.simulate import results_path
 from flare_mri.report.results import save_results
 from flare_mri.routing.space import SPACE_FILE
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "hippocampus_segmentation.py"
-
-
-def load() -> Any:
-    sys.path.insert(0, str(SCRIPT.parent))  # as Python does for a script
-    spec = importlib.util.spec_from_file_location("hippocampus_segmentation", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def scores(dice: float) -> dict[str, float]:
@@ -53,7 +41,7 @@ def finished(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the jobs that would run; the first one ends the benchmark."""
     names: list[str] = []
 
@@ -61,7 +49,7 @@ def started(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         raise SystemExit(name)
 
-    monkeypatch.setattr(module, "run_and_follow", run)
+    monkeypatch.setattr(hippocampus_segmentation, "run_and_follow", run)
     monkeypatch.setattr("runs.run_and_follow", run)
     return names
 
@@ -69,9 +57,8 @@ def started(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_complete_runs_are_read_not_run(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = load()
-    names = started(module, monkeypatch)
-    module.main(["--seeds", "0", "--methods", "IOP-FL", "FedBN", "--workspace", str(finished)])
+    names = started(monkeypatch)
+    hippocampus_segmentation.main(["--seeds", "0", "--methods", "IOP-FL", "FedBN", "--workspace", str(finished)])
     assert names == []
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["FedAvg", "=", "IOP-FL,", "global", "model", "0.81", "0.700", "0.600", "7.00"] in rows
@@ -94,17 +81,15 @@ def test_complete_runs_are_read_not_run(
 def test_what_is_missing_or_of_other_settings_is_run(
     arguments: list[str], first: str, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = load()
-    names = started(module, monkeypatch)
+    names = started(monkeypatch)
     with pytest.raises(SystemExit):
-        module.main([*arguments, "--workspace", str(finished)])
+        hippocampus_segmentation.main([*arguments, "--workspace", str(finished)])
     assert names == [first]
 
 
 def test_routing_older_than_its_training_is_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = load()
-    names = started(module, monkeypatch)
+    names = started(monkeypatch)
     os.utime(results_path(finished, "hippocampus-0-without-outside-1"), (3000, 3000))
     with pytest.raises(SystemExit):
-        module.main(["--seeds", "0", "--workspace", str(finished)])
+        hippocampus_segmentation.main(["--seeds", "0", "--workspace", str(finished)])
     assert names == ["hippocampus-0-outside-outside-1"]

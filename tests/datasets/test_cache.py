@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from flare_mri.datasets import cache_file
 from flare_mri.datasets.cache import VolumeCache, cache_key
 
 MEGABYTE = np.ones((4, 256, 256), np.float32)
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "custom")}
 
 
 def key(name):
@@ -141,7 +139,7 @@ def test_a_full_disk_leaves_nothing_behind(cache, volume, refused, monkeypatch):
 
 
 def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_path):
-    """What a living one is writing stays."""
+    """Files that a living one is writing stay."""
     script = (
         "import sys, time, numpy as np; from pathlib import Path; from flare_mri.datasets.cache import VolumeCache\n"
         "def write(file, volume, version):\n"
@@ -150,7 +148,7 @@ def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_pat
         "VolumeCache(Path(sys.argv[1]), 'site-1', 10).open(sys.argv[2], lambda: np.ones((4, 256, 256)))\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path), key("a")]
-    writer = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE)
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert writer.stdout is not None and writer.stdout.readline() == b"half\n"
         (left,) = volumes_in(cache())
@@ -171,7 +169,7 @@ def test_two_processes_at_once(tmp_path):
         "    assert volume[1].min() == volume[1].max() == turn % 5\n"
     )
     command = [sys.executable, "-c", script, tmp_path / "new"]
-    runs = [subprocess.Popen(command, env=ENVIRONMENT) for _ in range(3)]
+    runs = [subprocess.Popen(command) for _ in range(3)]
     assert [run.wait(120) for run in runs] == [0] * 3
 
 
@@ -213,7 +211,7 @@ def test_new_content_of_the_same_size_and_time_has_a_new_key(tmp_path, how):
 
 @pytest.mark.parametrize("place", [3, -3])
 def test_the_key_looks_at_both_ends_of_a_file(tmp_path, monkeypatch, place):
-    """Where a file system has neither inodes nor ctime, a header or the checksum of gzip tells."""
+    """On a file system with neither inodes nor ctime, a header or the checksum of gzip tells."""
     path, fstat = tmp_path / "a", os.fstat
 
     def blind(handle):

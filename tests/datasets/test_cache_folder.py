@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the cache lies: never among data, and nothing in it goes that it has not put there."""
+"""Place of the cache: never among data, and nothing in it goes that it has not put there."""
 
 import json
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_a_cache_that_overlaps_the_data_is_refused(data, load, tmp_path, refused
 
 @pytest.mark.parametrize(("mask", "cache"), [("data/mask.npy", "data"), ("link.npy", "data"), ("link.npy", ".")])
 def test_a_cache_that_holds_the_mask_is_refused(data, load, tmp_path, refused, mask, cache):
-    """Where the file lies, and where the link to it lies."""
+    """In the file's own folder, and in that of a link to it."""
     (tmp_path / "link.npy").symlink_to(tmp_path / "data" / "mask.npy")
     config = load(f"data: {{format: phantom}}\nmask: {{kind: file, path: {mask}}}\ncache: {{folder: {cache}}}")
     refused(lambda: open_volumes(config, RECONSTRUCTION), "cache.folder", "apart from mask.path", "that holds it")

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for the volumes of every format: checks, matrix and cache."""
+"""Volumes of every format: checks, matrix and cache."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a hospital's IT learns before the first job comes."""
+"""The site check that a hospital's IT runs before the first job comes."""
 
 import json
 from pathlib import Path
@@ -76,6 +76,14 @@ HOLES = {
     "every module": ({"class_allow_list": ["flare_mri."]}, "exact names of classes, got 'flare_mri.'"),
     "every module, without the dot": ({"class_allow_list": ["flare_mri"]}, "got 'flare_mri', through which"),
     "one module": ({"class_allow_list": ["flare_mri.files"]}, "got 'flare_mri.files', through which"),
+    "a class of an earlier version": (
+        {"class_allow_list": [*SITE_CLASSES, "flare_mri.executors.PersonalizedExecutor"]},
+        "class_allow_list: expected components of flare_mri",
+    ),
+    "a component of an earlier version": (
+        {"components": [NO_SHELL, {"id": "old", "path": "flare_mri.widgets.NoShell", "args": {}}]},
+        "got 'flare_mri.widgets.NoShell', which it does not have",
+    ),
     "every class": ({"class_allow_list": ["*"]}, "exact names of classes, got '*'"),
     "FLARE's persistor": (
         {"class_allow_list": ["nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor"]},
@@ -94,6 +102,24 @@ def test_a_kit_with_a_hole_is_refused(
     assert main([str(kit)]) == 2
     said = capsys.readouterr()
     assert said.out == "" and told in said.err and "flare-mri-policies" in said.err and said.err.count("\n") == 1
+
+
+def test_a_pinned_filter_of_an_earlier_version_is_refused(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not there to be pinned: FLARE would end each job with an error about a module."""
+    old = {**PIN, "path": "flare_mri.filters.SharedPartOnly"}
+    write(kit, "privacy.json", {"scopes": [{"name": "public", "task_result_filters": [old]}]})
+    assert main([str(kit)]) == 2
+    told = capsys.readouterr().err
+    assert "privacy.json: task_result_filters: expected components of flare_mri" in told and told.count("\n") == 1
+    assert "'flare_mri.filters.SharedPartOnly'" in told and "flare-mri-policies" in told
+
+
+def test_a_network_of_an_earlier_version_is_refused(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = kit / "local" / POLICY_FILE
+    path.write_text(Policy().text().replace("flare_mri.networks.unet.UNet", "flare_mri.models.UNet"))
+    assert main([str(kit)]) == 2
+    told = capsys.readouterr().err
+    assert f"{path}: networks" in told and "'flare_mri.models.UNet'" in told and told.count("\n") == 1
 
 
 def test_a_kit_without_a_policy_is_refused(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def changed(honest: Path, folder: Path, side: str, component: dict[str, Any], re
 
 
 def popen(mark: Path) -> dict[str, Any]:
-    """What a persistor takes for a network's settings, and what would run a command."""
+    """Settings that a persistor takes for a network's, and that would run a command."""
     return {"path": "subprocess.Popen", "args": {"args": ["touch", str(mark)]}, "config_type": "dict"}
 
 

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.deploy]
 
 
 class Dashboard:
-    """What a browser does."""
+    """The requests of a browser."""
 
     def __init__(self, url: str, trusted: ssl.SSLContext | None = None):
         self.url, self.trusted = f"{url}/nvflare-dashboard", trusted

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong in a consortium of real processes: what the lead sees, what goes on, what is not lost.
+"""Faults in a consortium of real processes: what the lead sees, what goes on, what is not lost.
 
 ``pytest -m deploy -s tests/deploy/test_faults.py`` prints the seconds of every fault.
 """

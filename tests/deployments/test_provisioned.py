@@ -112,7 +112,7 @@ def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_p
 
 
 def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) -> None:
-    """The reason reaches the lead without a path; the line to mend stands at the hospital."""
+    """The reason reaches the lead without a path; the line to correct stands at the hospital."""
     path = consortium.kit("hospital-2") / "local" / "site.yaml"
     path.write_text("data: {format: dicom, root: /nowhere/patients}\n")
     try:

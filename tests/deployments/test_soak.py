@@ -18,7 +18,7 @@ REPO = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.deploy
 def test_a_short_soak(tmp_path: Path) -> None:
-    command = [sys.executable, "benchmarks/soak.py", "--sites", "2", "--num_rounds", "4", "--output", str(tmp_path)]
+    command = [sys.executable, "poc/soak.py", "--sites", "2", "--num_rounds", "4", "--output", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a job without code can reach through the names that hospitals and servers list: our components alone."""
+"""Reach of a job without code through the names that sites and servers list: our components alone."""
 
 import importlib
 import inspect

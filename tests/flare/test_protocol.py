@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What may cross the wire, and what is done with that which may not."""
+"""The protocol: what may cross the wire, and what is done with that which may not."""
 
 from typing import Any
 

@@ -169,7 +169,7 @@ def _deep() -> list[Case]:
 
 
 def _deflated(content: bytes) -> list[Case]:
-    """What a deflated file says it is, and 4 GiB of zeros."""
+    """A file that says it is deflated, and 4 GiB of zeros."""
     start = content[: content.index(DEFLATED.encode()) + len(DEFLATED)]
     start += b"\0" * (len(start) % 2)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)

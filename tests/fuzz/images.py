@@ -38,15 +38,20 @@ def config(folder: Path, name: str, **data: Any) -> SiteConfig:
     return SiteConfig(site="site-1", data=settings, split=SplitSettings(by="volume"), mask=MaskSettings(), cache=cache)
 
 
-def read_volumes(folder: Path, name: str) -> list[np.ndarray]:
+def read_slices(folder: Path, name: str, task: str, **data: Any) -> list[np.ndarray]:
     """All slices of all volumes, without what an earlier case left in the cache."""
-    return [volume.slices[:] for volume in open_volumes(_fresh(config(folder, name)), RECONSTRUCTION)]
+    return [volume.slices[:] for volume in open_volumes(_fresh(config(folder, name, **data)), task)]
+
+
+def read_volumes(folder: Path, name: str) -> list[np.ndarray]:
+    """All slices of all images."""
+    return read_slices(folder, name, RECONSTRUCTION)
 
 
 def read_labelled(folder: Path, name: str, datalist: str = "") -> list[np.ndarray]:
     """As `read_volumes`, with labels."""
     more = {"datalist": str(folder / datalist)} if datalist else {}
-    return [volume.slices[:] for volume in open_volumes(_fresh(config(folder, name, **more)), SEGMENTATION)]
+    return read_slices(folder, name, SEGMENTATION, **more)
 
 
 def _fresh(config: SiteConfig) -> SiteConfig:

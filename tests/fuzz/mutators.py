@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to valid files: changes of bytes, of values in a tree, and what a case of the fuzz test is made of."""
+"""Mutations of valid files: changes of bytes, of values in a tree, and what a case of the fuzz test is made of."""
 
 import copy
 import random

@@ -17,10 +17,13 @@ from typing import Any
 
 import pytest
 
+from flare_mri.io.formats import FORMATS
+
 pytestmark = pytest.mark.slow
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = WORKER.parents[2]
 MADE = (
+    *(f"format-{name}" for name, entry in FORMATS.items() if entry.write_sample is not None),
     "nifti",
     "labelled",
     "png",
@@ -40,7 +43,7 @@ SEED = 0
 
 
 class Run:
-    """What the worker said: every case that it began, and how each ended."""
+    """Report of a worker: every case that it began, and how each ended."""
 
     def __init__(self, output: str, errors: str, code: int):
         self.errors, self.code = errors[-3000:], code
@@ -58,15 +61,15 @@ class Run:
         return Counter(line["outcome"] for (kind, _), line in self.ended.items() if kind in kinds)
 
     def replay(self, key: tuple[str, int]) -> str:
-        """What was done and how to do it again."""
-        command = f"PYTHONPATH=custom python tests/fuzz/worker.py {key[0]} /tmp/fuzz --seed {SEED} --only {key[1]}"
+        """Description of a case and how to run it again."""
+        command = f"python tests/fuzz/worker.py {key[0]} /tmp/fuzz --seed {SEED} --only {key[1]}"
         return f"{key[0]} case {key[1]} ({self.begun[key]}); again with: {command}"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("fuzz")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "custom"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(WORKER), "all", str(folder), "--seed", str(SEED)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900)
     yield Run(done.stdout, done.stderr, done.returncode)
@@ -93,7 +96,7 @@ def test_more_than_a_thousand_files_were_tried(run: Run, capsys: pytest.CaptureF
         for kind in (*MADE, *REAL):
             count = run.count(kind)
             print(
-                f"\n{kind:13} {sum(count.values()):4} files: {count['read']:3} read, {count['refused']:3} refused",
+                f"\n{kind:20} {sum(count.values()):4} files: {count['read']:3} read, {count['refused']:3} refused",
                 end="",
             )
         print()

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads one kind of changed files in a process of its own, with bounds on memory and time.
 
-    PYTHONPATH=custom python tests/fuzz/worker.py nifti /tmp/fuzz --only 17    # replays case 17
-    PYTHONPATH=custom python tests/fuzz/worker.py all /tmp/fuzz --seed 1       # other changes
+    python tests/fuzz/worker.py nifti /tmp/fuzz --only 17    # replays case 17
+    python tests/fuzz/worker.py all /tmp/fuzz --seed 1       # other changes
 
 Prints a line of JSON before and after every file, so that a crash leaves the name of the file that caused it.
 """
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from arrays import ARRAYS
+from formats import SAMPLES
 from images import IMAGES
 from models import MODELS
 from mutators import Kind
@@ -33,7 +34,7 @@ from texts import TEXTS
 
 from flare_mri.errors import InputError
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*IMAGES, *TEXTS, *ARRAYS, *MODELS)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*SAMPLES, *IMAGES, *TEXTS, *ARRAYS, *MODELS)}
 MORE_MEMORY = 2**30  # bytes over what the process holds at the start
 MOST_PEAK = 400 * 2**20  # bytes of resident memory that one file may take
 MOST_SECONDS = 8.0  # of processor time
@@ -117,7 +118,7 @@ def _outcome(kind: Kind, folder: Path, label: str) -> dict[str, str]:
 
 
 def _wrong_result(result: Any) -> str:
-    """What is wrong with something read; empty where it is finite, of plain types and small."""
+    """The fault of something read; empty where it is finite, of plain types and small."""
     if isinstance(result, dict):
         return next((wrong for item in (*result, *result.values()) if (wrong := _wrong_result(item))), "")
     if isinstance(result, list | tuple):

@@ -77,7 +77,7 @@ def written(model: PersonalModel, folder: Path) -> Path:
 
 
 def axcodes2ornt_between(affine: np.ndarray, codes: str) -> np.ndarray:
-    """What turns a volume of this affine to these axis codes."""
+    """Orientation transform from a volume of this affine to these axis codes."""
     return ornt_transform(io_orientation(affine), axcodes2ornt(codes))
 
 

@@ -15,9 +15,7 @@ import torch
 from conftest import SITE_YAML, TINY
 from flare_mri.flare.recipes import FedMRIRecipe
 from flare_mri.training import TrainingSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from saboteur import KINDS, SABOTEUR  # noqa: E402
+from saboteur import KINDS, SABOTEUR
 
 GOOD = ["site-1", "site-2"]
 
@@ -37,7 +35,7 @@ def test_the_global_model_takes_none_of_them(tmp_path: Path, cache: Path) -> Non
     config["executors"][0]["executor"]["path"] = "saboteur.Saboteur"
     config["task_result_filters"] = []  # who means harm removes the gate
     (app / "config" / "config_fed_client.json").write_text(json.dumps(config))
-    shutil.copy(Path(__file__).parent / "saboteur.py", app / "custom")
+    shutil.copy(Path(__file__).parents[1] / "saboteur.py", app / "custom")
     workspace = tmp_path / "w"
     for site in (*GOOD, SABOTEUR):
         (workspace / "local" / site).mkdir(parents=True)

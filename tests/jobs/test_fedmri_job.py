@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from conftest import write_site
-from flare_mri.flare.recipes.staging import stage_code, staged_differences
+from flare_mri.flare.recipes.staging import find_staged_differences, stage_code
 from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, load_script, prepare, run, small_copy
 
 SITES = ["site-1", "site-2"]
@@ -39,15 +39,15 @@ def test_job_folders_are_what_their_recipes_say() -> None:
 
 def test_a_stale_copy_of_the_code_is_told_and_brought_up_to_date(tmp_path: Path) -> None:
     stage_code(tmp_path)
-    assert staged_differences(tmp_path) == []
+    assert find_staged_differences(tmp_path) == []
     staged = tmp_path / "app" / "custom" / "flare_mri"
     (staged / "wire.py").write_text("# old")
     (staged / "left_over.py").write_text("# of a version before")
     (staged / "errors.py").unlink()
-    told = staged_differences(tmp_path)
+    told = find_staged_differences(tmp_path)
     assert len(told) == 3 and any("left_over.py: not of the package" in line for line in told)
     stage_code(tmp_path)
-    assert staged_differences(tmp_path) == [] and not (staged / "left_over.py").exists()
+    assert find_staged_differences(tmp_path) == [] and not (staged / "left_over.py").exists()
 
 
 def test_git_tracks_no_copy_of_the_code() -> None:
@@ -85,7 +85,7 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
 
 @pytest.mark.slow
 def test_sigterm_ends_the_simulator_s_processes_too(tmp_path: Path) -> None:
-    """What a batch system or `timeout` sends; FLARE starts the simulator in sessions of its own."""
+    """The signal of a batch system or `timeout`; FLARE starts the simulator in sessions of its own."""
     command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--num_rounds", "50", "--workspace", tmp_path]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen([*map(str, command)], cwd=REPO, stdout=log, stderr=log)

@@ -40,7 +40,7 @@ def test_a_zip_of_the_tree_runs_in_the_simulator(tmp_path: Path, cache: Path) ->
     staged = {p.relative_to(job / "app" / "custom") for p in (job / "app" / "custom").rglob("*") if p.is_file()}
     without = {p for p in package if "__pycache__" not in p.parts}
     assert staged == without and len(staged) > 100
-    for path, text in export_module().exported("fedmri", SMALL).items():
+    for path, text in export_module().export_texts("fedmri", SMALL).items():
         (job / path).write_text(text)
     workspace = prepare(tmp_path / "w", SITES, cache)
     run(NVFLARE, "simulator", job, "-w", workspace, "-c", ",".join(SITES), "-t", "2", cwd=tmp_path, PYTHONPATH="")

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every method."""
+"""Contract of every method."""
 
 import io
 from pathlib import Path

@@ -7,7 +7,13 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from flare_mri.errors import InputError
-from flare_mri.metrics.segmentation import OUTSIDE_BATCH, TEST_BATCH, SegmentationMetrics, slice_dice, volume_scores
+from flare_mri.metrics.segmentation import (
+    OUTSIDE_BATCH,
+    TEST_BATCH,
+    SegmentationMetrics,
+    mean_slice_dice,
+    volume_scores,
+)
 
 RNG = np.random.default_rng(0)
 SPACING = (3.0, 0.5, 0.8)
@@ -48,22 +54,22 @@ def slow_slice_dice(predictions, truths, batch):
 def test_slice_dice_against_the_formula(batch):
     predictions, truths = RNG.integers(0, 2, (2, 11, 9, 7))
     expected = slow_slice_dice(predictions, truths, batch)
-    assert slice_dice(predictions, truths, batch) == pytest.approx(expected, rel=1e-12)
+    assert mean_slice_dice(predictions, truths, batch) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_small_last_batch_counts_as_much_as_a_full_one():
     truths = np.tile(np.eye(4, dtype=int), (9, 1, 1))
     predictions = truths.copy()
     predictions[8] = 1 - truths[8]
-    assert slice_dice(predictions, truths, OUTSIDE_BATCH) == pytest.approx(0.5, abs=1e-5)
-    assert slice_dice(predictions, truths, TEST_BATCH) == pytest.approx(8 / 9, abs=1e-5)
+    assert mean_slice_dice(predictions, truths, OUTSIDE_BATCH) == pytest.approx(0.5, abs=1e-5)
+    assert mean_slice_dice(predictions, truths, TEST_BATCH) == pytest.approx(8 / 9, abs=1e-5)
     assert (TEST_BATCH, OUTSIDE_BATCH) == (64, 8)
 
 
 def test_background_only_gives_half():
     truth = np.zeros((1, 100, 100), int)
     truth[0, 50, 50] = 1
-    assert slice_dice(0 * truth, truth) == pytest.approx(0.5, abs=1e-4)
+    assert mean_slice_dice(0 * truth, truth) == pytest.approx(0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), SPACING])
@@ -139,7 +145,7 @@ def test_reset_and_wrong_use():
     with pytest.raises(InputError, match=r"\[8, 8\] and \[8, 7\]"):
         metrics.add("a", 1, mask, mask[:, :7])
     with pytest.raises(InputError, match="one shape"):
-        slice_dice(mask[None], mask[None, :7])
+        mean_slice_dice(mask[None], mask[None, :7])
     metrics.reset()
     metrics.add("a", 0, 1 - mask, mask)
     assert metrics.aggregate()["dice"] == 0

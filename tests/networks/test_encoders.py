@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What "encoder" means: all that the decoder's input comes from, and nothing that comes after it."""
+"""The encoder of a network: all that the decoder's input comes from, and nothing that comes after it."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def build(name: str) -> nn.Module:
 
 
 def features_and_output(network: nn.Module, x: Tensor) -> tuple[list[Tensor], Tensor]:
-    """What the modules of the encoder give while the network runs, and what the network gives."""
+    """Outputs of the encoder's modules while the network runs, and of the network."""
     features: list[Tensor] = []
 
     def collect(module: nn.Module, inputs: Any, outputs: Any) -> None:

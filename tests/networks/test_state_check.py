@@ -1,13 +1,13 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a state that came from elsewhere may not be."""
+"""Checks of states that came from elsewhere."""
 
 from typing import Any
 
 import pytest
 import torch
 
-from flare_mri.networks import build_network, expected_state, problem_in_state
+from flare_mri.networks import build_meta_state, build_network, problem_in_state
 from flare_mri.networks.state_check import norm_of, not_finite
 
 SPEC = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 4, "num_pools": 1, "norm": "batch"}}
@@ -17,7 +17,7 @@ NAN, INFINITY = float("nan"), float("inf")
 
 def test_a_networks_own_state_is_one_whether_values_are_known_or_not() -> None:
     network = build_network(SPEC, 3)
-    for expected in (network.state_dict(), expected_state(SPEC)):
+    for expected in (network.state_dict(), build_meta_state(SPEC)):
         assert problem_in_state(expected, build_network(SPEC, 4).state_dict()) == ""
     assert problem_in_state({}, {}) == ""
 
@@ -44,7 +44,7 @@ def test_what_is_wrong_is_named(key: Any, value: Any, told: str) -> None:
     state[key] = value
     if value is None:
         del state[key]
-    problem = problem_in_state(expected_state(SPEC), state)
+    problem = problem_in_state(build_meta_state(SPEC), state)
     assert problem.startswith(f"{key}: ") and told in problem
 
 

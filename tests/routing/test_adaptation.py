@@ -11,7 +11,15 @@ from torch import nn
 
 from flare_mri.errors import InputError
 from flare_mri.networks.unet import UNet
-from flare_mri.routing import TestTimeLoss, adapt, build_routed_network, examine, fix_routing, predict, routed_layers
+from flare_mri.routing import (
+    TestTimeLoss,
+    adapt,
+    build_routed_network,
+    examine,
+    find_routed_layers,
+    fix_routing,
+    predict,
+)
 from flare_mri.routing.adaptation import _batches
 
 
@@ -42,7 +50,7 @@ def test_adaptation_lowers_the_entropy_and_says_what_moved(routed, global_model,
     report = adapt(routed, global_model, slices, epochs=2, batch_size=4, min_foreground=0.0)
     assert report.fallback is None and report.epochs == 2 and report.slices == 9 and report.seconds > 0
     assert report.after.entropy < report.before.entropy
-    assert list(report.movement) == list(routed_layers(routed))
+    assert list(report.movement) == list(find_routed_layers(routed))
     assert all(0 < moved < 1 for moved in report.movement.values())
     assert len(report.losses) == 2 and set(report.losses[0]) == {"loss", "entropy", "consistency", "shape"}
     assert report.after == examine(routed, slices, 4)
@@ -59,7 +67,7 @@ def test_a_layer_that_never_runs_has_no_weights_to_tell(slices):
     network = with_classifier().eval()
     routed = build_routed_network(network, [with_classifier().state_dict(), network.state_dict()])
     report = adapt(routed, network, slices, epochs=1, min_foreground=0.0)
-    assert report.fallback is None and list(report.movement) == list(routed_layers(routed))[:-1]
+    assert report.fallback is None and list(report.movement) == list(find_routed_layers(routed))[:-1]
 
 
 def test_same_seed_same_adaptation_and_the_callers_random_state_is_kept(routed, global_model, slices):

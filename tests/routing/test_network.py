@@ -12,7 +12,13 @@ from torch.nn import functional as F
 
 from flare_mri.errors import InputError
 from flare_mri.networks.unet import UNet
-from flare_mri.routing import adaptable_parameters, build_routed_network, fix_routing, record_routing, routed_layers
+from flare_mri.routing import (
+    adaptable_parameters,
+    build_routed_network,
+    find_routed_layers,
+    fix_routing,
+    record_routing,
+)
 from flare_mri.routing.norm import BatchStatisticsNorm
 
 
@@ -63,7 +69,7 @@ def test_one_hot_routing_is_that_expert(make, index, images):
 
 
 def _routed_keys(routed: nn.Module) -> set[str]:
-    return {f"{name}.{kind}" for name in routed_layers(routed) for kind in ("weight", "bias")}
+    return {f"{name}.{kind}" for name in find_routed_layers(routed) for kind in ("weight", "bias")}
 
 
 def test_last_expert_alone_is_the_global_model(images):
@@ -132,7 +138,7 @@ def test_only_affine_and_routing_parameters_learn(images):
     norms = {name for name, module in routed.named_modules() if isinstance(module, BatchStatisticsNorm)}
     assert learning == {f"{name}.{part}" for name in norms for part in ("weight", "bias")} | {
         f"{name}.router.{part}"
-        for name in routed_layers(routed)
+        for name in find_routed_layers(routed)
         for part in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
     }
     assert len(adaptable_parameters(routed)) == len(learning)
@@ -156,7 +162,7 @@ def test_network_given_is_left_untouched():
     before = copy.deepcopy(network.state_dict())
     build_routed_network(network, _experts(_unet))
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    assert all(parameter.requires_grad for parameter in network.parameters()) and not routed_layers(network)
+    assert all(parameter.requires_grad for parameter in network.parameters()) and not find_routed_layers(network)
 
 
 def test_a_layer_used_twice_stays_one_layer():
@@ -184,7 +190,7 @@ def test_recorded_routing_has_a_row_for_each_sample(images):
         routed(images)
         routed(images[:1])
     routed(images)
-    assert list(weights) == list(routed_layers(routed)) and len(weights) == 13
+    assert list(weights) == list(find_routed_layers(routed)) and len(weights) == 13
     assert all([part.shape for part in parts] == [(4, 3), (1, 3)] for parts in weights.values())
 
 

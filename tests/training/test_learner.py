@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a learner believes of a server, of its own scores and of its own training."""
+"""A learner's checks of a server, of its own scores and of its own training."""
 
 import warnings
 from typing import Any
@@ -14,6 +14,7 @@ from flare_mri.methods import SiteHooks
 from flare_mri.methods.fedmri import FedMRIOptions, FedMRISite
 from flare_mri.training import Learner, TrainingSettings
 from flare_mri.training.learner import MOST_NORMS
+from flare_mri.training.task import check_takes_images
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -95,7 +96,7 @@ def test_trying_out_in_both_modes_leaves_the_network_as_it_was() -> None:
         return loss(network, batch)
 
     site.task.loss = watched  # type: ignore[method-assign]
-    site.try_out()
+    check_takes_images(site.network, site.task)
     assert seen == [(True, site.task.batch_size), (False, site.task.batch_size)]
     assert all(torch.equal(value, before[key]) for key, value in site.network.state_dict().items())
 
@@ -105,7 +106,7 @@ def test_whatever_a_network_raises_is_one_line(raised: Exception) -> None:
     site = learner()
     site.task.loss = lambda network, batch: (_ for _ in ()).throw(raised)  # type: ignore[method-assign]
     with pytest.raises(InputError, match="^site site-1: the job's network cannot take this site's images: .*") as error:
-        site.try_out()
+        check_takes_images(site.network, site.task)
     assert "\n" not in str(error.value)
 
 

@@ -44,7 +44,7 @@ def given_options(args: argparse.Namespace, model: type[Settings]) -> dict[str, 
 
 
 def _parsing(annotation: Any) -> dict[str, Any]:
-    """How argparse reads a field of this type; other types than plain ones are given as JSON."""
+    """Arguments that make argparse read a field of this type; other types than plain ones are given as JSON."""
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
         return _parsing(members[0]) if len(members) == 1 else {"type": _json_or_text, "metavar": "VALUE"}

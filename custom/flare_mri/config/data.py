@@ -95,7 +95,7 @@ AxisCodes = Annotated[str, AfterValidator(_axcodes), Field(json_schema_extra={"p
 
 
 class SliceRange(Settings):
-    """Which slices of a volume to take: `range(start, stop, step)`, `stop` clipped to the volume; none: to the end."""
+    """The slices of a volume to take: `range(start, stop, step)`, `stop` clipped to the volume; none: to the end."""
 
     start: int = Field(0, ge=0, le=2**31)
     """first slice, from 0"""
@@ -118,7 +118,7 @@ class SliceRange(Settings):
 
 
 class DataSettings(Settings):
-    """Where the volumes are and which part of them to take: the keys of all formats, to which each adds its own."""
+    """Place of the volumes and the part of them to take: the keys of all formats, to which each adds its own."""
 
     renamed: ClassVar[dict[str, str]] = {"contrasts": "include", "matrix": "spatial_size"}
 
@@ -140,7 +140,7 @@ class DataSettings(Settings):
         return 2
 
     def find_fit(self) -> str:
-        """How slices get to `spatial_size` in segmentation: `pad` (or crop) about the centre, or `resize`."""
+        """The way slices get to `spatial_size` in segmentation: `pad` (or crop) about the centre, or `resize`."""
         return "pad"
 
     def takes_any_label(self) -> bool:

@@ -20,7 +20,7 @@ Multiple = Annotated[float, AfterValidator(_check_multiple)]
 
 
 class AggregationSettings(Settings):
-    """How updates are weighted, and which of them are left out or scaled down."""
+    """Weights of updates, and bounds above which they are left out or scaled down."""
 
     weighting: Literal["equal", "slices"] = "equal"
     """Weights of the sites in an average: equal, or by their numbers of training slices."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the cached volumes of a site lie: a folder of their own, marked, apart from all data.
+"""The folder of a site's cached volumes: their own, marked, apart from all data.
 
 Volumes are removed when the cache is full. So the folder must be one that this package has made: its mark says so.
 """
@@ -76,14 +76,14 @@ def check_apart(config: SiteConfig) -> None:
     """
     cache, root = config.cache.folder, config.data.find_root()
     if root is not None and _lies_in(cache, root):
-        raise _overlap(cache, "inside it", "data.root", root)
+        raise _overlap_error(cache, "inside it", "data.root", root)
     named = {"data.root": root, **config.data.find_lists(), "mask.path": config.mask.path}
     for key, path in named.items():
         if path is not None and (_lies_in(path, cache) or _lies_in(path.parent, cache)):
-            raise _overlap(cache, "that holds it", key, path)
+            raise _overlap_error(cache, "that holds it", key, path)
 
 
-def _overlap(cache: Path, got: str, key: str, place: Path) -> InputError:
+def _overlap_error(cache: Path, got: str, key: str, place: Path) -> InputError:
     return InputError(
         f"cache.folder: {cache}: expected a folder apart from {key} ({place}), got one {got}; set cache.folder to a "
         "folder without data"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The phantom's labelled half: male pelves with the prostate outlined, each site with its own scanner and protocol.
 
-What is in a pelvis is drawn as smooth, wobbling ellipses (prostate with its two zones, bladder, rectum, seminal
+The organs of a pelvis are drawn as smooth, wobbling ellipses (prostate with its two zones, bladder, rectum, seminal
 vesicles, muscles, pubic bones in fat); `phantom.acquire` scans it. A site's name decides its protocol and its subjects.
 """
 

@@ -22,11 +22,11 @@ from flare_mri.transforms.kspace import NormalizeByImaged, Undersampled
 from flare_mri.transforms.masks import make_mask
 
 SAMPLE_KEYS = ("image", "kspace", "mask")
-"""What a network may be called with: entries of a sample that are known of a scan that was undersampled."""
+"""Entries of a sample that a network may be called with: those known of a scan that was undersampled."""
 
 
 class Slices(Protocol):
-    """What a data set needs of a volume: an array [S, H, W] or anything that gives slices [H, W] as one does."""
+    """A volume as a data set needs it: an array [S, H, W] or anything that gives slices [H, W] as one does."""
 
     def __getitem__(self, index: int, /) -> Any: ...
 
@@ -77,7 +77,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
             sample["max"] = torch.tensor(self.highest[volume], dtype=torch.float32)
         return sample
 
-    def augmented(self, names: tuple[str, ...], seed: int) -> "ReconstructionDataset":
+    def augment(self, names: tuple[str, ...], seed: int) -> "ReconstructionDataset":
         """The same slices, each randomly transformed; the same seed gives the same, in whatever process."""
         if not names:
             return self

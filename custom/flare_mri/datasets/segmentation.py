@@ -65,7 +65,7 @@ class SegmentationDataset(Dataset[dict[str, Any]]):
             item["label"] = item["label"].long()
         return {**item, "volume": number, "slice": volume.kept[index]}
 
-    def augmented(self, names: tuple[str, ...], seed: int) -> "SegmentationDataset":
+    def augment(self, names: tuple[str, ...], seed: int) -> "SegmentationDataset":
         """The same slices, each randomly transformed; the same seed gives the same, in whatever process."""
         if not names:
             return self
@@ -125,7 +125,7 @@ class SegmentationData:
                 )
             self.volumes = open_volumes(config, SEGMENTATION)
             self.augmentation = choose_augmentation(SEGMENTATION, augmentation, config.data.augmentation)
-            parts = _divided(self.volumes, config, seed)
+            parts = _divide(self.volumes, config, seed)
             self.train, self.validation, self.test = (SegmentationDataset(self.volumes, part) for part in parts)
             if len(self.train) and not self.test.labelled:
                 raise InputError("test volumes: expected labels at a site that trains, got none; add them to the list")
@@ -169,7 +169,7 @@ class SegmentationData:
         return fingerprint(volumes, [part.indices for part in (self.train, self.validation, self.test)])
 
 
-def _divided(volumes: Sequence[Volume], config: SiteConfig, seed: int) -> SplitIndices:
+def _divide(volumes: Sequence[Volume], config: SiteConfig, seed: int) -> SplitIndices:
     """By the site's list, or by `split`; volumes without labels are all for testing."""
     counts = [len(volume.kept) for volume in volumes]
     if not FORMATS[config.data.format].listed and any(volume.labelled for volume in volumes):

@@ -63,7 +63,7 @@ def seed_of_sample(seed: int, place: int) -> int:
 
 
 def fingerprint(volumes: Sequence[Sequence[object]], parts: Sequence[Sequence[tuple[int, int]]]) -> str:
-    """What tells data and their division from any other.
+    """Digest of data and their division, different for any other.
 
     Args:
         volumes: of each volume its name, its subject and digests of its content, as JSON takes them.

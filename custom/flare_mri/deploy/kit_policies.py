@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the policies in a hospital's kit let in, or out, more than they should."""
+"""Check of the policies in a hospital's kit: they let in, and out, no more than they should."""
 
 import importlib.util
 import os
@@ -16,7 +16,8 @@ from nvflare.app_common.widgets.component_path_authorizer import (
     ClassListEnforcementMode,
 )
 
-from flare_mri.deploy.policy import NO_SHELL, PIN, POLICY_FILE, SITE_CLASSES, find_policy
+import flare_mri
+from flare_mri.deploy.policy import NO_SHELL, PIN, POLICY_FILE, SERVER_CLASSES, SITE_CLASSES, find_policy
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.folders import check_own_folder
@@ -24,6 +25,8 @@ from flare_mri.folders import check_own_folder
 _MOST_BYTES = 2**20
 _FIX = "write it anew with flare-mri-policies"
 _BUILDS_ANYTHING = "PTFileModelPersistor"
+_OURS = f"{flare_mri.__name__}."
+_COMPONENTS = {*SITE_CLASSES, *SERVER_CLASSES, NO_SHELL["path"]}
 
 
 def check_policies(kit: Path, site: str) -> dict[str, Any]:
@@ -39,7 +42,8 @@ def check_policies(kit: Path, site: str) -> dict[str, Any]:
 
     Raises:
         InputError: other users may write to the kit; FLARE streams this site's logs to the server; the list of classes
-            admits more than single classes, or FLARE's persistor, which builds any class that a job names; or there is
+            admits more than single classes, or FLARE's persistor, which builds any class that a job names; a policy
+            names a class that this version of the package does not have, as one of an earlier version may; or there is
             no policy.
     """
     _check_owner(kit)
@@ -50,6 +54,8 @@ def check_policies(kit: Path, site: str) -> dict[str, Any]:
             f"{kit}/local/resources.json: components: expected {NO_SHELL['path']}, got none: a server could read this "
             f"machine's files by FLARE's shell commands; {_FIX}"
         )
+    for component in resources["components"]:
+        _check_known(f"{kit}/local/resources.json: components", component)
     listed = _check_classes(kit, resources)
     policy = find_policy(kit / "local", site)
     if policy is None:
@@ -57,13 +63,13 @@ def check_policies(kit: Path, site: str) -> dict[str, Any]:
             f"site {site}: no {POLICY_FILE} in {kit}/local: any method, network and optimizer would be admitted; {_FIX}"
         )
     rights = _read(kit, "authorization.json")
-    reading = _granted(rights, "shell_commands")
+    reading = _find_roles(rights, "shell_commands")
     if reading:
         raise InputError(
             f"{kit}/local/authorization.json: shell_commands: expected none, got rights of {', '.join(reading)}: they "
             f"can read this kit's files, its log among them; {_FIX}"
         )
-    coders, pinned = _granted(rights, "byoc"), _pinned(kit)
+    coders, pinned = _find_roles(rights, "byoc"), _read_pinned(kit)
     return {
         "jobs without code": "admitted"
         if set(SITE_CLASSES) <= listed
@@ -108,6 +114,7 @@ def _check_classes(kit: Path, resources: Mapping[str, Any]) -> set[str]:
                 f"{where}: expected exact names of classes, got {entry!r}, through which a job can run any command; "
                 f"{_FIX}"
             )
+        _check_known(where, entry)
     mode = resources.get(CLASS_LIST_ENFORCEMENT_MODE, ClassListEnforcementMode.ENFORCE.value)
     if mode != ClassListEnforcementMode.ENFORCE.value:
         raise InputError(
@@ -115,6 +122,16 @@ def _check_classes(kit: Path, resources: Mapping[str, Any]) -> set[str]:
             f"{ClassListEnforcementMode.ENFORCE.value!r}, got {mode!r}, which admits every class; {_FIX}"
         )
     return set(listed)
+
+
+def _check_known(where: str, entry: Any) -> None:
+    """Refuses a component, or its name, that this version does not have: FLARE would fail at it, at the job's start."""
+    name = entry.get("path") if isinstance(entry, dict) else entry
+    if str(name).startswith(_OURS) and name not in _COMPONENTS:
+        raise InputError(
+            f"{where}: expected components of flare_mri {flare_mri.__version__}, got {str(name)!r:.200}, which it does "
+            f"not have; {_FIX}"
+        )
 
 
 def _is_prefix(entry: str) -> bool:
@@ -127,7 +144,7 @@ def _is_prefix(entry: str) -> bool:
         return False
 
 
-def _granted(policy: Mapping[str, Any], right: str) -> list[str]:
+def _find_roles(policy: Mapping[str, Any], right: str) -> list[str]:
     """The roles that have a right, by FLARE's ``any`` too; one that is not spelt out is not granted."""
     permissions = policy.get("permissions")
     if not isinstance(permissions, dict):
@@ -139,13 +156,16 @@ def _granted(policy: Mapping[str, Any], right: str) -> list[str]:
     ]
 
 
-def _pinned(kit: Path) -> list[str] | None:
-    """What the filter that holds for every job lets leave; None where one of the scopes has no such filter."""
+def _read_pinned(kit: Path) -> list[str] | None:
+    """Key prefixes that the filter for every job lets leave; None where one of the scopes has no such filter."""
     if not (kit / "local" / "privacy.json").exists():
         return None
     allowed: list[str] = []
     for scope in _read(kit, "privacy.json").get("scopes") or []:
-        pins = [f for f in scope.get("task_result_filters") or [] if f.get("path") == PIN]
+        filters = scope.get("task_result_filters") or []
+        for entry in filters:
+            _check_known(f"{kit}/local/privacy.json: task_result_filters", entry)
+        pins = [entry for entry in filters if entry.get("path") == PIN]
         if not pins:
             return None
         allowed += [prefix for prefix in pins[0]["args"]["allowed"] if prefix not in allowed]
@@ -153,7 +173,7 @@ def _pinned(kit: Path) -> list[str] | None:
 
 
 def _read(kit: Path, name: str) -> dict[str, Any]:
-    """What holds: the hospital's own file or, where there is none, FLARE's default; empty where there is neither."""
+    """The file in force: the site's own or, where there is none, FLARE's default; empty where there is neither."""
     own, default = kit / "local" / name, kit / "local" / f"{name}.default"
     path = own if own.exists() else default
     values = read_json(path, _MOST_BYTES, f"correct it or {_FIX}") if path.exists() else {}

@@ -37,12 +37,12 @@ SITE_CLASSES = tuple(
     f"flare_mri.flare.components.{name}"
     for name in ("PersonalizedExecutor", "RoutingExecutor", "SharedPartOnly", "UpdatePrivacy")
 )
-"""What jobs without code name at a hospital: the whole of its ``class_allow_list``."""
+"""Classes that jobs without code name at a site: the whole of its ``class_allow_list``."""
 SERVER_CLASSES = tuple(
     f"flare_mri.flare.components.{name}"
     for name in ("PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor")
 )
-"""What they name at the server."""
+"""Classes that they name at the server."""
 PIN = "flare_mri.flare.components.SharedPartOnly"
 """The filter that a hospital pins in its own ``privacy.json``."""
 NO_SHELL = {"id": "no_shell_commands", "path": "flare_mri.flare.site_components.NoShellCommands", "args": {}}
@@ -89,9 +89,9 @@ class Policy(Settings):
         shared_layers: str | list[str] = "none",
         optimizer: str | None = None,
     ) -> dict[str, str]:
-        """What of a job is outside this policy: name of the field -> one phrase; empty where nothing is.
+        """The parts of a job outside this policy: name of the field -> one phrase; empty where nothing is.
 
-        What is None is not known yet, and not judged.
+        A part that is None is not known yet, and not judged.
 
         Raises:
             InputError: a network that this package admits nowhere.

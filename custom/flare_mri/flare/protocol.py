@@ -70,13 +70,13 @@ def problem_in_metrics(metrics: Any) -> str:
         if not isinstance(name, str) or not METRIC_NAME.match(name):
             return f"metric {name!r:.80} is not listed"
         if not _is_finite(value):
-            return f"metric {name!r} is {_shown(value)}, expected one finite number"
+            return f"metric {name!r} is {_show(value)}, expected one finite number"
         if name.startswith("slices/") and not (value == int(value) and 0 <= value <= MAX_SLICES):
-            return f"metric {name!r} is {_shown(value)}, expected a whole number of at most {MAX_SLICES}"
+            return f"metric {name!r} is {_show(value)}, expected a whole number of at most {MAX_SLICES}"
         if abs(value) > MAX_METRIC:
-            return f"metric {name!r} is {_shown(value)}, expected at most {MAX_METRIC:g}"
+            return f"metric {name!r} is {_show(value)}, expected at most {MAX_METRIC:g}"
         if name.startswith(f"{REFUSED}/") and value != 1:
-            return f"metric {name!r} is {_shown(value)}, expected 1"
+            return f"metric {name!r} is {_show(value)}, expected 1"
     return ""
 
 
@@ -89,7 +89,7 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     """A foreign value for a message; Python itself refuses to write an integer of thousands of digits."""
     if isinstance(value, int) and value.bit_length() > 128:
         return "an integer beyond every number of ours"

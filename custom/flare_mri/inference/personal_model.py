@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
-from flare_mri.networks import build_network, check_fits, check_state, expected_state
+from flare_mri.networks import build_meta_state, build_network, check_fits, check_state
 from flare_mri.routing import build_routed_network
 from flare_mri.tensor_file import check_tensor, read_tensor_file
 
@@ -77,18 +77,18 @@ class PersonalModel:
             InputError: the state is not one of that network.
         """
         try:
-            network = self._routed() if self.experts else self._plain()
+            network = self._build_routed() if self.experts else self._build_plain()
         except InputError as error:
             raise InputError(f"site {self.site}, model of {self.job}: {error}") from error
         network.load_state_dict(self.state)
         return network.eval()
 
-    def _plain(self) -> nn.Module:
+    def _build_plain(self) -> nn.Module:
         check_fits(self.network, self.state)
         return build_network(self.network, seed=0)
 
-    def _routed(self) -> nn.Module:
-        needed = len(self.experts) * sum(value.numel() for value in expected_state(self.network).values())
+    def _build_routed(self) -> nn.Module:
+        needed = len(self.experts) * sum(value.numel() for value in build_meta_state(self.network).values())
         stored = sum(value.numel() for value in self.state.values())
         if needed > 2 * stored:  # before memory is taken for what the description claims
             raise InputError(

@@ -57,7 +57,7 @@ class PlacedScan:
         return to_scan_grid(volume, self.pipeline, self.item, nearest)
 
     def describe_rest(self) -> str:
-        """What a line of progress says of slices left out and of an unknown place; empty where there is neither."""
+        """End of a line of progress about slices left out and an unknown place; empty where there is neither."""
         total = self.item[IMAGE].shape[self.axis + 1]
         words = "" if len(self.kept) == total else f" of {total} (data.slices), the others 0"
         return words + ("" if self.place_known else "; the scan does not say where it lies, nor does the result")

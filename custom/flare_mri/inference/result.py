@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What applying a model to one scan gives."""
+"""Result of applying a model to one scan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -2,30 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Format `dicom`: a folder a series of single-frame MR images, for reconstruction."""
 
-import math
-from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_rescale
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from flare_mri.config.data import RootedSettings, Texts
-from flare_mri.errors import InputError
-from flare_mri.files import DEFLATE_RATIO, MOST_SLICE_VALUES, MOST_VOXELS, read_bytes, reading
+from flare_mri.files import reading
+from flare_mri.io.dicom_file import DicomReader, read_dicom
 from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.listing import choose_entries, list_entries
-from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader, is_usable_affine
-
-_MOST_FILE = 2**29  # bytes
-_MOST_SERIES = 2**31
-_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
-_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's patient coordinates are LPS
+from flare_mri.io.scan import Scan, ScanFile
 
 
 class DicomSettings(RootedSettings):
@@ -33,35 +22,6 @@ class DicomSettings(RootedSettings):
 
     include: Texts = ()
     """patterns of series folders to take; none: all"""
-
-
-class DicomReader(ScanReader):
-    """Reads one series as [rows, columns, slices].
-
-    Slices are ordered by their position along the slice normal (Image Position and Orientation), else by Instance
-    Number, else by file name; rescale slope and intercept are applied.
-    """
-
-    def geometry(self, files: tuple[Path, ...]) -> Geometry:
-        """Size of the series, and its affine where every file says where it lies.
-
-        Raises:
-            InputError: as :meth:`read`.
-        """
-        headers = _read_headers(files)
-        return _find_geometry([headers[index] for index in _order(headers, files)])
-
-    def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
-        """Voxels float32 [rows, columns, slices] of a series, one slice a file, and where they lie.
-
-        Raises:
-            InputError: a file is no DICOM, not MR, cut short, in colour, multi-frame or of another size than the first;
-                two files lie at one position; or more than a volume or its files may hold.
-        """
-        headers = _read_headers(data)
-        order = _order(headers, data)
-        voxels = np.stack([_decode_pixels(data[index], headers[index]) for index in order], axis=-1)
-        return voxels, _find_geometry([headers[index] for index in order])
 
 
 def find_dicom(settings: DicomSettings) -> list[Scan]:
@@ -74,7 +34,7 @@ def find_dicom(settings: DicomSettings) -> list[Scan]:
     for folder in choose_entries(folders, settings.include):
         files = tuple(list_entries(folder, _is_dicom, "DICOM files"))
         with reading(files[0]):
-            subject = str(_read(files[0], header_only=True).get("PatientID") or folder.name)
+            subject = str(read_dicom(files[0], header_only=True).get("PatientID") or folder.name)
         scans.append(Scan(folder.name, subject, ScanFile(files, DicomReader())))
     return scans
 
@@ -89,6 +49,10 @@ def sniff_dicom(folder: Path) -> bool:
 def _begins_as_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (".dcm", "") and path.name != "DICOMDIR"
 
 
 def write_dicom_sample(folder: Path, rng: np.random.Generator) -> None:
@@ -126,139 +90,6 @@ def write_dicom_slice(path: Path, pixels: np.ndarray, **tags: Any) -> None:
         if value is not None:
             setattr(image, name, value)
     image.save_as(path, enforce_file_format=True)
-
-
-def _find_geometry(headers: list[pydicom.FileDataset]) -> Geometry:
-    """Place of a series whose slices are in order, from indices (row, column, slice)."""
-    first, last = headers[0], headers[-1]
-    shape = (int(first.Rows), int(first.Columns), len(headers))
-    try:
-        rows, columns = (float(mm) for mm in first.PixelSpacing)
-        cosines = np.array(first.ImageOrientationPatient, float)
-        positions = [np.array(header.ImagePositionPatient, float) for header in (first, last)]
-    except (AttributeError, TypeError, ValueError):  # not there, or not numbers
-        return Geometry(shape)
-    normal = np.cross(cosines[:3], cosines[3:])
-    if len(headers) > 1:
-        step = (positions[1] - positions[0]) / (len(headers) - 1)
-    else:
-        step = normal * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1)
-    affine = np.eye(4)
-    # DICOM's first direction cosine is that of a row, along which the *column* index grows.
-    affine[:3, :3] = _RAS @ np.stack([cosines[3:] * rows, cosines[:3] * columns, step], axis=1)
-    affine[:3, 3] = _RAS @ positions[0]
-    spacing = (rows, columns, float(np.linalg.norm(step)))
-    if min(spacing) <= 0 or not is_usable_affine(affine):
-        return Geometry(shape)
-    return Geometry(shape, affine, spacing)
-
-
-def _read_headers(files: tuple[Path, ...]) -> list[pydicom.FileDataset]:
-    """All files of a series, checked, before any pixel is decoded."""
-    _check_files(files)
-    headers = []
-    for path in files:
-        with reading(path):
-            headers.append(_read_checked(path))
-    sizes = [(header.Rows, header.Columns) for header in headers]
-    for path, size in zip(files, sizes, strict=True):
-        if size != sizes[0]:
-            raise InputError(
-                f"{path}: expected {sizes[0][0]}x{sizes[0][1]} as in {files[0].name}, got {size[0]}x{size[1]}; "
-                "keep one series a folder"
-            )
-    if len(files) * sizes[0][0] * sizes[0][1] > MOST_VOXELS:
-        raise InputError(
-            f"{files[0].parent}: expected at most {MOST_VOXELS} voxels in a series, got {len(files)} files of "
-            f"{sizes[0][0]}x{sizes[0][1]}; divide the series into several folders"
-        )
-    return headers
-
-
-def _check_files(files: tuple[Path, ...]) -> None:
-    """A series is kept in memory until its order is known."""
-    with reading(files[0].parent):
-        total = sum(path.stat().st_size for path in files)
-    if total > _MOST_SERIES:
-        raise InputError(
-            f"{files[0].parent}: expected at most {_MOST_SERIES} bytes in a series, got {total}; "
-            "divide the series into several folders"
-        )
-
-
-def _order(headers: list[pydicom.FileDataset], files: tuple[Path, ...]) -> list[int]:
-    """Numbers of the files in the order of their slices."""
-    with reading(files[0].parent, "correct positions or instance numbers of this series, or take it out"):
-        places = _places(headers, files)
-    for path, place in zip(files, places, strict=True):
-        if not math.isfinite(place):
-            raise InputError(f"{path}: expected a position in mm, got {place}; export the file again or take it out")
-    order = sorted(range(len(files)), key=places.__getitem__)
-    for one, other in pairwise(order):
-        if places[one] == places[other]:
-            raise InputError(
-                f"{files[other]}: expected one image a position, got the position of {files[one].name}; "
-                "keep one series (one echo, one time) a folder"
-            )
-    return order
-
-
-def _decode_pixels(path: Path, header: pydicom.FileDataset) -> np.ndarray:
-    with reading(path):
-        image = np.asarray(apply_rescale(header.pixel_array, header), np.float32)
-    if image.shape != (header.Rows, header.Columns):
-        raise InputError(
-            f"{path}: expected {header.Rows}x{header.Columns} pixels, got {list(image.shape)}; export the file again"
-        )
-    return image
-
-
-def _is_dicom(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in (".dcm", "") and path.name != "DICOMDIR"
-
-
-def _read(path: Path, header_only: bool = False) -> pydicom.FileDataset:
-    content = read_bytes(path, _MOST_FILE, "leave the file out")
-    if _DEFLATED in content and len(content) * DEFLATE_RATIO > _MOST_FILE:  # pydicom would inflate it without a bound
-        raise InputError(f"{path}: expected a deflated file of at most {_MOST_FILE // DEFLATE_RATIO} bytes; inflate it")
-    with reading(path):
-        try:  # from memory: a length in a file may be 4 GiB, and reading that much takes the memory first
-            return pydicom.dcmread(BytesIO(content), stop_before_pixels=header_only)
-        except InvalidDicomError as error:
-            raise InputError(f"{path}: expected a DICOM file, got another format; take it out of the folder") from error
-
-
-def _read_checked(path: Path) -> pydicom.FileDataset:
-    header = _read(path)
-    if header.get("Modality") != "MR":
-        raise InputError(f"{path}: expected modality MR, got {header.get('Modality')}; take the series out")
-    missing = [name for name in ("Rows", "Columns", "PixelData") if name not in header]
-    if missing:
-        raise InputError(f"{path}: expected an image, got none ({', '.join(missing)} missing); take the file out")
-    frames, samples = int(header.get("NumberOfFrames") or 1), int(header.get("SamplesPerPixel", 1))
-    if frames != 1 or samples != 1:
-        raise InputError(
-            f"{path}: expected one grey frame a file, got {frames} frames of {samples} samples; "
-            "convert enhanced multi-frame DICOM to NIfTI and use format nifti"
-        )
-    rows, columns = header.Rows, header.Columns
-    if type(rows) is not int or type(columns) is not int or not 0 < rows * columns <= MOST_SLICE_VALUES:
-        raise InputError(
-            f"{path}: expected Rows x Columns of 1 to {MOST_SLICE_VALUES} pixels, got {rows} x {columns}; "
-            "export the file again or take it out"
-        )
-    return header
-
-
-def _places(headers: list[pydicom.FileDataset], files: tuple[Path, ...]) -> list[float]:
-    """What orders a series: position in mm along the slice normal, else the instance number, else the file's place."""
-    if all("ImagePositionPatient" in header and "ImageOrientationPatient" in header for header in headers):
-        cosines = np.array(headers[0].ImageOrientationPatient, float)
-        normal = np.cross(cosines[:3], cosines[3:])
-        return [round(float(normal @ np.array(header.ImagePositionPatient, float)), 3) for header in headers]
-    if all(header.get("InstanceNumber") is not None for header in headers):
-        return [float(header.InstanceNumber) for header in headers]
-    return [float(place) for place in range(len(files))]
 
 
 DICOM = Format("dicom", (RECONSTRUCTION,), DicomSettings, in_files(find_dicom), sniff_dicom, write_dicom_sample)

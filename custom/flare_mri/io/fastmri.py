@@ -115,12 +115,8 @@ def _find_geometry(file: h5py.File, data: h5py.Dataset) -> Geometry:
 
 def _field_of_view(file: h5py.File) -> tuple[float, float, float] | None:
     """mm along rows and columns of the image and of one slice; None where the header has none that can be used."""
-    header = file.get(_HEADER)
-    if not isinstance(header, h5py.Dataset) or header.shape != () or header.id.get_storage_size() > _MOST_HEADER:
-        return None
-    text = header[()]
-    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    if len(text) > _MOST_HEADER or "<!" in text:  # no document types: entities in entities stand for gigabytes
+    text = _read_header(file)
+    if text is None or "<!" in text:  # no document types: entities in entities stand for gigabytes
         return None
     try:
         root = ElementTree.fromstring(text.strip())
@@ -133,6 +129,26 @@ def _field_of_view(file: h5py.File) -> tuple[float, float, float] | None:
         return None
     sizes = (field[0], field[1], field[2] / slices if slices else math.nan)
     return sizes if all(0.01 <= size <= 10_000 for size in sizes) else None
+
+
+def _read_header(file: h5py.File) -> str | None:
+    """The header's text; None where the file has none, or one that is no text or says that it is longer than 1 MiB."""
+    header = file.get(_HEADER)
+    if not isinstance(header, h5py.Dataset) or header.shape != ():
+        return None
+    kind = h5py.check_string_dtype(header.dtype)
+    if kind is None or max(header.id.get_storage_size(), kind.length or 0) > _MOST_HEADER:
+        return None
+    if kind.length is None:  # of any length: 4 bytes say which, and HDF5 takes that much before it reads the text
+        place = header.id.get_offset()
+        if place is None:
+            return None
+        with open(file.filename, "rb") as raw:
+            raw.seek(place)
+            if int.from_bytes(raw.read(4), "little") > _MOST_HEADER:
+                return None
+    text = header[()]
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 def _dataset(path: Path, file: h5py.File) -> tuple[str, h5py.Dataset]:

@@ -67,7 +67,7 @@ def _load(path: Path, shape: tuple[int, int]) -> np.ndarray:
         with path.open("rb") as file:
             if path.suffix == ".npz":
                 with ZipFile(file) as archive:
-                    name = _chosen(path, [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")])
+                    name = _choose(path, [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")])
                     return read_member(archive, name, limit, accept)
             return read_npy(file, limit, accept)
     except InputError:
@@ -79,9 +79,9 @@ def _load(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _read_mat(path: Path, accept: Callable[[tuple[int, ...]], None]) -> np.ndarray:
-    content = _unpacked(read_bytes(path, _MOST_MAT, "save it as .npy"))
+    content = _unpack(read_bytes(path, _MOST_MAT, "save it as .npy"))
     found = whosmat(BytesIO(content))
-    name = _chosen(path, [name for name, _, _ in found if not name.startswith("__")])
+    name = _choose(path, [name for name, _, _ in found if not name.startswith("__")])
     for other, shape, kind in found:
         if other == name:
             if kind not in _MAT_TYPES:  # cells nest, and SciPy follows them until the stack overflows
@@ -90,7 +90,7 @@ def _read_mat(path: Path, accept: Callable[[tuple[int, ...]], None]) -> np.ndarr
     return np.asarray(loadmat(BytesIO(content), variable_names=[name])[name])
 
 
-def _unpacked(content: bytes) -> bytes:
+def _unpack(content: bytes) -> bytes:
     """The same MATLAB 5 file with every variable inflated, since SciPy inflates without a bound."""
     if 0 in content[:4]:  # MATLAB 4, which never packs
         return content
@@ -112,7 +112,7 @@ def _unpacked(content: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _chosen(path: Path, names: list[str]) -> str:
+def _choose(path: Path, names: list[str]) -> str:
     name = "mask" if "mask" in names else names[0] if len(names) == 1 else None
     if name is None:
         shown = ", ".join(names[:8]) or "none"

@@ -77,7 +77,7 @@ def open_nifti(path: Path, axes: tuple[int, ...]) -> NiftiFile:
     with reading(path):
         size = path.stat().st_size
         with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
-            header = _parsed(path, file.read(max(_HEADERS)))
+            header = _parse(path, file.read(max(_HEADERS)))
         image = NiftiFile(path, header)
         kind, start = header.get_data_dtype(), header.get_data_offset()
         if len(image.shape) not in axes or kind.kind not in "iuf":
@@ -96,7 +96,7 @@ def open_nifti(path: Path, axes: tuple[int, ...]) -> NiftiFile:
     return image
 
 
-def _parsed(path: Path, content: bytes) -> Nifti1Header:
+def _parse(path: Path, content: bytes) -> Nifti1Header:
     sizes = {int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")} & set(_HEADERS)
     if not sizes:
         raise InputError(f"{path}: expected a NIfTI file, got another format; convert it or take it out")

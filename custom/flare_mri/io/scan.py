@@ -14,7 +14,7 @@ from monai.utils import MetaKeys, SpaceKeys
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the voxels of a file lie.
+    """Place of a file's voxels in the patient.
 
     Attributes:
         shape: numbers of voxels along the stored axes, three.
@@ -130,7 +130,7 @@ class Scan:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What it is read from; a change of any of them makes a cached copy stale."""
+        """The files it is read from; a change of any of them makes a cached copy stale."""
         return self.image.files + (self.label.files if self.label else ())
 
     @property
@@ -139,5 +139,5 @@ class Scan:
         return self.image.origin
 
     def item(self) -> dict[str, ScanFile]:
-        """What :class:`~flare_mri.io.load.LoadScand` takes."""
+        """The scan as :class:`~flare_mri.io.load.LoadScand` takes it."""
         return {"image": self.image, **({"label": self.label} if self.label else {})}

@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def direction(self) -> str:
-        """Which way is good, in words."""
+        """The good direction, in words."""
         return "higher is better" if self.higher_is_better else "lower is better"
 
     @property
@@ -66,7 +66,7 @@ class Metric:
         return text.replace("-", "−") + (f" {self.unit}" if self.unit else "")
 
     def gain(self, value: float, reference: float) -> float:
-        """How much better ``value`` is than ``reference``: positive is better whatever the direction."""
+        """Gain of ``value`` over ``reference``: positive is better whatever the direction."""
         return value - reference if self.higher_is_better else reference - value
 
 

@@ -17,7 +17,7 @@ _CLASSES = 2
 _EPSILON = 1e-5
 
 
-def slice_dice(predictions: np.ndarray, truths: np.ndarray, batch: int = TEST_BATCH) -> float:
+def mean_slice_dice(predictions: np.ndarray, truths: np.ndarray, batch: int = TEST_BATCH) -> float:
     r"""The paper's Dice: mean over *both* classes, over the slices of a batch, then over batches.
 
     $\frac{1}{2} \sum_c 2 |A_c \cap B_c| / (|A_c| + |B_c| + 10^{-5})$ for each slice. A smaller last batch counts as
@@ -149,7 +149,7 @@ class SegmentationMetrics:
         scores = np.mean([_score(volume) for volume in self._volumes.values()], axis=0)
         predictions, truths = (np.stack(part) for part in zip(*self._order, strict=True))
         return {
-            "slice_dice": slice_dice(predictions, truths, self.batch),
+            "slice_dice": mean_slice_dice(predictions, truths, self.batch),
             "dice": float(scores[0]),
             "hd95": float(scores[1]),
         }

@@ -4,12 +4,12 @@
 
 from flare_mri.networks.build import (
     SharedPart,
+    build_meta_network,
+    build_meta_state,
     build_network,
     check_fits,
     check_size,
     check_state,
-    expected_state,
-    network_without_values,
     sample_keys,
 )
 from flare_mri.networks.dual_domain import DualDomainUNet
@@ -30,8 +30,8 @@ __all__ = [
     "check_size",
     "check_state",
     "encoder_prefixes",
-    "expected_state",
-    "network_without_values",
+    "build_meta_state",
+    "build_meta_network",
     "problem_in_state",
     "sample_keys",
     "shared_keys",

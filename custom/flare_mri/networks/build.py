@@ -58,7 +58,7 @@ def check_fits(spec: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: a key, a shape or a type differs, or a value is not finite; or as :func:`build_network`.
     """
-    check_state(spec, expected_state(spec), state)
+    check_state(spec, build_meta_state(spec), state)
 
 
 def check_state(spec: Mapping[str, Any], expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
@@ -68,16 +68,16 @@ def check_state(spec: Mapping[str, Any], expected: Mapping[str, Tensor], state: 
         raise InputError(f"network {spec['path']}: {problem}; the model is another network's")
 
 
-def expected_state(spec: Mapping[str, Any]) -> dict[str, Tensor]:
+def build_meta_state(spec: Mapping[str, Any]) -> dict[str, Tensor]:
     """The state of the network that ``spec`` describes, without values: no memory is taken, however large it is.
 
     Raises:
         InputError: as :func:`build_network`.
     """
-    return network_without_values(spec).state_dict()
+    return build_meta_network(spec).state_dict()
 
 
-def network_without_values(spec: Mapping[str, Any]) -> nn.Module:
+def build_meta_network(spec: Mapping[str, Any]) -> nn.Module:
     """The network that ``spec`` describes, on the device ``meta``: structure alone, which takes no memory.
 
     Raises:
@@ -113,7 +113,7 @@ def check_size(spec: Mapping[str, Any]) -> None:
     Raises:
         InputError: it is larger; or as :func:`build_network`.
     """
-    values = sum(value.numel() for value in expected_state(spec).values())
+    values = sum(value.numel() for value in build_meta_state(spec).values())
     if values > MOST_VALUES:
         raise InputError(
             f"network {spec['path']}: expected at most {MOST_VALUES} values, got {values}; make it smaller"

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the state of a network that came from elsewhere is one: the one place where that is decided."""
+"""Checks of network states that came from elsewhere: the one place where it is decided whether they fit."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ _LONGEST = 200  # characters of a key or value in a message
 
 
 def problem_in_state(expected: Mapping[str, Tensor], got: Any, types: Collection[torch.dtype] = ()) -> str:
-    """What keeps `got` from being a state like `expected`; empty where nothing does.
+    """The first reason why `got` is no state like `expected`; empty where there is none.
 
     Args:
         expected: tensors by name, of which only shapes and types count; they may be on the device ``meta``.
@@ -67,7 +67,7 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def not_finite(state: Any, path: str = "") -> str:
-    """Where in nested mappings, lists and tuples the first tensor with NaN or infinity is; empty where none is."""
+    """Path to the first tensor with NaN or infinity in nested mappings, lists and tuples; empty where none is."""
     return next((where for where, tensor in _tensors(state, path) if not is_finite(tensor)), "")
 
 

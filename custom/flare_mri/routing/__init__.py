@@ -9,9 +9,9 @@ from flare_mri.routing.network import (
     build_routed_network,
     check_experts,
     check_routable,
+    find_routed_layers,
     fix_routing,
     record_routing,
-    routed_layers,
 )
 
 __all__ = [
@@ -31,6 +31,6 @@ __all__ = [
     "fix_routing",
     "predict",
     "record_routing",
-    "routed_layers",
+    "find_routed_layers",
     "shape_term",
 ]

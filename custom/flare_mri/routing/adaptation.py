@@ -151,7 +151,7 @@ def predict(network: nn.Module, slices: Slices, batch_size: int = 16) -> Tensor:
 
 
 def examine(network: nn.Module, slices: Slices, batch_size: int = 16) -> SiteView:
-    """How certain ``network`` is of the site's ``slices``, how much it marks, and how its layers are routed."""
+    """Certainty of ``network`` on the site's ``slices``, the share that it marks, and the routing of its layers."""
     total = foreground = 0.0
     with record_routing(network) as recorded:
         for logits in _logits(network, slices, batch_size):

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-r"""What an outside site learns from without labels (IOP-FL; Jiang et al., arXiv 2204.08467):
+r"""The loss an outside site learns from without labels (IOP-FL; Jiang et al., arXiv 2204.08467):
 
 .. math:: 10\,H + 0.1\,C + S
 

@@ -103,7 +103,7 @@ def check_experts(expected: Mapping[str, Tensor], experts: Mapping[str, Mapping[
     """See that every model of a routing space is one of the same network.
 
     Args:
-        expected: the state of that network, with or without values (:func:`flare_mri.networks.expected_state`).
+        expected: the state of that network, with or without values (:func:`flare_mri.networks.build_meta_state`).
         experts: state dicts by name.
 
     Raises:
@@ -119,7 +119,7 @@ def check_experts(expected: Mapping[str, Tensor], experts: Mapping[str, Mapping[
             )
 
 
-def routed_layers(routed: nn.Module) -> dict[str, RoutedLayer]:
+def find_routed_layers(routed: nn.Module) -> dict[str, RoutedLayer]:
     """The routed layers by their dotted name, in order of registration."""
     return {name: module for name, module in routed.named_modules() if isinstance(module, RoutedLayer)}
 
@@ -140,12 +140,12 @@ def record_routing(routed: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
         >>> weights["encoder.blocks.0.0"][0].shape
         torch.Size([8, 6])
     """
-    weights: dict[str, list[Tensor]] = {name: [] for name in routed_layers(routed)}
+    weights: dict[str, list[Tensor]] = {name: [] for name in find_routed_layers(routed)}
 
     def recorder(name: str):
         return lambda module, args, output: weights[name].append(output.detach())
 
-    handles = [layer.router.register_forward_hook(recorder(name)) for name, layer in routed_layers(routed).items()]
+    handles = [layer.router.register_forward_hook(recorder(name)) for name, layer in find_routed_layers(routed).items()]
     try:
         yield weights
     finally:
@@ -158,7 +158,7 @@ def fix_routing(routed: nn.Module, weights: Tensor | None) -> None:
 
     One-hot weights make the network that expert, with the norm layers of the global model and batch statistics.
     """
-    for layer in routed_layers(routed).values():
+    for layer in find_routed_layers(routed).values():
         if weights is not None and weights.shape != (len(layer.weights),):
             raise InputError(
                 f"fixed routing: expected one weight for each of {len(layer.weights)} experts, "

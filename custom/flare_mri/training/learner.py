@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
-from flare_mri.training.task import Abort, AbortedError, Task, check_trains, on_device, training_loader
+from flare_mri.training.task import Abort, AbortedError, Task, on_device, training_loader
 
 if TYPE_CHECKING:
     from flare_mri.methods.base import SiteHooks
@@ -90,23 +89,6 @@ class Learner:
     def update(self) -> State:
         """All tensors that a site returns after a round: the shared part and the method's further tensors."""
         return self.shared_state() | self.hooks.extra()
-
-    def try_out(self) -> None:
-        """Run a copy of the network, in both modes, on a batch: what does not fit is found before a round.
-
-        Raises:
-            InputError: the site has no training slice, or the network cannot take its images.
-        """
-        count = min(check_trains(self.task), self.task.batch_size)
-        batch = default_collate([self.task.dataset("train")[place] for place in range(count)])
-        trial = copy.deepcopy(self.network)
-        try:
-            with torch.no_grad():
-                for training in (True, False):
-                    self.task.loss(trial.train(training), on_device(batch, self.task.device))
-        except Exception as e:  # whatever a foreign network raises, the images did not suit it
-            told = " ".join(str(e).split())
-            raise InputError(f"site {self.task.site}: the job's network cannot take this site's images: {told}") from e
 
     def receive(self, received: Mapping[str, Tensor]) -> None:
         """Load the global shared part, once it is one; the private part stays as it is.

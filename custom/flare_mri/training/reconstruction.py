@@ -48,7 +48,7 @@ class ReconstructionTask:
 
     def training_data(self, seed: int) -> Dataset:
         """The training slices, randomly transformed as job and site ask for."""
-        return self.data.train.augmented(self.data.augmentation, seed)
+        return self.data.train.augment(self.data.augmentation, seed)
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """L_rec of the paper: mean squared error of normalised slices [B, 1, H, W].

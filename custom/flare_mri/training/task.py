@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks as a learner sees them: data, loss and metrics."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from flare_mri.errors import InputError
 
@@ -98,7 +99,7 @@ def call_network(network: nn.Module, batch: dict[str, Any]) -> Tensor:
 
 
 def one_output(output: Any) -> Tensor:
-    """What a network gave, once it is a tensor.
+    """A network's output, once it is a tensor.
 
     Raises:
         InputError: it is a list of them, as with deep supervision.
@@ -124,6 +125,28 @@ def check_trains(task: Task) -> int:
             "leave this site out of the training job (--outside for IOP-FL)"
         )
     return count
+
+
+def check_takes_images(network: nn.Module, task: Task) -> None:
+    """See that a network can train on a site's images and evaluate them: what does not fit is found before a round.
+
+    Args:
+        network: on the task's device; a copy of it runs, in both modes, on a batch.
+        task: of the site.
+
+    Raises:
+        InputError: the site has no training slice, or the network cannot take its images.
+    """
+    count = min(check_trains(task), task.batch_size)
+    batch = default_collate([task.dataset("train")[place] for place in range(count)])
+    trial = copy.deepcopy(network)
+    try:
+        with torch.no_grad():
+            for training in (True, False):
+                task.loss(trial.train(training), on_device(batch, task.device))
+    except Exception as e:  # whatever a foreign network raises, the images did not suit it
+        told = " ".join(str(e).split())
+        raise InputError(f"site {task.site}: the job's network cannot take this site's images: {told}") from e
 
 
 Abort = Callable[[], bool]

@@ -44,7 +44,7 @@ def crop_kspace(images: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
     """
     height, width = images.shape[1:]
     result = np.empty((len(images), *matrix), np.float32)
-    taken, placed = zip(*(_overlap(*sizes) for sizes in zip((height, width), matrix, strict=True)), strict=True)
+    taken, placed = zip(*(_common_range(*sizes) for sizes in zip((height, width), matrix, strict=True)), strict=True)
     scale = float(np.sqrt(matrix[0] * matrix[1] / (height * width)))
     for index, image in enumerate(images):
         kspace = torch.zeros(matrix, dtype=torch.complex64)
@@ -53,8 +53,8 @@ def crop_kspace(images: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
     return result
 
 
-def _overlap(old: int, new: int) -> tuple[slice, slice]:
-    """Where two centred axes of lengths `old` and `new` cover the same frequencies: slices into each."""
+def _common_range(old: int, new: int) -> tuple[slice, slice]:
+    """Slices into two centred axes of lengths `old` and `new` that cover the same frequencies."""
     before = min(old // 2, new // 2)
     after = min(old - old // 2, new - new // 2)
     return slice(old // 2 - before, old // 2 + after), slice(new // 2 - before, new // 2 + after)

@@ -104,8 +104,8 @@ def to_scan_grid(output: MetaTensor, pipeline: Compose, item: dict[str, Any], ne
         nearest: whether values are labels, which are not to be mixed.
     """
     image = item[IMAGE]
-    result = MetaTensor(output, meta=image.meta, applied_operations=image.applied_operations)
-    invert = Invertd("result", pipeline, orig_keys=IMAGE, nearest_interp=nearest, to_tensor=True)
-    entries: dict[Any, Any] = {**item, "result": result}
-    done: dict[Any, Any] = invert(entries)
-    return done["result"][0]
+    entries: dict[Any, Any] = {**item}
+    entries["result"] = MetaTensor(output, meta=image.meta, applied_operations=image.applied_operations)
+    if image.applied_operations:  # else neither turned nor resampled nor cropped, and MONAI warns of an inversion
+        entries = Invertd("result", pipeline, orig_keys=IMAGE, nearest_interp=nearest, to_tensor=True)(entries)
+    return entries["result"][0]

@@ -14,7 +14,7 @@ SHARED = {"weight": torch.full((100,), 1.0), "count": torch.tensor(0)}  # of nor
 def run_round(
     aggregator: PartialAggregator, sizes: list[float], number: int = 0, shared: dict[str, torch.Tensor] = SHARED
 ) -> torch.Tensor:
-    """What a round moves, from updates of these norms; a negative one points the other way."""
+    """Distance that a round moves the model, from updates of these norms; a negative one points the other way."""
     aggregator.begin_round(shared, number)
     for i, size in enumerate(sizes):
         params = {"weight": shared["weight"] + size / 10, "count": torch.tensor(i)}

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What FLARE's logs are told of a mistake at a hospital, and what stays in the hospital's own."""
+"""Logs of a mistake at a site: FLARE's, which others read, and the site's own."""
 
 import stat
 from pathlib import Path

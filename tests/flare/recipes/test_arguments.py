@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a lead types becomes the job that was meant."""
+"""Arguments that a lead types become the job that was meant."""
 
 import argparse
 import json

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the server does with answers it cannot use."""
+"""Answers that the server cannot use."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_a_bad_update_is_left_out_and_the_round_goes_on(tmp_path: Path, sites: l
 def test_numbers_that_are_none_spoil_nothing(
     tmp_path: Path, sites: list[str], metric: str, value: object, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a site's own filter would have stopped, from a site that runs another program."""
+    """Updates that a site's own filter would have stopped, from a site that runs another program."""
 
     def tamper(site: str, task: str, model: FLModel) -> FLModel | None:
         if (site, task) == ("site-2", "train"):

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a member that means harm, or whose policy says no, does to a job: a site that runs another program."""
+"""Members that mean harm, or whose policy says no, in a job: sites that run another program."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -68,10 +68,10 @@ def test_a_claim_of_slices_holds_for_the_personal_model_too() -> None:
     def answer(slices: float) -> FLModel:
         return FLModel(metrics={"slices/train": slices, "train/loss": 1.0}, meta={"client_name": "a"})
 
-    assert answers.usable([answer(12)], "check", NEEDED["check"])
+    assert answers.select_usable([answer(12)], "check", NEEDED["check"])
     for task in ("train", "submit_model"):
-        assert answers.usable([answer(12)], task, NEEDED[task])
-        assert not answers.usable([answer(13)], task, NEEDED[task])
+        assert answers.select_usable([answer(12)], task, NEEDED[task])
+        assert not answers.select_usable([answer(13)], task, NEEDED[task])
         assert (
             told.pop() == f"{task}: answer of a left out: slices/train: 13, expected 12 as it said when it was checked"
         )

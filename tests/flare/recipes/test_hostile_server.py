@@ -39,7 +39,7 @@ def settle(root: Path, name: str, cache: Path) -> None:
 
 
 def site_log(root: Path, site: str) -> list[str]:
-    """What a site keeps to itself, a line an error."""
+    """Log that a site keeps to itself, a line an error."""
     return (root / site / LOG_FILE).read_text().splitlines()
 
 

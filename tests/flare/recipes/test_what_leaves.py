@@ -139,7 +139,7 @@ def sent_by(federation: Federation, site: str) -> set[bytes]:
 
 
 def assert_received(federation: Federation, receives: str) -> None:
-    """What a site is given of another one in the second round: its encoder as a difference, or nothing of its own."""
+    """A site is given this of another one in the second round: its encoder as a difference, or nothing of its own."""
     first = {site: weights_in(m) for site, name, m in federation.sent[::-1] if name == "train"}
     second = [given for site, name, given, _ in federation.wire if name == "train" and site == "site-1"][1]
     encodings: set[bytes] = set()

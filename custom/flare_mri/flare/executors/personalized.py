@@ -31,6 +31,7 @@ from flare_mri.training import (
     build_task,
 )
 from flare_mri.training.run_states import MOST_ROUNDS
+from flare_mri.training.task import check_takes_images
 
 _EXAMPLES = "examples.npz"
 
@@ -106,7 +107,7 @@ class PersonalizedExecutor(SiteExecutor):
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, store = self._site(fl_ctx)
         learner = self._learner(task)
-        learner.try_out()
+        check_takes_images(learner.network, task)
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):

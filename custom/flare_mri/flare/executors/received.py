@@ -11,7 +11,7 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import MetaKey
-from flare_mri.networks import expected_state
+from flare_mri.networks import build_meta_state
 from flare_mri.routing import check_experts
 from flare_mri.routing.space import RoutingSpace
 from flare_mri.training import check_name, check_round, check_run
@@ -65,7 +65,7 @@ def read_space(site: str, model: FLModel) -> RoutingSpace:
         for name in experts:
             check_name("expert", name)
         space = RoutingSpace(network, dict[str, Any](experts))
-        check_experts(expected_state(network), space.experts)
+        check_experts(build_meta_state(network), space.experts)
         return space
     except InputError as e:
         raise InputError(f"site {site}: {e}") from e

@@ -23,7 +23,7 @@ from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
-from flare_mri.networks import build_network, check_size, network_without_values
+from flare_mri.networks import build_meta_network, build_network, check_size
 from flare_mri.routing import (
     MIN_SLICES,
     AdaptationReport,
@@ -94,7 +94,7 @@ class RoutingExecutor(SiteExecutor):
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         network = model.meta.get(MetaKey.NETWORK)
         if network is not None:
-            check_routable(network_without_values(plain_network(network)))
+            check_routable(build_meta_network(plain_network(network)))
         task, _ = self._site(fl_ctx)
         return FLModel(metrics={"slices/test": float(len(task.data.outside))})
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a hospital's own settings and private state lie."""
+"""Places of a site's own settings and private state."""
 
 import os
 from dataclasses import dataclass

@@ -74,10 +74,10 @@ class UpdatePrivacy(Filter):
             message = f"site {fl_ctx.get_identity_name()}: result blocked, nothing was sent: weights without a change"
             self.log_error(fl_ctx, message, fire_event=False)
             raise ContentBlockedException(message)
-        dxo.data = self._filtered(dxo.data, received, shareable, fl_ctx)
+        dxo.data = self._filter_changes(dxo.data, received, shareable, fl_ctx)
         return dxo.update_shareable(shareable)
 
-    def _filtered(
+    def _filter_changes(
         self, trained: Mapping[str, Tensor], received: Mapping[str, Tensor], shareable: Shareable, fl_ctx: FLContext
     ) -> dict[str, Tensor]:
         changes = {k: (v - received[k]).numpy() for k, v in trained.items() if v.is_floating_point()}

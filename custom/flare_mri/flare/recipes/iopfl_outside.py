@@ -16,7 +16,7 @@ from flare_mri.flare.components import RouteOutside, RoutingExecutor, SharedPart
 from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe
 from flare_mri.flare.workflows.outside import SPACE_VARIABLE
-from flare_mri.networks import network_without_values
+from flare_mri.networks import build_meta_network
 from flare_mri.routing import check_experts, check_routable
 from flare_mri.routing.space import load_routing_space
 from flare_mri.training import SEGMENTATION
@@ -69,7 +69,7 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         if not path:
             raise InputError(f"routing space: no path; give it with --routing_space or set ${SPACE_VARIABLE}")
         space = load_routing_space(Path(path))
-        network = network_without_values(space.network)
+        network = build_meta_network(space.network)
         check_routable(network)
         check_experts(network.state_dict(), space.experts)
         super().check_sites(names, workspace)

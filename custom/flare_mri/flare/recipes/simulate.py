@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a recipe runs: the arguments every ``job.py`` shares, and the simulator with its checks."""
+"""The environment a recipe runs in: the arguments every ``job.py`` shares, and the simulator with its checks."""
 
 import argparse
 import contextlib
@@ -36,7 +36,7 @@ CENTRALISED = centralised.METHOD.name
 
 
 def default_workspace() -> Path:
-    """Where simulated jobs and the personal models they leave lie: under the user's own data, not in a temp folder."""
+    """Folder of simulated jobs and their personal models: under the user's own data, not in a temp folder."""
     return platformdirs.user_data_path("flare-mri") / "workspace"
 
 
@@ -175,12 +175,12 @@ def write_pool(names: list[str], args: argparse.Namespace) -> str:
 
 
 def results_path(workspace: Path, job: str) -> Path:
-    """Where a simulated job left its results."""
+    """The results file of a simulated job."""
     return workspace / job / "server" / "simulate_job" / RESULTS_FILE
 
 
 def stores_path(workspace: Path) -> Path:
-    """Where simulated sites, and the server, keep what outlives a job: ``<job>/<site>`` in it.
+    """Folder in which simulated sites, and the server, keep what outlives a job: ``<job>/<site>`` in it.
 
     ``$FLARE_MRI_STORE``, which they obey, else a folder of the workspace.
     """

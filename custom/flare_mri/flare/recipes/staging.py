@@ -11,7 +11,7 @@ _PACKAGE = Path(flare_mri.__file__).parent
 
 
 def staged_folder(job: Path) -> Path:
-    """Where FLARE looks for a job's own code."""
+    """The folder in which FLARE looks for a job's own code."""
     return job / "app" / "custom" / _PACKAGE.name
 
 
@@ -35,7 +35,7 @@ def stage_code(job: Path) -> None:
             write_atomically(path, content)
 
 
-def staged_differences(job: Path) -> list[str]:
+def find_staged_differences(job: Path) -> list[str]:
     """Files of the copy that are not the package's, a line each; empty where the copy is fresh and complete."""
     target = staged_folder(job)
     wanted = _contents(_PACKAGE)

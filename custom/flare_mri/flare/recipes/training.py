@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""How the components of a training job meet; the recipes of the two systems are its settings."""
+"""Assembly of a training job from its components; the recipes of the two systems are its settings."""
 
 from typing import Any, ClassVar
 

@@ -37,7 +37,7 @@ class Answers:
         self.claims: dict[str, float] = {}
         self.refused: dict[str, str] = {}
 
-    def usable(self, answers: Iterable[FLModel], task: str, needs: Iterable[str] = ()) -> list[FLModel]:
+    def select_usable(self, answers: Iterable[FLModel], task: str, needs: Iterable[str] = ()) -> list[FLModel]:
         """The answers that can be filed; of others a warning, and in :attr:`refused` what a site's policy refuses.
 
         Args:

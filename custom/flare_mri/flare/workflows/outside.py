@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
-from nvflare.app_common.workflows.model_controller import ModelController
-from nvflare.app_opt.pt.decomposers import TensorDecomposer
-from nvflare.fuel.utils import fobs
 
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import MetaKey, TaskName, under
 from flare_mri.flare.workflows.answers import Answers, job_in_words
+from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.run_record import RESULTS_FILE, run_entry, write_results
 from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space
 
 SPACE_VARIABLE = "FLARE_MRI_ROUTING_SPACE"
 
 
-class RouteOutside(ModelController):
+class RouteOutside(SiteController):
     """Sends the routing space to every connected site and files the numbers that come back.
 
     Args:
@@ -42,22 +40,19 @@ class RouteOutside(ModelController):
         settings: dict[str, Any] | None = None,
         task_check_period: float = 0.1,
     ):
-        super().__init__(persistor_id="", ignore_result_error=True, task_check_period=task_check_period)
+        super().__init__(persistor_id="", task_check_period=task_check_period)
         self.routing_space = routing_space
         self.min_sites = min_sites
         self.timeout = timeout
         self.settings = settings or {}
         self.task_check_period = task_check_period
 
-    def run(self) -> None:
-        """Check the sites, send the routing space, file the answers."""
-        fobs.register(TensorDecomposer)
-        try:
-            self._run()
-        except InputError as e:
-            self.panic(str(e))
+    def run_job(self) -> None:
+        """Check the sites, send the routing space, file the answers.
 
-    def _run(self) -> None:
+        Raises:
+            InputError: there is no routing space, or too few sites answer.
+        """
         started = time.monotonic()
         path = self.routing_space or os.environ.get(SPACE_VARIABLE, "")
         if not path:
@@ -75,12 +70,10 @@ class RouteOutside(ModelController):
         """The usable answers; the network's settings come with the check too, so that a site can refuse them there."""
         meta = {MetaKey.NETWORK: space.network}
         data = FLModel(params_type=ParamsType.FULL, params=dict(experts), current_round=0, meta=meta)
-        sites = sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
-        answers = self.broadcast_model(data, task_name=task, targets=sites, min_responses=0, timeout=self.timeout)
-        answers = self._answers.usable(answers, task, ["slices/test"])
-        answered = {answer.meta["client_name"] for answer in answers}
-        missing = [site for site in sites if site not in answered]
-        if len(answered) < self.min_sites or (task == TaskName.CHECK and missing):
+        waiting = {"min_responses": 0, "timeout": self.timeout}
+        needs = ["slices/test"]
+        answers, missing = self.collect_answers(self._answers, data, task, self.find_sites(), needs, **waiting)
+        if len(answers) < self.min_sites or (task == TaskName.CHECK and missing):
             self._answers.end_if_refused(missing)
             names = ", ".join(missing)
             raise InputError(f"{task}: no usable answer from {names}; the log of each such site names what to correct")

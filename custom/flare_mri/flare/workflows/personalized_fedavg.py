@@ -12,9 +12,6 @@ import torch
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.app_event_type import AppEventType
-from nvflare.app_common.workflows.model_controller import ModelController
-from nvflare.app_opt.pt.decomposers import TensorDecomposer
-from nvflare.fuel.utils import fobs
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor
 
@@ -24,14 +21,15 @@ from flare_mri.flare.aggregators import PartialAggregator
 from flare_mri.flare.protocol import MetaKey, TaskName
 from flare_mri.flare.workflows.answers import NEEDED, Answers, job_in_words
 from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
+from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.run_record import RunRecord
 from flare_mri.methods import find_method
-from flare_mri.networks import network_without_values
+from flare_mri.networks import build_meta_network
 
 _CLEAN_UP_EVERY = 5  # rounds; FLARE's advice for servers, whose allocator else keeps what messages took
 
 
-class PersonalizedFedAvg(ModelController):
+class PersonalizedFedAvg(SiteController):
     """Rounds of federated averaging over the shared part of personalised networks.
 
     FLARE's own FedAvg is not used since a round here has a deadline, a minimum of good answers and checked updates,
@@ -68,12 +66,7 @@ class PersonalizedFedAvg(ModelController):
         persistor_id: str = "persistor",
         task_check_period: float = 0.1,
     ):
-        super().__init__(
-            persistor_id=persistor_id,
-            ignore_result_error=True,
-            allow_empty_global_weights=True,
-            task_check_period=task_check_period,
-        )
+        super().__init__(persistor_id=persistor_id, task_check_period=task_check_period)
         values = {"num_rounds": num_rounds, "min_sites": min_sites, "round_timeout": round_timeout}
         values["wait_time_after_min_received"] = wait_time_after_min_received
         ServerSettings.read(values, "controller")
@@ -94,27 +87,27 @@ class PersonalizedFedAvg(ModelController):
         self._ready: set[str] = set()
         self._answers = Answers(job_in_words(method, self.settings), self.warning)
 
-    def run(self) -> None:
-        """Check, train `num_rounds` rounds, validate; a message that names the site ends the job where one fails."""
-        fobs.register(TensorDecomposer)
+    def run_job(self) -> None:
+        """Check, train `num_rounds` rounds, validate.
+
+        Raises:
+            InputError: another job of this name runs, a site is not ready, or too few give good answers.
+        """
         aggregator = self.get_component(self.aggregator_id)
         if not isinstance(aggregator, PartialAggregator):
-            self.panic(
-                f"component {self.aggregator_id!r} is a {type(aggregator).__name__}, expected a PartialAggregator"
+            raise InputError(
+                f"component {self.aggregator_id!r}: expected a PartialAggregator, got a {type(aggregator).__name__}; "
+                "correct aggregator_id"
             )
-            return
+        root = self.fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT)  # type: ignore[union-attr]
+        store = RunStore(Path(root), self.settings.get("job", self.method))
+        store.lock()
         try:
-            root = self.fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT)  # type: ignore[union-attr]
-            store = RunStore(Path(root), self.settings.get("job", self.method))
-            store.lock()
-            try:
-                self._run(aggregator, store)
-            finally:
-                store.unlock()
-        except InputError as e:
-            self.panic(str(e))
+            self._train(aggregator, store)
+        finally:
+            store.unlock()
 
-    def _run(self, aggregator: PartialAggregator, store: RunStore) -> None:
+    def _train(self, aggregator: PartialAggregator, store: RunStore) -> None:
         record = RunRecord(self.get_run_dir(), self.method, self.settings)
         first, shared, run = self._start(aggregator, store, record)
         for round_number in range(first, self.num_rounds):
@@ -126,14 +119,14 @@ class PersonalizedFedAvg(ModelController):
             meta = {MetaKey.RUN: run} | ({} if message is None else {MetaKey.METHOD: message})
             for answer in self._ask(TaskName.TRAIN, sites, shared | extra, round_number, meta):
                 aggregator.accept_model(answer)
-            if self._aborted():
+            if self.is_aborted():
                 return
             mean = self._aggregate(aggregator, round_number)
             shared = {key: mean[key] for key in shared}
             updates = {site: {k: m.params[k] for k in shared} for site, m in aggregator.accepted.items()}
             answered = len(updates) / max(len(self._ready), len(updates))
             self._hooks.after_round(shared, updates, {key: mean[key] for key in extra}, answered)
-            record.trained(round_number, aggregator.accepted, time.monotonic() - started)
+            record.file_round(round_number, aggregator.accepted, time.monotonic() - started)
             scales = aggregator.scale.value, aggregator.extra_scale.value
             store.save(Checkpoint(run, round_number, shared, self._hooks.state(), record.entry, *scales))
             self._save(shared, round_number)
@@ -142,7 +135,7 @@ class PersonalizedFedAvg(ModelController):
             self.info(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
         meta, sent = {MetaKey.RUN: run}, shared | self._hooks.extra()
-        record.validated(self._ask(TaskName.VALIDATE, self._ready_sites(record), sent, self.num_rounds, meta))
+        record.file_validation(self._ask(TaskName.VALIDATE, self._ready_sites(record), sent, self.num_rounds, meta))
         if self._method.gathers_personal_models:
             self._gather(aggregator, shared, meta)
         self.info(f"results of {self.method}: {record.path.name}")
@@ -157,19 +150,19 @@ class PersonalizedFedAvg(ModelController):
             aggregator.scale.value, aggregator.extra_scale.value = last.scale, last.extra_scale
             self._hooks.restore(last.method)
             self.info(f"resuming run {last.run} after round {last.finished + 1} of {self.num_rounds}")
-            self._check_sites(self._connected(), record, last.run)
+            self._check_sites(self.find_sites(), record, last.run)
             return last.finished + 1, last.shared, last.run
         run = uuid.uuid4().hex
-        self._check_sites(self._connected(), record, run)
+        self._check_sites(self.find_sites(), record, run)
         shared = {k: torch.as_tensor(v) for k, v in self.load_model().params.items()}
-        names = {name for name, _ in network_without_values(self.settings["network"]).named_parameters()}
+        names = {name for name, _ in build_meta_network(self.settings["network"]).named_parameters()}
         self._hooks.begin_job({key: value for key, value in shared.items() if key in names})
         return 0, shared, run
 
     def _gather(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """The sites' personal models, after the last validation; no site receives another site's."""
         aggregator.begin_round(shared, self.num_rounds)
-        ready = [site for site in self._connected() if site in self._ready]
+        ready = [site for site in self.find_sites() if site in self._ready]
         for answer in self._ask(TaskName.SUBMIT, ready, {}, self.num_rounds, meta):
             aggregator.accept_model(answer)
         aggregator.compare_norms(clip=False)
@@ -183,21 +176,19 @@ class PersonalizedFedAvg(ModelController):
         personal = {site: dict(model.params or {}) for site, model in aggregator.accepted.items()}
         self.info(self._hooks.finish(personal, shared, self.settings["network"], Path(self.get_run_dir())))
 
-    def _connected(self) -> list[str]:
-        return sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
-
     def _check_sites(self, sites: Sequence[str], record: RunRecord, run: str) -> None:
         """Ask every site to look at its own data and settings; before the first round all must be ready."""
         self._asked |= set(sites)
-        self._ready |= record.checked(self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites)))
+        answers = self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites))
+        self._ready |= record.file_checks(answers)
 
     def _ready_sites(self, record: RunRecord) -> list[str]:
         """The connected sites that are ready; one that has come since the job's start is checked first, once."""
-        sites = self._connected()
+        sites = self.find_sites()
         late = [site for site in sites if site not in self._asked]
         if late:
             self._asked |= set(late)
-            self._ready |= record.checked(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
+            self._ready |= record.file_checks(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
         return [site for site in sites if site in self._ready]
 
     def _ask(
@@ -220,23 +211,19 @@ class PersonalizedFedAvg(ModelController):
             total_rounds=self.num_rounds,
             meta=dict(meta),
         )
-        answers = self.broadcast_model(
+        answers, missing = self.collect_answers(
+            self._answers,
             data,
-            task_name=task,
-            targets=list(sites),
+            task,
+            sites,
+            NEEDED.get(task, ()),
             min_responses=at_least,
             timeout=self.round_timeout or (0 if at_least else self.wait_time_after_min_received),
             wait_time_after_min_received=self.wait_time_after_min_received,
         )
-        answers = self._answers.usable(answers, task, NEEDED.get(task, ()))
-        answered = {answer.meta["client_name"] for answer in answers}
-        missing = [site for site in sites if site not in answered]
-        if missing and not self._aborted():
-            self._answers.tell_missing(task, round_number, missing, len(answered), at_least)
+        if missing and not self.is_aborted():
+            self._answers.tell_missing(task, round_number, missing, len(answers), at_least)
         return answers
-
-    def _aborted(self) -> bool:
-        return self.abort_signal is not None and bool(self.abort_signal.triggered)
 
     def _aggregate(self, aggregator: PartialAggregator, round_number: int) -> dict[str, Tensor]:
         """The new global shared part; the log tells what was left out, scaled down or capped."""

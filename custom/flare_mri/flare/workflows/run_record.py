@@ -60,7 +60,7 @@ class RunRecord:
         self._run["created"] = entry["created"]
         self._started -= entry["seconds"]
 
-    def checked(self, answers: Iterable[FLModel]) -> set[str]:
+    def file_checks(self, answers: Iterable[FLModel]) -> set[str]:
         """File what the sites said of their data: numbers of slices, metrics of the zero-filled input; who they are."""
         found = _by_site(answers)
         for site, metrics in found:
@@ -70,7 +70,7 @@ class RunRecord:
         self._write()
         return {site for site, _ in found}
 
-    def trained(self, round_number: int, answers: Mapping[str, FLModel], seconds: float) -> None:
+    def file_round(self, round_number: int, answers: Mapping[str, FLModel], seconds: float) -> None:
         """File a round: losses, seconds and bytes of this one, validation of the aggregate before."""
         row: dict[str, Any] = {"round": round_number, "seconds": round(seconds, 3), "sites": {}}
         self._rounds.append(row)
@@ -86,7 +86,7 @@ class RunRecord:
             self._file_evaluation(round_number - 1, site, metrics)
         self._write()
 
-    def validated(self, answers: Iterable[FLModel]) -> None:
+    def file_validation(self, answers: Iterable[FLModel]) -> None:
         """File the last validation and the tests of the last and of the personal models."""
         for site, metrics in _by_site(answers):
             self._file_evaluation(len(self._rounds) - 1, site, metrics)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A long run of many sites in FLARE's POC: is memory flat, does every message arrive?
 
-    python benchmarks/soak.py --output soak
+    python poc/soak.py --output soak
 
 Eight sites, 50 rounds, small networks. Writes soak.json and soak.png: resident memory of the server's and every site's
 job process over the rounds. Prints its growth between the middle and the end, and how many of the answers arrived.
@@ -20,12 +20,10 @@ import matplotlib
 import numpy as np
 import torch
 
-from flare_mri.flare.recipes import FedMRIRecipe
-from flare_mri.training import TrainingSettings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "poc"))
 import processes
 from consortium import SERVER, Consortium
+from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.training import TrainingSettings
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

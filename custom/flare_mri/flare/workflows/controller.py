@@ -1,0 +1,70 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Common part of the server's workflows: sites are asked, their answers sorted, and a mistake ends the job."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from nvflare.app_common.abstract.fl_model import FLModel
+from nvflare.app_common.workflows.model_controller import ModelController
+from nvflare.app_opt.pt.decomposers import TensorDecomposer
+from nvflare.fuel.utils import fobs
+
+from flare_mri.errors import InputError
+from flare_mri.flare.workflows.answers import Answers
+
+
+class SiteController(ModelController):
+    """A workflow that gives tasks to sites and takes no answer unchecked.
+
+    Arguments are those of FLARE's ``ModelController``. A site may answer with an error, and a job may share nothing.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(ignore_result_error=True, allow_empty_global_weights=True, **kwargs)
+
+    def run(self) -> None:
+        """Run the job; an :class:`~flare_mri.errors.InputError` ends it with its one line."""
+        fobs.register(TensorDecomposer)
+        try:
+            self.run_job()
+        except InputError as e:
+            self.panic(str(e))
+
+    @abstractmethod
+    def run_job(self) -> None:
+        """Run the job.
+
+        Raises:
+            InputError: it cannot go on; the line says why and names the site.
+        """
+
+    def find_sites(self) -> list[str]:
+        """Names of the connected sites, sorted."""
+        return sorted(client.name for client in self.engine.get_clients())  # type: ignore[union-attr]
+
+    def is_aborted(self) -> bool:
+        """Whether the job is to end at once."""
+        return self.abort_signal is not None and bool(self.abort_signal.triggered)
+
+    def collect_answers(
+        self, answers: Answers, model: FLModel, task: str, sites: Sequence[str], needs: Iterable[str], **waiting: Any
+    ) -> tuple[list[FLModel], list[str]]:
+        """Give sites a task and wait for what they answer.
+
+        Args:
+            answers: sorts them.
+            model: what the task brings.
+            task: its name.
+            sites: who is asked.
+            needs: metrics without which an answer is none.
+            waiting: of ``broadcast_model``: for how many answers and how long.
+
+        Returns:
+            The usable answers, and the sites that gave none.
+        """
+        came = self.broadcast_model(model, task_name=task, targets=list(sites), **waiting)
+        usable = answers.select_usable(came, task, needs)
+        answered = {answer.meta["client_name"] for answer in usable}
+        return usable, [site for site in sites if site not in answered]
