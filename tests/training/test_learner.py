@@ -191,3 +191,34 @@ def test_who_joins_late_or_was_away_learns_at_the_job_s_rate() -> None:
         late.train(shared, 6)
     rates = [site._optimizer.param_groups[0]["lr"] for site in (always, back, late)]
     assert rates[0] == rates[1] == rates[2] == settings.lr_of_round(6) < 2e-5
+
+
+def test_a_cosine_falls_over_its_rounds_and_stays_there() -> None:
+    settings = TrainingSettings(lr=1e-3, lr_schedule="cosine", lr_rounds=10, lr_gamma=0.01)
+    optimizer = torch.optim.SGD(network().parameters(), lr=settings.lr)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10, eta_min=1e-5)
+    for number in range(11):
+        assert settings.lr_of_round(number) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+    assert settings.lr_of_round(50) == pytest.approx(1e-5)
+
+
+def test_gradients_are_scaled_down_to_a_norm() -> None:
+    """With SGD a step is the gradient: one step of a steep loss moves the network no further than rate times norm."""
+    for most in (0.0, 0.5):
+        site = learner(TrainingSettings(optimizer="sgd", lr=0.1, max_grad_norm=most), Steep())
+        before = [p.detach().clone() for p in site.network.parameters()]
+        site.train(site.shared_state(), 0)
+        moved = [p.detach() - q for p, q in zip(site.network.parameters(), before, strict=True)]
+        length = float(torch.cat([m.flatten() for m in moved]).norm())
+        assert length == pytest.approx(0.05, rel=1e-3) if most else length > 0.1
+
+
+class Steep(Points):
+    """One step a round, with a large gradient."""
+
+    batch_size = 8
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        return 10 * super().loss(network, batch)

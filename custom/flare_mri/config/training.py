@@ -3,6 +3,7 @@
 """Settings of training at every site of a job; one place for every default."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ import torch
 from pydantic import Field
 
 from flare_mri.config.base import Settings
+from flare_mri.errors import InputError
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
@@ -31,14 +33,27 @@ class TrainingSettings(Settings):
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-4
     """Learning rate."""
 
+    lr_schedule: Literal["step", "cosine"] = "step"
+    """step: times lr_gamma every lr_step rounds; cosine: from lr to lr_gamma times it over lr_rounds."""
+
+    lr_rounds: Annotated[int, Field(ge=0)] = 0
+    """Rounds over which a cosine falls; 0: all rounds of the job."""
+
     lr_step: Annotated[int, Field(ge=0)] = 20
-    """Rounds of the job after which the learning rate falls by lr_gamma; 0 keeps it constant."""
+    """Rounds of the job after which the learning rate falls by lr_gamma in steps; 0 keeps it constant."""
 
     lr_gamma: Annotated[float, Field(gt=0, le=1e3)] = 0.1
     """That factor."""
 
     local_epochs: Annotated[int, Field(ge=1)] = 1
     """Epochs over the site's training slices in a round."""
+
+    loss: Literal["mse", "l1", "l1_ssim"] | None = None
+    """Of reconstructed slices: mse (FedMRI), l1, or l1_ssim, which is l1 and 1 - SSIM; none: mse, or segmentation's
+    own."""
+
+    max_grad_norm: Annotated[float, Field(ge=0)] = 0.0
+    """Norm to which a step's gradients are scaled down; 0: as they are."""
 
     task_loss_weight: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     """λ of FedMRI, the weight of the task's own loss."""
@@ -63,8 +78,18 @@ class TrainingSettings(Settings):
     def lr_of_round(self, round_number: int) -> float:
         """The learning rate of a round of the job, the same at a site that joins in it as at one that was always there.
 
-        By repeated products, as ``StepLR`` makes them: a power differs from them in the last bits.
+        Steps by repeated products, as ``StepLR`` makes them: a power differs from them in the last bits.
+
+        Raises:
+            InputError: a cosine over no rounds.
         """
+        if self.lr_schedule == "cosine":
+            if not self.lr_rounds:
+                raise InputError(
+                    "training: lr_rounds: expected the rounds of a cosine, got 0; the recipe fills them in"
+                )
+            part = min(round_number / self.lr_rounds, 1.0)
+            return self.lr * (self.lr_gamma + (1 - self.lr_gamma) * (1 + math.cos(math.pi * part)) / 2)
         lr = self.lr
         for _ in range(round_number // self.lr_step if self.lr_step else 0):
             lr *= self.lr_gamma

@@ -22,7 +22,12 @@ _SAMPLE_KEYS = {RECONSTRUCTION: SAMPLE_KEYS, SEGMENTATION: ("image",)}
 
 
 def build_task(
-    name: str, config: SiteConfig, seed: int, keys: Sequence[str] | None = None, augmentation: bool = False
+    name: str,
+    config: SiteConfig,
+    seed: int,
+    keys: Sequence[str] | None = None,
+    augmentation: bool = False,
+    loss: str | None = None,
 ) -> Task:
     """Read and check a site's data and make its task.
 
@@ -33,6 +38,7 @@ def build_task(
         keys: entries of a sample that the network is called with, see :func:`flare_mri.networks.sample_keys`; None
             for the image alone.
         augmentation: whether the job asks for the task's random transforms in training; a site has the last word.
+        loss: of reconstruction, see :data:`flare_mri.training.losses.RECONSTRUCTION_LOSSES`; None for the task's own.
 
     Raises:
         InputError: unknown task, entries that its samples do not have, data or device that cannot be used.
@@ -47,12 +53,23 @@ def build_task(
             f"{' and '.join(keys)}; choose another network"
         )
     if config.members:
-        tasks = [build_task(name, member, seed, keys, augmentation) for member in config.members]
+        tasks = [build_task(name, member, seed, keys, augmentation, loss) for member in config.members]
         return PooledTask(config.site, tasks, config.batch_size, config.workers)
     device = resolve_device(config.device, config.site, config.file)
+    check_loss(loss, name)
     if name == SEGMENTATION:
         return SegmentationTask(SegmentationData(config, seed, augmentation), config, device)
-    return ReconstructionTask(ReconstructionData(config, seed, keys, augmentation), config, device)
+    return ReconstructionTask(ReconstructionData(config, seed, keys, augmentation), config, device, loss or "mse")
+
+
+def check_loss(loss: str | None, task: str) -> None:
+    """Refuses a loss by name for segmentation.
+
+    Raises:
+        InputError: one is given.
+    """
+    if loss is not None and task == SEGMENTATION:
+        raise InputError(f"loss: expected none for {task}, which has its own, got {loss!r:.80}; leave it out")
 
 
 def resolve_device(name: str, site: str, file: Path | None = None) -> torch.device:

@@ -180,6 +180,8 @@ class Learner:
                     loss = loss + term
                 loss.backward()
                 hooks.after_backward(self, len(losses))
+                if self.settings.max_grad_norm:
+                    nn.utils.clip_grad_norm_(network.parameters(), self.settings.max_grad_norm)
                 optimizer.step()
                 losses.append(loss.detach())
         return losses

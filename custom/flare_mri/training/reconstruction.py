@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from flare_mri.config.site import SiteConfig
@@ -17,23 +16,26 @@ from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.networks import encoder_prefixes
+from flare_mri.training.losses import RECONSTRUCTION_LOSSES
 from flare_mri.training.task import Split, call_network, on_device
 
 _EVALUATION_BATCH = 8
 
 
 class ReconstructionTask:
-    """Mean squared error on normalised slices; NMSE, PSNR and SSIM on restored volumes.
+    """A loss of normalised slices, mean squared error in the paper; NMSE, PSNR and SSIM on restored volumes.
 
     Args:
         data: the site's splits.
         config: the site's settings.
         device: where the site computes.
+        loss: name of :data:`~flare_mri.training.losses.RECONSTRUCTION_LOSSES`.
     """
 
     key_metric = "psnr"
 
-    def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device):
+    def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device, loss: str = "mse"):
+        self._loss = RECONSTRUCTION_LOSSES[loss]
         self.data = data
         self.device = device
         self.spatial_size, self.orientations = data.shape, data.orientations
@@ -51,7 +53,7 @@ class ReconstructionTask:
         return self.data.train.augment(self.data.augmentation, seed)
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        """L_rec of the paper: mean squared error of normalised slices [B, 1, H, W].
+        """L_rec of normalised slices [B, 1, H, W], in the paper their mean squared error.
 
         Raises:
             InputError: the network's output has another shape, which PyTorch would broadcast.
@@ -62,7 +64,7 @@ class ReconstructionTask:
                 f"network: expected an output of shape {list(target.shape)}, got {list(output.shape)}; set in_channels "
                 "and out_channels to 1, and no deep supervision"
             )
-        return F.mse_loss(output, target)
+        return self._loss(output, target, batch)
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """`nmse`, `psnr`, `volume_psnr` (dB) and `ssim` of `network`: of each volume, then the mean over volumes."""

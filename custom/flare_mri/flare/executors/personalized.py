@@ -79,6 +79,7 @@ class PersonalizedExecutor(SiteExecutor):
         self.options = options
         self.site_networks = site_networks
         self._settings = TrainingSettings.read(training, f"job {job!r:.80}, training")
+        self._settings.lr_of_round(0)  # raises where the schedule is not complete
         self._method = find_method(method)
         if task not in self._method.tasks:
             raise InputError(f"method {method}: expected a task of {', '.join(self._method.tasks)}, got {task!r:.80}")
@@ -237,7 +238,8 @@ class PersonalizedExecutor(SiteExecutor):
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             use_threads(site.config)
             keys, settings = sample_keys(self.network), self._settings
-            self._task = build_task(self.task, site.config, settings.seed, keys, settings.augmentation)
+            options = settings.model_dump(include={"augmentation", "loss"})
+            self._task = build_task(self.task, site.config, settings.seed, keys, **options)
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
         return self._task, self._store

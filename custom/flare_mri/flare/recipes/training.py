@@ -21,6 +21,7 @@ from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
 from flare_mri.methods import Method
 from flare_mri.training import TrainingSettings
+from flare_mri.training.build import check_loss
 
 
 class TrainingRecipe(FlareMRIRecipe):
@@ -71,6 +72,9 @@ class TrainingRecipe(FlareMRIRecipe):
         chosen = self._method(method or next(iter(self.methods)))
         server, options = self._divide(chosen, {**settings, "min_sites": min_clients})
         learn = (training or self.default_training).model_dump()
+        if learn["lr_schedule"] == "cosine":
+            learn["lr_rounds"] = learn["lr_rounds"] or server.num_rounds
+        check_loss(learn["loss"], self.site_task)
         shared: dict[str, Any] = {
             "network": network_config(network or self.default_network, self.site_task),
             "shared_layers": chosen.shared_layers if shared_layers is None else shared_layers,
