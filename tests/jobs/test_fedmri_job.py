@@ -41,6 +41,7 @@ def test_a_stale_copy_of_the_code_is_told_and_brought_up_to_date(tmp_path: Path)
     stage_code(tmp_path)
     assert find_staged_differences(tmp_path) == []
     staged = tmp_path / "app" / "custom" / "flare_mri"
+    assert (staged / "report" / "templates" / "page.html").is_file(), "also what is no code"
     (staged / "wire.py").write_text("# old")
     (staged / "left_over.py").write_text("# of a version before")
     (staged / "errors.py").unlink()

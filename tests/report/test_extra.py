@@ -14,7 +14,7 @@ from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.networks import build_network
 from flare_mri.training import SiteStore
 
-BLOCKED = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'sklearn')));"
+BLOCKED = "import sys; sys.modules.update(dict.fromkeys(('jinja2', 'matplotlib', 'sklearn')));"
 SPEC = {"path": "flare_mri.networks.unet.UNet", "args": {"channels": 4, "num_pools": 2}}
 
 
@@ -52,4 +52,4 @@ def test_a_model_is_applied_without_an_overview(tmp_path: Path) -> None:
     done = run("from flare_mri.apply import main; sys.exit(main(sys.argv[1:]))", *words)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_reconstruction.nii.gz"}
-    assert "no overview.png: expected the packages matplotlib and sklearn" in done.stdout
+    assert "no overview.png: expected the packages jinja2, matplotlib and sklearn" in done.stdout

@@ -14,7 +14,6 @@ from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.report.panels import frame
 from flare_mri.report.results import save_results
-from flare_mri.report.runs import runs
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "image", "rect"}
 
@@ -126,13 +125,15 @@ def test_without_stores_there_are_numbers_and_no_images(results, tmp_path):
     assert page.tags["img"] == 0 and "holds no images" in page.text and "How alike" not in page.text
 
 
-def test_methods_of_one_run_share_their_settings(results):
+def test_methods_of_one_run_share_their_settings(results, tmp_path):
     method = next(iter(results["methods"].values()))
     results["methods"] = {"global model": method, "IOP-FL routing": copy.deepcopy(method)}
-    assert runs(results).count("settings, versions, rounds") == 1
-    assert "global model, IOP-FL routing: settings, versions, rounds" in runs(results)
+    _, page = make(results, None, tmp_path)
+    assert page.text.count("settings, versions, rounds") == 1
+    assert "global model, IOP-FL routing: settings, versions, rounds" in page.text
     results["methods"]["IOP-FL routing"]["settings"]["lr"] = 0.5
-    assert runs(results).count("settings, versions, rounds") == 2
+    _, page = make(results, None, tmp_path)
+    assert page.text.count("settings, versions, rounds") == 2
 
 
 def test_a_hospital_reports_with_its_own_store_only(results, stores, tmp_path):

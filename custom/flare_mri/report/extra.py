@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from flare_mri.errors import InputError
 
-_PACKAGES = ("matplotlib", "sklearn")
+_PACKAGES = ("jinja2", "matplotlib", "sklearn")
 
 
 def check_report_extra(wanted: str) -> None:
@@ -14,6 +14,6 @@ def check_report_extra(wanted: str) -> None:
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"{wanted}: expected the packages {' and '.join(_PACKAGES)}, got no {missing[0]}; "
+            f"{wanted}: expected the packages {', '.join(_PACKAGES[:-1])} and {_PACKAGES[-1]}, got no {missing[0]}; "
             "pip install 'flare-mri[report]'"
         )

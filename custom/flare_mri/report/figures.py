@@ -7,15 +7,19 @@ Figures are built without pyplot, so that no display, global backend or figure l
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -24,8 +28,10 @@ from flare_mri.errors import InputError
 from flare_mri.report.images import ERROR_MAP
 from flare_mri.report.scores import Curve
 
-# The ink of axes and text. html.py replaces it by currentColor, which no matplotlib colour can say.
+LIGHT_CARD, DARK_CARD = "#ffffff", "#182027"
+"""Backgrounds of charts, in the light and the dark page."""
 INK = "#010203"
+"""Colour of axes and text, which becomes currentColor in the page: no matplotlib colour can say that."""
 MIN_POINTS = 10
 
 
@@ -208,3 +214,29 @@ def colour_bar(limit: float) -> bytes:
         axes.set_xticks(ticks := [0, limit / 2, limit], [f"{tick:g}" for tick in ticks[:-1]] + [f"≥ {limit:g}"])
         axes.spines[:].set_visible(False)
         return _svg(figure)
+
+
+def inline_svg(svg: bytes, label: str) -> Markup:
+    """A chart as part of the page.
+
+    Drops what only a file of its own needs (prolog, name spaces, metadata, size, family of letters, a style sheet
+    that would hold for the whole page) and makes ids its own, since two charts may share them.
+
+    Args:
+        svg: As a function of this module makes it.
+        label: The chart in words, for those who do not see it; unlike any other chart's of the page.
+    """
+    text = svg.decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    opening, rest = text.split(">", 1)
+    opening = re.sub(r'\s+(xmlns(:\w+)?|version|width|height)="[^"]*"', "", opening)
+    opening = opening.replace("<svg", f'<svg role="img" aria-label="{escape(label)}" stroke-linejoin="round"', 1)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', rest))
+    rest = re.sub(r'\s+id="([^"]*)"', lambda m: m.group(0) if m.group(1) in used else "", rest)
+    own = hashlib.sha256(label.encode()).hexdigest()[:8]
+    rest = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{own}-", rest)
+    # matplotlib 3.9 writes the short form, later ones the long
+    rest = re.sub(r"(font: [^;\"]*?px )[^;\"]*", r"\1system-ui, sans-serif", rest)
+    rest = re.sub(r"font-family: [^;\"]*", "font-family: inherit", rest)
+    return Markup(f"{opening}>{rest}".replace(INK, "currentColor").strip())

@@ -5,24 +5,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from flare_mri.config.results import PERSONAL, validate_results
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import write_atomically
-from flare_mri.metrics.metric_table import Metric, metrics_in
-from flare_mri.report import figures, sections
-from flare_mri.report.elements import chart, paragraph, section
+from flare_mri.metrics.metric_table import metrics_in
+from flare_mri.report import figures, images, sections
 from flare_mri.report.examples import Examples, load_examples
-from flare_mri.report.images import PREDICTION_COLOUR, TRUTH_COLOUR
-from flare_mri.report.panels import common_error_limit, site_panels
-from flare_mri.report.runs import runs, site_data
+from flare_mri.report.panels import common_error_limit
 from flare_mri.report.scores import BASELINE, collect, metrics_of, rows_of
-from flare_mri.report.theme import page
+from flare_mri.report.tables import overview
 
-_TITLES = {"reconstruction": "MR image reconstruction", "segmentation": "MR image segmentation"}
+_TEMPLATES = Environment(
+    loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
 
 
 def write_report(
@@ -51,32 +51,36 @@ def write_report(
     _check_one_task(results)
     stores = _load(results, site_stores)
     scores = collect(results, metrics[0])
-    method_styles = {name: figures.style(index) for index, name in enumerate(rows_of(results))}
-    site_styles = {name: figures.style(index) for index, name in enumerate(scores.sites)}
-    features = {
-        method: {site: found.features for site, found in by_site.items() if found.features is not None}
-        for method, by_site in stores.items()
+    task = metrics[0].task
+    found = {
+        site: {method: stores[method][site] for method in stores if site in stores[method]} for site in scores.sites
     }
-    seeds = {name: method["seed"] for name, method in results["methods"].items()}
-    parts = [
-        ("summary", "In short", sections.summary(results, scores)),
-        ("scores", "All sites", sections.overview(scores)),
-        ("curves", "Training", sections.curves(results, scores, method_styles)),
-        ("sites", "Site by site", _sites(results, metrics, stores, examples)),
-        ("routing", "Routing", sections.routing(results)),
-        ("features", "Features", sections.embeddings({m: f for m, f in features.items() if f}, seeds, site_styles)),
-        ("runs", "Settings and cost", runs(results)),
-        ("terms", "Reading the numbers", sections.glossary(metrics, BASELINE in scores.values, _has_personal(results))),
-    ]
-    links = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name, body in parts if body)
-    title = f"{_TITLES[metrics[0].task]} at {len(scores.sites)} site{'s'[: len(scores.sites) > 1]}"
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    named = list(results["methods"])
-    named = named if len(named) < 7 else [*named[:5], f"{len(named) - 5} more"]
-    subtitle = f"flare-mri report of {', '.join(map(escape, named))}; made {made}"
-    content, out = "\n".join(body for _, _, body in parts if body), Path(out)
-    write_atomically(out, page(title, subtitle, links, content, _privacy(bool(stores))))
-    return out
+    found = {site: by_method for site, by_method in found.items() if by_method}
+    limit = common_error_limit(found, examples) if task == "reconstruction" and found else None
+    page = _TEMPLATES.get_template("page.html").render(
+        task=task,
+        methods=list(results["methods"]),
+        metrics=metrics,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        light_card=figures.LIGHT_CARD,
+        dark_card=figures.DARK_CARD,
+        truth_colour=images.TRUTH_COLOUR,
+        prediction_colour=images.PREDICTION_COLOUR,
+        with_images=bool(found),
+        with_input=BASELINE in scores.values,
+        with_personal=any(personal for _, personal in rows_of(results).values()),
+        keeps_best=any(site.get("best") for m in results["methods"].values() for site in m["sites"].values()),
+        error_scale=None if limit is None else _error_scale(limit),
+        summary=sections.summary(results, scores),
+        overview=[overview(group) for group in scores.groups()],
+        curves=sections.curves(results, scores),
+        sites=sections.sites(results, metrics, found, examples, limit),
+        routing=sections.routing(results),
+        features=sections.embeddings(results, stores, scores.sites),
+        runs=sections.runs(results),
+    )
+    write_atomically(Path(out), page)
+    return Path(out)
 
 
 def _check_one_task(results: dict[str, Any]) -> None:
@@ -103,72 +107,6 @@ def _load(results: dict[str, Any], site_stores: dict[str, dict[str, Path]]) -> d
     return loaded
 
 
-def _sites(results: dict[str, Any], metrics: list[Metric], stores: dict[str, dict[str, Examples]], count: int) -> str:
-    """A section a site, with a scale for the error maps, or a key to the outlines, before them."""
-    names = collect(results, metrics[0]).sites
-    by_site = {
-        site: {method: found[site] for method, found in stores.items() if site in found}
-        for site in names
-        if any(site in found for found in stores.values())
-    }
-    limit = common_error_limit(by_site, count) if metrics[0].task == "reconstruction" and by_site else None
-    parts = [section("sites", "Site by site", _key(limit, bool(by_site), _keeps_best(results)))]
-    for index, site in enumerate(names):
-        body = sections.site_table(results, metrics, site) + sections.site_notes(results, site)
-        body += site_data(results, site)
-        if site in by_site:
-            body += site_panels(site, _row_names(results, site, by_site[site]), count, limit)
-        else:
-            body += paragraph("No images here: they lie in this site's own store, which was not given.", "small muted")
-        parts.append(section(f"site-{index}", site, body))
-    return "\n".join(parts)
-
-
-def _row_names(results: dict[str, Any], site: str, found: dict[str, Examples]) -> dict[str, Examples]:
-    """Examples under the name of the model that made them: a site that has a personal model keeps images of that."""
-    sites = {method: results["methods"][method]["sites"][site] for method in found}
-    return {m + PERSONAL if (sites[m].get("personal") or {}).get("test") else m: e for m, e in found.items()}
-
-
-def _has_personal(results: dict[str, Any]) -> bool:
-    return any(personal for _, personal in rows_of(results).values())
-
-
-def _keeps_best(results: dict[str, Any]) -> bool:
-    return any(site.get("best") for method in results["methods"].values() for site in method["sites"].values())
-
-
-def _key(limit: float | None, images: bool, keeps_best: bool) -> str:
-    if not images:
-        return paragraph("Tables for every site. No site store was given, so this page shows no images.")
-    source = "Images are of the model that a site keeps: its personal one or else the best one on validation. "
-    source = source if keeps_best else ""
-    if limit is None:
-        keys = "".join(
-            f'<li><span class="swatch" style="color:{colour};border-top-style:{dash}"></span>{name}</li>'
-            for colour, dash, name in (
-                (TRUTH_COLOUR, "solid", "expert (solid yellow)"),
-                (PREDICTION_COLOUR, "dashed", "network (dashed blue)"),
-            )
-        )
-        words = "Outlines over the framed part of a test slice. Where both lie on each other, they agree."
-        return paragraph(source + words) + (f'<ul class="legend">{keys}</ul>')
-    words = source + (
-        "Test slices from the undersampled input (zero-filled) to the fully sampled target. Under each image lies its "
-        "error map, the absolute difference to the target. Dark is good. All error maps on this page share one scale:"
-    )
+def _error_scale(limit: float) -> sections.Chart:
     label = f"Colour scale of all error maps, from 0 (black) to {limit:g} % of the slice's brightest value (yellow)"
-    return paragraph(words) + chart(figures.colour_bar(limit), label, kind="bar")
-
-
-def _privacy(images: bool) -> str:
-    text = (
-        "Privacy: during training, sites exchanged model weights and average scores only. "
-        + (
-            "The images and feature maps on this page come from the local site stores on the computer where it was "
-            "made; they were not sent. They are part of this file now: whoever passes it on passes them on."
-            if images
-            else "This page holds no images and no data of single patients."
-        )
-    )  # fmt: skip
-    return paragraph(text)
+    return sections.Chart("", figures.inline_svg(figures.colour_bar(limit), label))

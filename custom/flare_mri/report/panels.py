@@ -4,19 +4,41 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
-from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
 from flare_mri.report import images
-from flare_mri.report.elements import details, paragraph, picture
 from flare_mri.report.examples import Examples
 
 SiteExamples = dict[str, Examples]
 """method -> its examples at one site."""
 
-_ABSENT = "This method stored other slices."
+Found = dict[str, tuple[Examples, int]]
+"""method -> its examples that hold a slice, and where in them it stands."""
+
+
+class Picture(NamedTuple):
+    """A PNG in base64, its description for those who do not see it, a name above and a short line below."""
+
+    png: str
+    alt: str
+    heading: str = ""
+    below: str = ""
+
+
+class ExampleSlice(NamedTuple):
+    """One test slice: panels of one picture or two, and the methods that stored other slices."""
+
+    name: str
+    panels: list[list[Picture]]
+    absent: list[str]
+
+
+def _picture(png: bytes, alt: str, heading: str = "", below: str = "") -> Picture:
+    return Picture(base64.b64encode(png).decode("ascii"), alt, heading, below)
 
 
 def common_error_limit(examples: dict[str, SiteExamples], count: int) -> float:
@@ -42,8 +64,8 @@ def chosen_slices(by_method: SiteExamples, count: int) -> list[tuple[str, str]]:
     return [shared[place] for place in places]
 
 
-def site_panels(site: str, by_method: SiteExamples, count: int, limit: float | None) -> str:
-    """Panels of a site: the first slice open, the others folded.
+def site_panels(site: str, by_method: SiteExamples, count: int, limit: float | None) -> list[ExampleSlice]:
+    """Panels of a site's test slices.
 
     Args:
         site: The site's name.
@@ -51,22 +73,17 @@ def site_panels(site: str, by_method: SiteExamples, count: int, limit: float | N
         count: Most slices to show.
         limit: Upper end of the error scale in % for reconstruction; None for segmentation.
     """
-    blocks = []
+    shown = []
     for key in chosen_slices(by_method, count):
         name = f"volume {key[0]}, slice {key[1]}"
-        make = _segmentation if limit is None else _reconstruction
         found = {method: (data, index) for method, data in by_method.items() if (index := data.index(key)) is not None}
-        panels = make(site, name, found, limit or 0.0)
-        panels += [
-            f"<strong>{escape(m)}</strong>{paragraph(_ABSENT, 'small muted')}" for m in by_method if m not in found
-        ]
-        figures_html = "".join(f"<figure>{panel}</figure>" for panel in panels)
-        blocks.append((name, f'<div class="panels">{figures_html}</div>'))
-    heading = f"<h3>Test images: {escape(blocks[0][0])}</h3>"
-    return heading + blocks[0][1] + "".join(details(f"More test images: {name}", html) for name, html in blocks[1:])
+        place = f"{name} of {site}"
+        panels = _segmentation(place, found) if limit is None else _reconstruction(place, found, limit)
+        shown.append(ExampleSlice(name, panels, [method for method in by_method if method not in found]))
+    return shown
 
 
-def _reconstruction(site: str, name: str, found: dict[str, tuple[Examples, int]], limit: float) -> list[str]:
+def _reconstruction(place: str, found: Found, limit: float) -> list[list[Picture]]:
     first, at = next(iter(found.values()))
     target = first.target[at]
     brightest = float(np.percentile(target, 99.8))
@@ -76,36 +93,28 @@ def _reconstruction(site: str, name: str, found: dict[str, tuple[Examples, int]]
     for title, (image, truth) in shown.items():
         error = images.error_percent(image, truth)
         amount = f"{error.mean():.1f} %"
-        grey = picture(images.image_panel(image, brightest), f"{title}: {name} of {site}", title, "")
-        coloured = picture(
-            images.error_panel(error, limit),
-            f"Error map of {title}: {name} of {site}, mean absolute error {amount} of the brightest value",
-            "",
-            f"mean error {amount}",
-        )
-        panels.append(grey + coloured)
-    alt = f"Fully sampled target: {name} of {site}"
-    panels.append(picture(images.image_panel(target, brightest), alt, "Target", ""))
-    return panels
+        alt = f"Error map of {title}: {place}, mean absolute error {amount} of the brightest value"
+        grey = _picture(images.image_panel(image, brightest), f"{title}: {place}", title)
+        panels.append([grey, _picture(images.error_panel(error, limit), alt, below=f"mean error {amount}")])
+    png = images.image_panel(target, brightest)
+    return [*panels, [_picture(png, f"Fully sampled target: {place}", "Target")]]
 
 
-def _segmentation(site: str, name: str, found: dict[str, tuple[Examples, int]], _: float) -> list[str]:
+def _segmentation(place: str, found: Found) -> list[list[Picture]]:
     first, at = next(iter(found.values()))
     image, truth = first.input[at], first.target[at]
     brightest = float(np.percentile(image, 99.8) - image.min())
     window = frame(truth, [data.output[index] for data, index in found.values()])
-    whole = images.framed(image - image.min(), window, brightest)
-    panels = [
-        picture(images.image_panel(whole, brightest), f"Image: {name} of {site}", "Image", "frame: enlarged part")
-    ]
+    whole = images.image_panel(images.framed(image - image.min(), window, brightest), brightest)
+    pictures = [_picture(whole, f"Image: {place}", "Image", "frame: enlarged part")]
     for method, (data, index) in found.items():
         overlap = slice_dice(data.output[index], data.target[index])
         shown = "no label on this slice" if overlap is None else f"Dice on this slice {overlap:.3f}"
         png = images.overlay_panel(data.input[index][window], data.target[index][window], data.output[index][window])
-        alt = f"Outlines of the expert and of {method}: {name} of {site}, {shown}"
-        panels.append(picture(png, alt, method, shown))
-    alt = f"Outline of the expert: {name} of {site}"
-    return [*panels, picture(images.overlay_panel(image[window], truth[window], None), alt, "Expert", "")]
+        alt = f"Outlines of the expert and of {method}: {place}, {shown}"
+        pictures.append(_picture(png, alt, method, shown))
+    png = images.overlay_panel(image[window], truth[window], None)
+    return [[shown] for shown in [*pictures, _picture(png, f"Outline of the expert: {place}", "Expert")]]
 
 
 def frame(truth: np.ndarray, predictions: Sequence[np.ndarray]) -> tuple[slice, slice]:

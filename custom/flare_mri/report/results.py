@@ -18,7 +18,7 @@ from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import read_json, write_atomically
 from flare_mri.metrics.metric_table import KNOWN, Metric
-from flare_mri.report.scores import BASELINE, Scores, collect, metrics_of
+from flare_mri.report.scores import Scores, collect, metrics_of
 
 _MOST_BYTES = 2**26  # thousands of rounds at a hundred sites
 
@@ -143,13 +143,3 @@ def _table(scores: Scores) -> str:
         lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join([f"{metric.heading}, test data, {metric.direction} (* best)", *lines])
-
-
-__all__ = [
-    "BASELINE",
-    "load_results",
-    "merge_results",
-    "save_results",
-    "summary_table",
-    "validate_results",
-]

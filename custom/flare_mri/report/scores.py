@@ -40,7 +40,7 @@ class Scores:
     """One metric of all methods at all sites.
 
     Attributes:
-        metric: What the numbers are.
+        metric: Of the numbers.
         sites: All sites, in natural order.
         values: method -> site -> value of the final model on the test slices; the zero-filled input
             comes first, as a method of its own, where the results hold it. Missing values are left out.
@@ -148,7 +148,7 @@ def round_curve(method: dict[str, Any], metric: Metric, site: str | None, part: 
 
     Args:
         method: One method of the results.
-        metric: What to take.
+        metric: The one to take.
         site: A site's name or None.
         part: Which scores of a round: ``test``, ``validation``, ``personal_test`` or ``personal_validation``.
 
@@ -168,7 +168,7 @@ def round_curve(method: dict[str, Any], metric: Metric, site: str | None, part: 
 
 
 def comparison_notes(results: dict[str, Any]) -> list[str]:
-    """What makes the methods' numbers less comparable than a table suggests, in plain sentences."""
+    """Reasons why the methods' numbers are less comparable than a table suggests, in plain sentences."""
     notes = []
     methods = results["methods"]
     for site in site_names(results):

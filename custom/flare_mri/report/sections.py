@@ -1,24 +1,36 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of the report, each from results to HTML."""
+"""Data of the report's sections, for the templates of the same names."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
+from flare_mri.config.results import BASELINE, PERSONAL
 from flare_mri.errors import InputError
-from flare_mri.metrics.metric_table import MISSING, Metric, format_seconds
+from flare_mri.metrics.metric_table import MISSING, Metric, format_bytes, format_seconds
 from flare_mri.report import figures
-from flare_mri.report.elements import Cell, chart, details, legend, paragraph, section, table
-from flare_mri.report.scores import BASELINE, Scores, collect, comparison_notes, curve_split, round_curve, rows_of
+from flare_mri.report.examples import Examples
+from flare_mri.report.panels import SiteExamples, site_panels
+from flare_mri.report.scores import Scores, collect, comparison_notes, curve_split, round_curve, rows_of
 from flare_mri.report.summary import summary_sentences
+from flare_mri.report.tables import Table, settings_table, site_table, table_of
 
 
-def summary(results: dict[str, Any], scores: Scores) -> str:
-    """What came out, in words and in a few large numbers."""
+class Chart(NamedTuple):
+    """A drawing with its name above; where it cannot be made, the reason in its place."""
+
+    heading: str
+    svg: Markup | None
+    reason: str = ""
+
+
+def summary(results: dict[str, Any], scores: Scores) -> dict[str, Any]:
+    """The outcome, in words and in a few large numbers."""
     groups, tiles, leads, others = scores.groups(), [], [], []
     for group in groups:
         places = ", ".join(group.sites) if len(group.sites) < 3 else f"{len(group.sites)} sites"
@@ -35,101 +47,14 @@ def summary(results: dict[str, Any], scores: Scores) -> str:
     tiles.append(("Methods compared", " and ".join(str(len(group.methods)) for group in groups)))
     jobs = {(method["job"], method["seconds"]) for method in results["methods"].values()}  # one job may hold several
     tiles.append(("Computing time in all", format_seconds(sum(seconds for _, seconds in jobs))))
-    tiles_html = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
-    notes = "".join(paragraph(note, "note") for note in comparison_notes(results))
-    caution = "Scores are of test data, which took no part in training. "
-    if len(results["methods"]) > 1:
-        caution += "Each method was run once: small differences between methods may be chance. "
-    caution += "Research software, not for diagnosis."
-    words = "".join(paragraph(lead, "lead") for lead in leads) + paragraph(" ".join(others))
-    tiles_html = f'<dl class="tiles">{tiles_html}</dl>'
-    return section("summary", "In short", words + tiles_html + notes + paragraph(caution, "small muted"))
+    return {"leads": leads, "others": others, "tiles": tiles, "notes": comparison_notes(results)}
 
 
-def overview(scores: Scores) -> str:
-    """Methods by sites for the main metric, a table for each group of methods that have sites in common."""
-    return section("scores", "All sites", "".join(_overview(group) for group in scores.groups()))
-
-
-def _overview(scores: Scores) -> str:
-    metric, with_input = scores.metric, BASELINE in scores.values
-    columns = [*scores.sites, None] if len(scores.sites) > 1 else scores.sites
-    rows = []
-    for method in scores.values:
-        cells = []
-        for site in columns:
-            value = scores.mean(method) if site is None else scores.get(method, site)
-            below = ""
-            if with_input and method != BASELINE:
-                reference = scores.mean(BASELINE) if site is None else scores.get(BASELINE, site)
-                same_sites = site is not None or set(scores.values[method]) == set(scores.values[BASELINE])
-                below = metric.difference(value, reference) if same_sites else ""
-            if site is None and (number := scores.coverage(method)) < len(scores.sites):
-                below = f"{below}, {number} of {len(scores.sites)} sites".lstrip(", ")
-            cells.append(Cell(metric.number(value), below.replace(MISSING, ""), method in scores.best(site)))
-        rows.append((method, cells))
-    caption = f"{metric.heading} on the test data at {', '.join(scores.sites)}, {metric.direction}"
-    caption += "; small print: difference to zero-filled" if with_input else ""
-    return table(caption, ("Method", *(site or "Mean of sites" for site in columns)), rows)
-
-
-def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> str:
-    """All metrics of one site, the best of each marked, with the difference of the main one to zero-filled."""
-    every = [collect(results, metric) for metric in metrics]
-    main = every[0]
-    baseline = main.get(BASELINE, site)
-    header = ["Method", main.metric.heading]
-    if baseline is not None:
-        header.append(f"To zero-filled ({main.metric.unit})" if main.metric.unit else "To zero-filled")
-    header += [scores.metric.heading for scores in every[1:]]
-    chosen = any("best" in m["sites"].get(site, {}) for m in results["methods"].values())
-    header += [f"Kept model: {main.metric.heading}"] if chosen else []
-    names, rows = rows_of(results), []
-    for method in main.values:
-        name, personal = names.get(method, ("", True))
-        if main.get(method, site) is None and site not in results["methods"].get(name, {}).get("sites", {}):
-            continue
-        entry = {} if personal else results["methods"][name]["sites"][site]
-        cells = [Cell(s.metric.number(s.get(method, site)), best=method in s.best(site)) for s in every]
-        if baseline is not None:
-            difference = main.metric.difference(main.get(method, site), baseline) if method != BASELINE else MISSING
-            cells.insert(1, Cell(difference.removesuffix(f" {main.metric.unit}")))
-        if chosen:
-            cells.append(_kept(entry.get("best"), main.metric))
-        rows.append((method, cells))
-    directions = "; ".join(f"{metric.name}: {metric.direction}" for metric in metrics)
-    kept = " Kept model: the round that was best on validation." if chosen else ""
-    return table(f"{site}, final models on the test data. {directions}.{kept}", header, rows)
-
-
-def _kept(best: dict[str, Any] | None, metric: Metric) -> Cell:
-    if not best:
-        return Cell(MISSING)
-    return Cell(metric.number((best.get("test") or {}).get(metric.key)), f"round {best['round'] + 1}")
-
-
-def site_notes(results: dict[str, Any], site: str) -> str:
-    """What the runs say about a site in words, and its entropy before and after adaptation."""
-    lines = []
-    for method, content in results["methods"].items():
-        entry = content["sites"].get(site, {})
-        if entry.get("note"):
-            lines.append(paragraph(f"{method}: {entry['note']}", "note"))
-        if entropy := entry.get("entropy"):
-            moved = entry.get("movement")
-            words = "" if moved is None else f"; the adaptation moved a routing weight by {moved:.3f} on average"
-            lines.append(
-                paragraph(
-                    f"{method}: mean prediction entropy {entropy['before']:.3f} before adaptation, "
-                    f"{entropy['after']:.3f} after (0 is certain, 1 is undecided){words}."
-                )
-            )
-    return "".join(lines)
-
-
-def curves(results: dict[str, Any], scores: Scores, styles: dict[str, figures.Style]) -> str:
-    """Score by round, one chart for the mean and one a site; empty where no round has scores."""
-    metric, split, charts, drawn = scores.metric, curve_split(results), [], set()
+def curves(results: dict[str, Any], scores: Scores) -> dict[str, Any]:
+    """Charts of the main metric by round, of the mean and of every site; none where no round was scored."""
+    metric, split = scores.metric, curve_split(results)
+    styles = {row: figures.style(index) for index, row in enumerate(rows_of(results))}
+    charts, drawn = [], set()
     for site in [None, *scores.sites] if len(scores.sites) > 1 else scores.sites:
         found = {
             row: curve
@@ -144,53 +69,45 @@ def curves(results: dict[str, Any], scores: Scores, styles: dict[str, figures.St
         baseline = baseline if split == "test" else None  # the input was scored on test slices only
         ends = "; ".join(f"{name} {metric.quantity(values[-1])}" for name, (_, values) in found.items())
         label = f"{metric.name} by round, {heading}. Last round: {ends}."
-        charts.append(chart(figures.curve_chart(found, styles, metric.heading, baseline), label, heading))
-    if not charts:
-        return ""
-    words = f"{metric.name} on the {split} slices after every round ({metric.direction})."
-    key = legend({name: look for name, look in styles.items() if name in drawn}, lines=True)
-    body = paragraph(words) + key + f'<div class="charts">{"".join(charts)}</div>'
-    return section("curves", "How training went", body)
+        svg = figures.curve_chart(found, styles, metric.heading, baseline)
+        charts.append(Chart(heading, figures.inline_svg(svg, label)))
+    return {"split": split, "charts": charts, "styles": {name: look for name, look in styles.items() if name in drawn}}
 
 
-def embeddings(
-    features: dict[str, dict[str, np.ndarray]], seeds: dict[str, int], styles: dict[str, figures.Style]
-) -> str:
-    """t-SNE by method; where it cannot be made, the reason stands instead.
+def sites(
+    results: dict[str, Any], metrics: list[Metric], examples: dict[str, SiteExamples], count: int, limit: float | None
+) -> list[dict[str, Any]]:
+    """Every site's name, scores by metric, entries by method, description of its data, and test slices with images.
 
     Args:
-        features: method -> site -> [M, C].
-        seeds: method -> seed of its t-SNE.
-        styles: site -> style.
+        results: Checked results.
+        metrics: Those that the results hold, the main one first.
+        examples: site -> method -> examples, of the sites whose store is at hand.
+        count: Most slices a site that are shown.
+        limit: Upper end of the error scale in % for reconstruction; None for segmentation.
     """
-    charts, shown = [], {site for by_site in features.values() for site in by_site}
-    for method, by_site in features.items():
-        if len(by_site) < 2:  # a hospital that holds its own store only has nothing to compare
-            continue
-        try:
-            points = figures.embed(by_site, seeds[method])
-        except InputError as error:
-            charts.append(f"<figure><h3>{escape(method)}</h3>{paragraph(f'No map: {error}.', 'note')}</figure>")
-            continue
-        label = f"t-SNE map of bottleneck features of {method}, {sum(map(len, points.values()))} slices by site"
-        charts.append(chart(figures.embedding_chart(points, styles), label, method))
-    if not charts:
-        return ""
-    words = (
-        "Every mark is one test slice as the network's bottleneck (its innermost layer) describes it; t-SNE puts "
-        "slices with similar descriptions side by side. Where the sites mix, the network sees past the differences "
-        "between scanners; where they form islands, it does not. Sites that train alone have networks of their own "
-        "and always form islands. Distances have no unit."
-    )
-    key = legend({site: look for site, look in styles.items() if site in shown}, lines=False)
-    return section(
-        "features", "How alike the sites look to the network", paragraph(words) + key
-        + f'<div class="charts">{"".join(charts)}</div>',
-    )  # fmt: skip
+    shown = []
+    for site in collect(results, metrics[0]).sites:
+        entries = {name: m["sites"][site] for name, m in results["methods"].items() if site in m["sites"]}
+        data: dict[str, Any] = next((entry["data"] for entry in entries.values() if entry.get("data")), {})
+        slices = site_panels(site, _row_names(entries, examples[site]), count, limit) if site in examples else []
+        shown.append({
+            "name": site,
+            "entries": entries,
+            "table": site_table(results, metrics, site),
+            "data": settings_table("As the site describes it", data),
+            "slices": slices,
+        })  # fmt: skip
+    return shown
 
 
-def routing(results: dict[str, Any]) -> str:
-    """Heat maps of routing weights, one a method and site; empty where no site was routed."""
+def _row_names(entries: dict[str, Any], found: dict[str, Examples]) -> dict[str, Examples]:
+    """Examples under the name of the model that made them: a site that has a personal model keeps images of that."""
+    return {m + PERSONAL if (entries[m].get("personal") or {}).get("test") else m: e for m, e in found.items()}
+
+
+def routing(results: dict[str, Any]) -> list[tuple[Chart, Table]]:
+    """Heat maps of routing weights with their numbers, one a method and site that was routed."""
     maps = []
     for method, content in results["methods"].items():
         for site, entry in content["sites"].items():
@@ -200,33 +117,82 @@ def routing(results: dict[str, Any]) -> str:
             layers, experts = [str(n) for n in found["layers"]], [str(n) for n in found["experts"]]
             means = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(experts, weights.mean(axis=0), strict=True))
             label = f"Routing weights of {method} at {site}, mean over {len(layers)} layers: {means}"
-            body = chart(figures.routing_chart(weights, layers, experts), label, f"{method}, {site}", "map")
-            rows = [(n, [Cell(f"{w:.3f}") for w in row]) for n, row in zip(layers, weights, strict=True)]
-            maps.append(body + details("As a table", table(label, ("Layer", *experts), rows, kind="")))
-    if not maps:
-        return ""
-    words = (
-        "How much each expert (the personalised model of a training site, or the global model) counts in each layer "
-        "of the model that was made for the site, as a mean over its slices. Weights need not add up to 1."
-    )
-    return section("routing", "Which hospitals' models were used", paragraph(words) + "".join(maps))
+            svg = figures.inline_svg(figures.routing_chart(weights, layers, experts), label)
+            rows = [(name, [f"{weight:.3f}" for weight in row]) for name, row in zip(layers, weights, strict=True)]
+            maps.append((Chart(f"{method}, {site}", svg), table_of(label, ("Layer", *experts), rows, kind="")))
+    return maps
 
 
-def glossary(metrics: list[Metric], with_input: bool, with_personal: bool) -> str:
-    """What the words mean."""
-    terms = [(metric.heading, metric.meaning[0].upper() + metric.meaning[1:]) for metric in metrics]
-    if with_input:
-        terms.append((
-            "Zero-filled",
-            "The image one gets from the shortened (undersampled) scan without any network: unmeasured data are "
-            "taken as zero. It is what every method has to improve on.",
-        ))  # fmt: skip
-    if with_personal:
-        terms.append((
-            "Personal",
-            "A method with two rows leaves two models: under its bare name the one global model of all sites (for "
-            "IOP-FL it is FedAvg's), and with the word personal the one that each site keeps for itself.",
-        ))  # fmt: skip
-    terms.append(("Round", "Every site trains for a while on its own data, then the server averages what is shared."))
-    body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in terms)
-    return section("terms", "How to read the numbers", f'<dl class="terms">{body}</dl>')
+def embeddings(results: dict[str, Any], stores: dict[str, dict[str, Examples]], names: list[str]) -> dict[str, Any]:
+    """A t-SNE map of bottleneck features by method; where it cannot be made, the reason stands instead.
+
+    Args:
+        results: Checked results.
+        stores: method -> site -> examples.
+        names: All sites.
+
+    Returns:
+        Charts, none where no method has features of two sites, and styles of the sites in them.
+    """
+    styles = {name: figures.style(index) for index, name in enumerate(names)}
+    charts, drawn = [], set()
+    for method, by_site in stores.items():
+        features = {site: found.features for site, found in by_site.items() if found.features is not None}
+        drawn |= set(features)
+        if len(features) < 2:  # a hospital that holds its own store only has nothing to compare
+            continue
+        try:
+            points = figures.embed(features, results["methods"][method]["seed"])
+        except InputError as error:
+            charts.append(Chart(method, None, f"No map: {error}."))
+            continue
+        label = f"t-SNE map of bottleneck features of {method}, {sum(map(len, points.values()))} slices by site"
+        charts.append(Chart(method, figures.inline_svg(figures.embedding_chart(points, styles), label)))
+    return {"charts": charts, "styles": {name: look for name, look in styles.items() if name in drawn}}
+
+
+def runs(results: dict[str, Any]) -> dict[str, Any]:
+    """Seeds, times, traffic, versions and settings: all that is needed to do it again."""
+    rows = []
+    described: dict[tuple[Table, ...], list[str]] = {}  # methods of one run, as of an outside site, say the same
+    for name, method in results["methods"].items():
+        rounds = method["rounds"]
+        seconds = [r["seconds"] for r in rounds if r.get("seconds") is not None]
+        cells = [method["job"], _moment(method["created"]), str(method["seed"]), str(len(rounds) or MISSING)]
+        cells += [format_seconds(method["seconds"]), format_seconds(_mean(seconds)) if seconds else MISSING]
+        rows.append((name, [*cells, _traffic(rounds, "bytes_sent"), _traffic(rounds, "bytes_received")]))
+        versions = settings_table("Versions", method.get("versions") or results["versions"])
+        tables = settings_table("Settings", method["settings"]), versions, _rounds(rounds)
+        described.setdefault(tuple(table for table in tables if table), []).append(name)
+    header = ("Method", "Job", "Created", "Seed", "Rounds", "Time in all", "Time a round", "Sent", "Received")
+    caption = "Runs. Sent and received: mean over rounds and sites, what one site sends and gets in one round"
+    return {"table": table_of(caption, header, rows), "described": [(n, tables) for tables, n in described.items()]}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _moment(created: str) -> str:
+    """An ISO time to the minute; anything else as it is."""
+    try:
+        return datetime.fromisoformat(created).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return created
+
+
+def _traffic(rounds: list[dict[str, Any]], key: str) -> str:
+    counts = [s[key] for r in rounds for s in r["sites"].values() if s.get(key) is not None]
+    return format_bytes(_mean(counts)) if counts else MISSING
+
+
+def _rounds(rounds: list[dict[str, Any]]) -> Table | None:
+    rows = []
+    for entry in rounds:
+        losses = [s["train_loss"] for s in entry["sites"].values() if s.get("train_loss") is not None]
+        seconds = MISSING if entry.get("seconds") is None else format_seconds(entry["seconds"])
+        loss = f"{_mean(losses):.4g}" if losses else MISSING
+        traffic = [_traffic([entry], key) for key in ("bytes_sent", "bytes_received")]
+        rows.append((str(entry["round"] + 1), [seconds, loss, *traffic]))
+    header = ("Round", "Time", "Training loss (mean of sites)", "Sent by a site", "Received by a site")
+    return table_of("Rounds", header, rows, kind="") if rows else None

@@ -16,7 +16,7 @@ def count(number: int, noun: str) -> str:
 
 
 def summary_sentences(scores: Scores, name_sites: bool = False) -> list[str]:
-    """What came out, in a few sentences for a clinician.
+    """The outcome in a few sentences for a clinician.
 
     Args:
         scores: The main metric.

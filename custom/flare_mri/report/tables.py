@@ -1,0 +1,110 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of the page: scores of all sites, all scores of one site, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from flare_mri.metrics.metric_table import MISSING, Metric
+from flare_mri.report.scores import BASELINE, Scores, collect, rows_of
+
+
+class Cell(NamedTuple):
+    """A number or words, perhaps with a smaller line below, perhaps the best of the column."""
+
+    text: str
+    below: str = ""
+    best: bool = False
+    prose: bool = False
+
+
+class Table(NamedTuple):
+    """A caption, the names of columns, and rows as pairs of a name and cells; `kind` is a style class."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    kind: str = "wide"
+
+
+def table_of(
+    caption: str, header: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "wide"
+) -> Table:
+    """A table whose cells are texts alone."""
+    cells = tuple((name, tuple(map(Cell, texts))) for name, texts in rows)
+    return Table(caption, tuple(header), cells, kind)
+
+
+def overview(scores: Scores) -> Table:
+    """Methods by sites for one metric, with the mean where there are several sites."""
+    metric, with_input = scores.metric, BASELINE in scores.values
+    columns = [*scores.sites, None] if len(scores.sites) > 1 else scores.sites
+    rows = []
+    for method in scores.values:
+        cells = []
+        for site in columns:
+            value = scores.mean(method) if site is None else scores.get(method, site)
+            below = ""
+            if with_input and method != BASELINE:
+                reference = scores.mean(BASELINE) if site is None else scores.get(BASELINE, site)
+                same_sites = site is not None or set(scores.values[method]) == set(scores.values[BASELINE])
+                below = metric.difference(value, reference) if same_sites else ""
+            if site is None and (number := scores.coverage(method)) < len(scores.sites):
+                below = f"{below}, {number} of {len(scores.sites)} sites".lstrip(", ")
+            cells.append(Cell(metric.number(value), below.replace(MISSING, ""), method in scores.best(site)))
+        rows.append((method, tuple(cells)))
+    caption = f"{metric.heading} on the test data at {', '.join(scores.sites)}, {metric.direction}"
+    caption += "; small print: difference to zero-filled" if with_input else ""
+    return Table(caption, ("Method", *(site or "Mean of sites" for site in columns)), tuple(rows))
+
+
+def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> Table:
+    """All metrics of one site, the best of each marked, with the difference of the main one to zero-filled."""
+    main, *others = every = [collect(results, metric) for metric in metrics]
+    baseline = main.get(BASELINE, site)
+    chosen = any("best" in m["sites"].get(site, {}) for m in results["methods"].values())
+    header = ["Method", main.metric.heading]
+    if baseline is not None:
+        header.append(f"To zero-filled ({main.metric.unit})" if main.metric.unit else "To zero-filled")
+    header += [scores.metric.heading for scores in others]
+    header += [f"Kept model: {main.metric.heading}"] if chosen else []
+    names, rows = rows_of(results), []
+    for method in main.values:
+        name, personal = names.get(method, ("", True))
+        if main.get(method, site) is None and site not in results["methods"].get(name, {}).get("sites", {}):
+            continue
+        cells = [Cell(s.metric.number(s.get(method, site)), best=method in s.best(site)) for s in every]
+        if baseline is not None:
+            difference = main.metric.difference(main.get(method, site), baseline) if method != BASELINE else MISSING
+            cells.insert(1, Cell(difference.removesuffix(f" {main.metric.unit}")))
+        if chosen:
+            best = None if personal else results["methods"][name]["sites"][site].get("best")
+            cells.append(_kept(best, main.metric))
+        rows.append((method, tuple(cells)))
+    directions = "; ".join(f"{metric.name}: {metric.direction}" for metric in metrics)
+    kept = " Kept model: the round that was best on validation." if chosen else ""
+    return Table(f"{site}, final models on the test data. {directions}.{kept}", tuple(header), tuple(rows))
+
+
+def _kept(best: dict[str, Any] | None, metric: Metric) -> Cell:
+    if not best:
+        return Cell(MISSING)
+    return Cell(metric.number((best.get("test") or {}).get(metric.key)), f"round {best['round'] + 1}")
+
+
+def settings_table(caption: str, settings: dict[str, Any]) -> Table | None:
+    """Names and values of a nested dictionary, with dotted names; None where it is empty."""
+    rows = tuple((name, (Cell(value, prose=True),)) for name, value in _flatten(settings))
+    return Table(caption, ("Name", "Value"), rows, "prose") if rows else None
+
+
+def _flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        pairs = [_flatten(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
+        return [pair for part in pairs for pair in part]
+    if isinstance(value, list):
+        value = ", ".join(str(item) for item in value)
+    words = {None: "not set", True: "yes", False: "no", "": "not set"}
+    return [(prefix, words[value] if isinstance(value, bool | None) or value == "" else str(value))] if prefix else []
