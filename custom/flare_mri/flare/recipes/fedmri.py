@@ -18,5 +18,5 @@ class FedMRIRecipe(TrainingRecipe):
     site_task = RECONSTRUCTION
     methods = methods_of(RECONSTRUCTION)
     default_network = {"path": "flare_mri.networks.unet.UNet", "args": {}}
-    default_training = TrainingSettings()
+    default_training = TrainingSettings(augmentation=True)
     default_weighting = "equal"
