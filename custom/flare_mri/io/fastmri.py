@@ -6,7 +6,6 @@ import math
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import h5py
 import numpy as np
@@ -16,14 +15,14 @@ from flare_mri.config.data import RootedSettings, Texts
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_SLICE_VALUES, check_volume, reading
 from flare_mri.io.format import RECONSTRUCTION, Format, in_files
+from flare_mri.io.hdf5 import MOST_CHUNK, check_chunks, is_there, own_child, read_text
 from flare_mri.io.listing import choose_entries, list_entries
+from flare_mri.io.raw.header import Header, parse_header
 from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader
 from flare_mri.physics.fourier import ifft2c
 
-_IMAGES = ("reconstruction_esc", "reconstruction_rss")
-_HEADER = "ismrmrd_header"
-_MOST_HEADER = 2**20  # bytes
-_MOST_CHUNK = 2**28  # bytes; HDF5 unpacks a whole chunk for one value of it, and keeps it where the cache holds it
+IMAGES = ("reconstruction_esc", "reconstruction_rss")
+HEADER = "ismrmrd_header"
 
 
 class FastMRISettings(RootedSettings):
@@ -49,7 +48,7 @@ class FastMRIReader(ScanReader):
         """
         with reading(files[0]), h5py.File(files[0], "r") as file:
             name, data = _dataset(files[0], file)
-            _check(f"{files[0]}: {name}", data, name == "kspace")
+            check_array(f"{files[0]}: {name}", data, name == "kspace")
             return _find_geometry(file, data)
 
     def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
@@ -60,10 +59,10 @@ class FastMRIReader(ScanReader):
                 the file can hold.
         """
         path = data[0]
-        with reading(path), h5py.File(path, "r", rdcc_nbytes=_MOST_CHUNK) as file:
+        with reading(path), h5py.File(path, "r", rdcc_nbytes=MOST_CHUNK) as file:
             name, stored = _dataset(path, file)
             is_kspace = name == "kspace"
-            _check(f"{path}: {name}", stored, is_kspace)
+            check_array(f"{path}: {name}", stored, is_kspace)
             images = np.empty((*stored.shape[-2:], len(stored)), np.float32)
             for index in range(len(stored)):
                 images[..., index] = _magnitude(stored[index], is_kspace)
@@ -85,7 +84,7 @@ def sniff_fastmri(folder: Path) -> bool:
     if not files or not h5py.is_hdf5(files[0]):
         return False
     with h5py.File(files[0], "r") as file:
-        return any(name in file for name in (*_IMAGES, "kspace"))
+        return any(name in file for name in (*IMAGES, "kspace"))
 
 
 def write_fastmri_sample(folder: Path, rng: np.random.Generator) -> None:
@@ -97,79 +96,28 @@ def write_fastmri_sample(folder: Path, rng: np.random.Generator) -> None:
     for name in ("file1.h5", "file2.h5"):
         with h5py.File(folder / name, "w") as file:
             file["reconstruction_esc"] = rng.random((4, 20, 18), np.float32) + 1
-            file[_HEADER] = header
+            file[HEADER] = header
 
 
 def _is_hdf5(path: Path) -> bool:
     return path.suffix == ".h5" and path.is_file()
 
 
-def _find_geometry(file: h5py.File, data: h5py.Dataset) -> Geometry:
-    height, width = data.shape[-2:]
-    shape = (int(height), int(width), int(data.shape[0]))
-    field = _field_of_view(file)
-    if field is None:
-        return Geometry(shape)
-    return Geometry(shape, None, (field[0] / shape[0], field[1] / shape[1], field[2]))
-
-
-def _field_of_view(file: h5py.File) -> tuple[float, float, float] | None:
-    """mm along rows and columns of the image and of one slice; None where the header has none that can be used."""
-    text = _read_header(file)
-    if text is None or "<!" in text:  # no document types: entities in entities stand for gigabytes
-        return None
+def read_header(file: h5py.File) -> Header:
+    """The `ismrmrd_header` of a file; an empty one where it has none that can be used."""
     try:
-        root = ElementTree.fromstring(text.strip())
-        space = root.find("{*}encoding/{*}reconSpace")
-        if space is None:
-            return None
-        field = [float(space.findtext(f"{{*}}fieldOfView_mm/{{*}}{axis}") or "nan") for axis in "xyz"]
-        slices = float(space.findtext("{*}matrixSize/{*}z") or "nan")
-    except (ElementTree.ParseError, ValueError):
-        return None
-    sizes = (field[0], field[1], field[2] / slices if slices else math.nan)
-    return sizes if all(0.01 <= size <= 10_000 for size in sizes) else None
+        text = read_text(own_child(Path(file.filename), file, HEADER, h5py.Dataset)) if is_there(file, HEADER) else None
+        return Header() if text is None else parse_header(text)
+    except ValueError:  # InputError too: a file without a header, or with a broken one, still has its images
+        return Header()
 
 
-def _read_header(file: h5py.File) -> str | None:
-    """The header's text; None where the file has none, or one that is no text or says that it is longer than 1 MiB."""
-    header = file.get(_HEADER)
-    if not isinstance(header, h5py.Dataset) or header.shape != ():
-        return None
-    kind = h5py.check_string_dtype(header.dtype)
-    if kind is None or max(header.id.get_storage_size(), kind.length or 0) > _MOST_HEADER:
-        return None
-    if kind.length is None:  # of any length: 4 bytes say which, and HDF5 takes that much before it reads the text
-        place = header.id.get_offset()
-        if place is None:
-            return None
-        with open(file.filename, "rb") as raw:
-            raw.seek(place)
-            if int.from_bytes(raw.read(4), "little") > _MOST_HEADER:
-                return None
-    text = header[()]
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+def check_array(where: str, data: h5py.Dataset, is_kspace: bool) -> None:
+    """Axes, type and sizes of images or k-space, before any value is read.
 
-
-def _dataset(path: Path, file: h5py.File) -> tuple[str, h5py.Dataset]:
-    """The array to read and its name; a link to another place or file is not followed."""
-    links = file.id.links
-    name = next((name for name in (*_IMAGES, "kspace") if links.exists(name.encode())), None)
-    if name and links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        raise InputError(f"{path}: {name}: expected an array in this file, got a link; copy the array itself into it")
-    data = file[name] if name else None
-    if name is None or not isinstance(data, h5py.Dataset):
-        raise InputError(
-            f"{path}: expected one of {', '.join(_IMAGES)}, kspace, got {', '.join(islice(file, 8)) or 'nothing'}; "
-            "give fastMRI training or validation files (the test sets hold no images)"
-        )
-    if data.external or data.is_virtual:
-        raise InputError(f"{path}: {name}: expected values in this file, got a reference to others; copy them into it")
-    return name, data
-
-
-def _check(where: str, data: h5py.Dataset, is_kspace: bool) -> None:
-    """Axes, type and sizes, before any value is read."""
+    Raises:
+        InputError: other axes or numbers, too large, or more than the file can hold.
+    """
     shape: tuple[int, ...] = tuple(data.shape or ())
     kind = data.dtype.kind
     if len(shape) not in ((3, 4) if is_kspace else (3,)):
@@ -185,10 +133,27 @@ def _check(where: str, data: h5py.Dataset, is_kspace: bool) -> None:
             f"{where}: expected at most {MOST_SLICE_VALUES} values a slice, got {list(shape)}; leave it out"
         )
     check_volume(where, (shape[0], *shape[-2:]), coils * data.dtype.itemsize, stored, data.chunks is not None)
-    if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > _MOST_CHUNK:
+    check_chunks(where, data)
+
+
+def _find_geometry(file: h5py.File, data: h5py.Dataset) -> Geometry:
+    height, width = data.shape[-2:]
+    shape = (int(height), int(width), int(data.shape[0]))
+    space = read_header(file).recon
+    if space is None or space.field is None:
+        return Geometry(shape)
+    return Geometry(shape, None, (space.field[0] / shape[0], space.field[1] / shape[1], space.slice_distance))
+
+
+def _dataset(path: Path, file: h5py.File) -> tuple[str, h5py.Dataset]:
+    """The array to read and its name."""
+    name = next((name for name in (*IMAGES, "kspace") if is_there(file, name)), None)
+    if name is None:
         raise InputError(
-            f"{where}: expected chunks of at most {_MOST_CHUNK} bytes, got {list(data.chunks)}; use smaller ones"
+            f"{path}: expected one of {', '.join(IMAGES)}, kspace, got {', '.join(islice(file, 8)) or 'nothing'}; "
+            "give fastMRI training or validation files (the test sets hold no images)"
         )
+    return name, own_child(path, file, name, h5py.Dataset)
 
 
 def _magnitude(array: np.ndarray, is_kspace: bool) -> np.ndarray:

@@ -1,0 +1,34 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The last step of every reader: checks that need all of k-space, and the target of a fully sampled scan."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flare_mri.io.raw.checks import check_centre, describe_sampling, inspect_coils
+from flare_mri.io.raw.sampling import share_mask
+from flare_mri.io.raw.scan import RawScan
+from flare_mri.transforms.kspace import ifft2c
+
+
+def build_scan(path: Path, kspace: np.ndarray, mask: np.ndarray, notes: tuple[str, ...] = ()) -> RawScan:
+    """A scan of finite k-space complex64 [S, C, H, W] and its mask bool [S, H, W], without geometry.
+
+    Raises:
+        InputError: nothing was measured, or k-space is not centred.
+    """
+    found = (*describe_sampling(path, mask), *inspect_coils(kspace), *check_centre(path, kspace))
+    scan = RawScan(kspace, share_mask(mask), notes=(*notes, *found))
+    return replace(scan, target=root_sum_of_squares(kspace)) if scan.fully_sampled else scan
+
+
+def root_sum_of_squares(kspace: np.ndarray) -> np.ndarray:
+    r"""Magnitudes :math:`\sqrt{\sum_c |F^{-1} y_c|^2}`, float32 [S, H, W], of k-space complex64 [S, C, H, W]."""
+    images = np.empty((len(kspace), *kspace.shape[2:]), np.float32)
+    for index, values in enumerate(kspace):
+        coils = ifft2c(torch.from_numpy(np.ascontiguousarray(values)))
+        images[index] = (coils.abs() ** 2).sum(0).sqrt().numpy()
+    return images
