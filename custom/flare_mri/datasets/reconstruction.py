@@ -10,18 +10,20 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from monai.transforms import Compose
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.measured import MeasuredVolume, is_measured, open_measured_volumes
 from flare_mri.datasets.split import fingerprint, seed_of_sample, split_slices
-from flare_mri.datasets.volumes import open_volumes
+from flare_mri.datasets.volumes import Volume, find_scans, open_volumes
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, naming_site
-from flare_mri.transforms.augmentation import Augmentation, choose_augmentation
+from flare_mri.transforms.augmentation import Augmentation, MeasuredAugmentation, choose_augmentation
 from flare_mri.transforms.kspace import NormalizeByImaged, Undersampled
 from flare_mri.transforms.masks import make_mask
 
-SAMPLE_KEYS = ("image", "kspace", "mask")
+SAMPLE_KEYS = ("image", "kspace", "mask", "sensitivities")
 """Entries of a sample that a network may be called with: those known of a scan that was undersampled."""
 
 
@@ -31,6 +33,12 @@ class Slices(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
+class Measured(Protocol):
+    """Slices of measured k-space: `item(index)` gives `full` and `sensitivities`, complex64 [C, H, W]."""
+
+    def item(self, index: int) -> dict[str, Tensor]: ...
+
+
 class ReconstructionDataset(Dataset[dict[str, Any]]):
     """Slices of volumes, undersampled with one fixed mask.
 
@@ -38,8 +46,9 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     the fully sampled magnitude normalised by *the image's* (both float32 [1, H, W]); `scale` and `offset` (float32, no
     dimensions), with which `x * scale + offset` undoes it; `volume` and `slice` (int); and `max` (float32), the largest
     target of the volume among these slices, in the scanner's units, which metrics take as data range. Where asked for,
-    also `kspace` complex64 [1, H, W], the sampled centred orthonormal k-space of one coil divided by `scale` (so its
-    images are magnitudes / `scale`, with the mean still in), and `mask` bool [1, H, W].
+    also `kspace` complex64 [C, H, W], the sampled centred orthonormal k-space divided by `scale` (so its images are
+    magnitudes / `scale`, with the mean still in), `mask` bool [1, H, W], and `sensitivities` complex64 [C, H, W] of the
+    coils. Simulated k-space has one coil, of sensitivity 1.
 
     Args:
         volumes: each [S, H, W], float32 magnitudes.
@@ -47,6 +56,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         indices: (volume, slice) of each item.
         keys: those of :data:`SAMPLE_KEYS` that the network is called with.
         highest: volume -> its `max`; None: samples have none, as in training.
+        measured: the same volumes' k-space where it was measured; None: it is simulated from the magnitudes.
     """
 
     def __init__(
@@ -56,10 +66,12 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         indices: Sequence[tuple[int, int]],
         keys: Sequence[str] = ("image",),
         highest: Mapping[int, float] | None = None,
+        measured: Sequence[Measured] | None = None,
     ):
+        self.measured = measured
         self.volumes, self.indices, self.keys, self.highest = volumes, list(indices), tuple(keys), highest
         self.sample = Compose([Undersampled("target", mask), NormalizeByImaged(("image", "target"))])
-        self._augmentation: Augmentation | None = None
+        self._augmentation: Augmentation | MeasuredAugmentation | None = None
         self._seed = 0
 
     def __len__(self) -> int:
@@ -68,6 +80,8 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, place: int) -> dict[str, Any]:
         volume, index = self.indices[place]
         item: Any = {"target": torch.from_numpy(np.asarray(self.volumes[volume][index], np.float32))[None]}
+        if self.measured is not None:
+            item |= self.measured[volume].item(index)
         if self._augmentation is not None:
             item = self._augmentation(item, seed_of_sample(self._seed, place))
         made = self.sample(item)
@@ -82,7 +96,10 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         if not names:
             return self
         other = copy.copy(self)
-        other._augmentation, other._seed = Augmentation(RECONSTRUCTION, names), seed
+        other._seed = seed
+        other._augmentation = (
+            Augmentation(RECONSTRUCTION, names) if self.measured is None else MeasuredAugmentation(names)
+        )
         return other
 
 
@@ -108,7 +125,11 @@ class ReconstructionData:
 
     def __init__(self, config: SiteConfig, seed: int, keys: Sequence[str] = ("image",), augmentation: bool = False):
         with naming_site(config.site):
-            volumes = open_volumes(config, RECONSTRUCTION)
+            scans = find_scans(config, RECONSTRUCTION)
+            self.measured = is_measured(scans)
+            volumes: Sequence[Volume | MeasuredVolume]
+            measured = open_measured_volumes(config, scans) if self.measured else None
+            volumes = open_volumes(config, RECONSTRUCTION) if measured is None else measured
             self.augmentation = choose_augmentation(RECONSTRUCTION, augmentation, config.data.augmentation)
             slices = [volume.slices for volume in volumes]
             height, width = slices[0].shape[1:]
@@ -118,9 +139,9 @@ class ReconstructionData:
             subjects = [volume.subject for volume in volumes]
             parts = split_slices([len(volume) for volume in slices], subjects, config.split, seed)
             self.volume_names = [volume.name for volume in volumes]
-            self.train = ReconstructionDataset(slices, mask, parts.train, keys)
+            self.train = ReconstructionDataset(slices, mask, parts.train, keys, measured=measured)
             self.validation, self.test = (
-                ReconstructionDataset(slices, mask, part, keys, self._find_highest(slices, part))
+                ReconstructionDataset(slices, mask, part, keys, self._find_highest(slices, part), measured)
                 for part in (parts.validation, parts.test)
             )
         self._notes: list[str] = []
@@ -128,6 +149,7 @@ class ReconstructionData:
             self.validation = self.test
             self._notes.append("no validation slices: the test slices choose the best model too")
             logging.getLogger(__name__).warning("site %r: %s", config.site, self._notes[0])
+        self.coils = volumes[0].kspace.shape[1] if isinstance(volumes[0], MeasuredVolume) else 1
         self._config, self._mask, self._subjects = config, mask, len(set(subjects))
         self._volumes = [(volume.name, volume.subject, volume.digest) for volume in volumes]
 
@@ -135,6 +157,8 @@ class ReconstructionData:
         """Returns counts and settings that may leave the site: no path, no name, nothing of a patient."""
         return {
             "format": self._config.data.format,
+            "kspace": "measured" if self.measured else "simulated",
+            "coils": self.coils,
             "subjects": self._subjects,
             "volumes": len(self.volume_names),
             "slices": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},

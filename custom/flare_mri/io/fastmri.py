@@ -1,8 +1,7 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Format `fastmri`: HDF5 files of fastMRI's layout, read as magnitudes, for reconstruction."""
+"""Format `fastmri`: HDF5 files of fastMRI's layout, their k-space or their magnitudes, for reconstruction."""
 
-import math
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,23 @@ import h5py
 import numpy as np
 import torch
 
-from flare_mri.config.data import RootedSettings, Texts
 from flare_mri.errors import InputError
-from flare_mri.files import MOST_SLICE_VALUES, check_volume, reading
+from flare_mri.files import reading
+from flare_mri.io.fastmri_layout import HEADER, IMAGES, check_array, read_header
 from flare_mri.io.format import RECONSTRUCTION, Format, in_files
-from flare_mri.io.hdf5 import MOST_CHUNK, check_chunks, is_there, own_child, read_text
+from flare_mri.io.hdf5 import MOST_CHUNK, is_there, own_child
 from flare_mri.io.listing import choose_entries, list_entries
-from flare_mri.io.raw.header import Header, parse_header
+from flare_mri.io.raw.format import RawSettings
+from flare_mri.io.raw.reader import RawReader
 from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader
 from flare_mri.physics.fourier import ifft2c
 
-IMAGES = ("reconstruction_esc", "reconstruction_rss")
-HEADER = "ismrmrd_header"
 
-
-class FastMRISettings(RootedSettings):
+class FastMRISettings(RawSettings):
     """Settings of format `fastmri`."""
 
-    include: Texts = ()
-    """patterns of file names to take; none: all"""
+    simulate: bool | None = None
+    """simulate k-space of one coil from finished magnitudes; none: where the files hold no k-space"""
 
 
 class FastMRIReader(ScanReader):
@@ -71,11 +68,22 @@ class FastMRIReader(ScanReader):
 
 def find_fastmri(settings: FastMRISettings) -> list[Scan]:
     """Scans of `<root>/*.h5`, one volume and one subject a file."""
-    files = list_entries(settings.root, _is_hdf5, "fastMRI files *.h5")
-    return [
-        Scan(path.stem, path.stem, ScanFile((path,), FastMRIReader()))
-        for path in choose_entries(files, settings.include)
-    ]
+    files = choose_entries(list_entries(settings.root, _is_hdf5, "fastMRI files *.h5"), settings.include)
+    simulate = settings.simulate
+    if simulate is None:
+        simulate = not holds_kspace(files[0])
+    reader = FastMRIReader() if simulate else RawReader()
+    return [Scan(path.stem, path.stem, ScanFile((path,), reader)) for path in files]
+
+
+def holds_kspace(path: Path) -> bool:
+    """Whether a file holds the k-space that a scanner measured.
+
+    Raises:
+        InputError: it is no HDF5 file.
+    """
+    with reading(path), h5py.File(path, "r") as file:
+        return is_there(file, "kspace")
 
 
 def sniff_fastmri(folder: Path) -> bool:
@@ -101,39 +109,6 @@ def write_fastmri_sample(folder: Path, rng: np.random.Generator) -> None:
 
 def _is_hdf5(path: Path) -> bool:
     return path.suffix == ".h5" and path.is_file()
-
-
-def read_header(file: h5py.File) -> Header:
-    """The `ismrmrd_header` of a file; an empty one where it has none that can be used."""
-    try:
-        text = read_text(own_child(Path(file.filename), file, HEADER, h5py.Dataset)) if is_there(file, HEADER) else None
-        return Header() if text is None else parse_header(text)
-    except ValueError:  # InputError too: a file without a header, or with a broken one, still has its images
-        return Header()
-
-
-def check_array(where: str, data: h5py.Dataset, is_kspace: bool) -> None:
-    """Axes, type and sizes of images or k-space, before any value is read.
-
-    Raises:
-        InputError: other axes or numbers, too large, or more than the file can hold.
-    """
-    shape: tuple[int, ...] = tuple(data.shape or ())
-    kind = data.dtype.kind
-    if len(shape) not in ((3, 4) if is_kspace else (3,)):
-        raise InputError(f"{where}: expected [S, H, W], got {list(shape)}; leave the file out")
-    if kind not in ("iufc" if is_kspace else "iuf"):
-        raise InputError(
-            f"{where}: expected {'complex' if is_kspace else 'real'} numbers, got {data.dtype}; leave it out"
-        )
-    coils = shape[1] if len(shape) == 4 else 1
-    stored = data.id.get_storage_size()
-    if coils < 1 or math.prod(shape[1:]) > MOST_SLICE_VALUES:
-        raise InputError(
-            f"{where}: expected at most {MOST_SLICE_VALUES} values a slice, got {list(shape)}; leave it out"
-        )
-    check_volume(where, (shape[0], *shape[-2:]), coils * data.dtype.itemsize, stored, data.chunks is not None)
-    check_chunks(where, data)
 
 
 def _find_geometry(file: h5py.File, data: h5py.Dataset) -> Geometry:

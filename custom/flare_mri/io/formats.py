@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from flare_mri.config.base import describe_error, show_value
 from flare_mri.config.data import DataSettings
 from flare_mri.errors import InputError
+from flare_mri.io.bart import BART
 from flare_mri.io.brats import BRATS
 from flare_mri.io.datalist_2d import DATALIST_2D
 from flare_mri.io.decathlon import DECATHLON
 from flare_mri.io.dicom import DICOM
 from flare_mri.io.fastmri import FASTMRI
 from flare_mri.io.format import RECONSTRUCTION, SEGMENTATION, Format
+from flare_mri.io.ismrmrd import ISMRMRD
 from flare_mri.io.nifti import NIFTI
 from flare_mri.io.phantom import PHANTOM
 from flare_mri.io.prostate import PROSTATE
@@ -37,6 +39,8 @@ FORMATS: dict[str, Format] = {
     for entry in (
         PHANTOM,
         FASTMRI,
+        ISMRMRD,
+        BART,
         NIFTI,
         BRATS,
         DICOM,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
     Compose,
@@ -21,22 +22,26 @@ from torch import Tensor
 
 from flare_mri.errors import InputError
 from flare_mri.io.format import RECONSTRUCTION, SEGMENTATION
+from flare_mri.physics.classical import root_sum_of_squares
+from flare_mri.physics.coil_sensitivities import normalise_sensitivities
+from flare_mri.physics.fourier import fft2c, ifft2c
 
 _LEFT_RIGHT, _DEGREES = 0, np.pi / 180
-Recipe = dict[str, Callable[[], Any]]
+Recipe = dict[str, Callable[[tuple[str, ...]], Any]]
 
 RECONSTRUCTION_TRANSFORMS: Recipe = {
-    "flip": lambda: RandFlipd("target", prob=0.5, spatial_axis=1),
-    "affine": lambda: RandAffined(
-        "target", prob=0.8, translate_range=(8, 8), scale_range=(0.2, 0.2), mode="bilinear", padding_mode="zeros"
+    "flip": lambda keys: RandFlipd(keys, prob=0.5, spatial_axis=1),
+    "affine": lambda keys: RandAffined(
+        keys, prob=0.8, translate_range=(8, 8), scale_range=(0.2, 0.2), mode="bilinear", padding_mode="zeros"
     ),
 }
-"""Of the fully sampled magnitude [1, H, W], before it is undersampled: the scan stays one of its target."""
+"""Of the fully sampled image before it is undersampled, so that the scan stays one of its target: the magnitude
+[1, H, W]; of measured k-space the images of all coils and their sensitivities, alike."""
 
 SEGMENTATION_TRANSFORMS: Recipe = {
-    "flip": lambda: RandFlipd(("image", "label"), prob=0.5, spatial_axis=_LEFT_RIGHT),
-    "affine": lambda: RandAffined(
-        ("image", "label"),
+    "flip": lambda keys: RandFlipd(keys, prob=0.5, spatial_axis=_LEFT_RIGHT),
+    "affine": lambda keys: RandAffined(
+        keys,
         prob=0.5,
         rotate_range=15 * _DEGREES,
         translate_range=(4, 4),
@@ -44,14 +49,15 @@ SEGMENTATION_TRANSFORMS: Recipe = {
         mode=("bilinear", "nearest"),
         padding_mode="border",
     ),
-    "bias_field": lambda: RandBiasFieldd("image", prob=0.3, degree=2, coeff_range=(0.0, 0.2)),
-    "gamma": lambda: RandAdjustContrastd("image", prob=0.3, gamma=(0.7, 1.5)),
-    "histogram_shift": lambda: RandHistogramShiftd("image", prob=0.2, num_control_points=(5, 8)),
-    "blur": lambda: RandGaussianSmoothd("image", prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
-    "noise": lambda: RandGaussianNoised("image", prob=0.3, std=0.1),
+    "bias_field": lambda keys: RandBiasFieldd(keys[:1], prob=0.3, degree=2, coeff_range=(0.0, 0.2)),
+    "gamma": lambda keys: RandAdjustContrastd(keys[:1], prob=0.3, gamma=(0.7, 1.5)),
+    "histogram_shift": lambda keys: RandHistogramShiftd(keys[:1], prob=0.2, num_control_points=(5, 8)),
+    "blur": lambda keys: RandGaussianSmoothd(keys[:1], prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
+    "noise": lambda keys: RandGaussianNoised(keys[:1], prob=0.3, std=0.1),
 }
 """Of the z-scored slice between its neighbours [3, H, W] and its label [1, H, W]."""
 
+_KEYS = {RECONSTRUCTION: ("target",), SEGMENTATION: ("image", "label")}
 TASK_TRANSFORMS = {RECONSTRUCTION: RECONSTRUCTION_TRANSFORMS, SEGMENTATION: SEGMENTATION_TRANSFORMS}
 
 
@@ -90,11 +96,13 @@ class Augmentation:
     Args:
         task: of the job.
         names: of :data:`TASK_TRANSFORMS`.
+        keys: entries of a sample to transform; None for the task's own.
     """
 
-    def __init__(self, task: str, names: tuple[str, ...]):
+    def __init__(self, task: str, names: tuple[str, ...], keys: tuple[str, ...] | None = None):
+        keys = keys or _KEYS[task]
         self._random = np.random.RandomState()
-        self.transforms = Compose([TASK_TRANSFORMS[task][name]() for name in names])
+        self.transforms = Compose([TASK_TRANSFORMS[task][name](keys) for name in names])
         for transform in self.transforms.transforms:
             transform.set_random_state(state=self._random)
 
@@ -107,3 +115,32 @@ class Augmentation:
             return self.transforms(sample)
         finally:
             set_track_meta(tracked)
+
+
+class MeasuredAugmentation:
+    """The random transforms of reconstruction on measured k-space: of all coils' images and sensitivities alike.
+
+    Args:
+        names: of :data:`RECONSTRUCTION_TRANSFORMS`.
+    """
+
+    def __init__(self, names: tuple[str, ...]):
+        self._transforms = Augmentation(RECONSTRUCTION, names, ("coils", "maps"))
+
+    def __call__(self, sample: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+        """Transform ``full`` k-space and ``sensitivities``, complex64 [C, H, W]; ``target`` follows, [1, H, W]."""
+        images = {"coils": _as_channels(ifft2c(sample["full"])), "maps": _as_channels(sample["sensitivities"])}
+        moved = {key: _as_complex(value) for key, value in self._transforms(images, seed).items()}
+        full = fft2c(moved["coils"])
+        maps = normalise_sensitivities(moved["maps"][None])[0]
+        return {**sample, "full": full, "sensitivities": maps, "target": root_sum_of_squares(full[None])[0]}
+
+
+def _as_channels(images: Tensor) -> Tensor:
+    """complex [C, H, W] as real [2 C, H, W]."""
+    return torch.cat([images.real, images.imag])
+
+
+def _as_complex(channels: Tensor) -> Tensor:
+    real, imaginary = channels.chunk(2)
+    return torch.complex(real, imaginary)

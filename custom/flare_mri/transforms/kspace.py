@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 from torch import Tensor
 
+from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.fourier import fft2c, ifft2c
 
 _EPSILON = 1e-11  # keeps a slice of nothing but air finite
@@ -117,14 +118,15 @@ class CropKspaced(MapTransform, InvertibleTransform):
 
 
 class Undersampled(MapTransform):
-    """Simulates an undersampled scan of the target: its k-space, the zero-filled image and the mask.
+    """Undersamples a scan: the k-space that was measured, ``full``, where there is one, else that of the target.
 
     Args:
         keys: fully sampled magnitude [1, H, W].
         mask: bool [H, W], centred.
 
-    Gives ``kspace``, complex64 [1, H, W], 0 where it is not sampled; ``mask``, bool [1, H, W]; ``image``, float32
-    [1, H, W], the zero-filled magnitude.
+    Gives ``kspace``, complex64 [C, H, W], 0 where it is not sampled; ``mask``, bool [1, H, W]; ``image``, float32
+    [1, H, W], the zero-filled magnitude, root of the sum of squares over the coils; ``sensitivities`` of ones where
+    k-space is simulated, of one coil.
     """
 
     def __init__(self, keys: Any, mask: np.ndarray):
@@ -133,11 +135,16 @@ class Undersampled(MapTransform):
         self._factor = self.mask.float()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the simulated scan."""
+        """Add the undersampled scan."""
         item = dict(data)
+        item["mask"] = self.mask
+        if "full" in item:
+            item["kspace"] = item.pop("full") * self._factor
+            item["image"] = root_sum_of_squares(item["kspace"][None])[0]
+            return item
         for key in self.key_iterator(item):
             item["image"], item["kspace"] = undersample(item[key], self._factor)
-            item["mask"] = self.mask
+            item["sensitivities"] = torch.ones_like(item["kspace"])
         return item
 
 

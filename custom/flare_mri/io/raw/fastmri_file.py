@@ -16,7 +16,7 @@ import numpy as np
 
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_SLICE_VALUES, reading
-from flare_mri.io.fastmri import IMAGES, check_array, read_header
+from flare_mri.io.fastmri_layout import IMAGES, check_array, read_header
 from flare_mri.io.hdf5 import MOST_CHUNK, check_chunks, is_there, own_child
 from flare_mri.io.raw.build import build_scan
 from flare_mri.io.raw.checks import check_finite, check_size

@@ -1,0 +1,171 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A site's volumes of measured k-space: read once, with coil sensitivities of the sampled centre, and cached."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.cache import CachedVolume, VolumeCache, cache_key, open_cache
+from flare_mri.errors import InputError
+from flare_mri.io.raw.reader import RawReader
+from flare_mri.io.raw.scan import RawScan
+from flare_mri.io.scan import Scan
+from flare_mri.physics.coil_sensitivities import estimate_sensitivities
+from flare_mri.transforms.masks import make_mask
+
+RAW_VERSION = 1  # raise it when readers or sensitivities give other numbers for the same files
+
+
+@dataclass(frozen=True)
+class MeasuredVolume:
+    """Fully sampled k-space of one volume.
+
+    Attributes:
+        name, subject: as of :class:`~flare_mri.io.scan.Scan`.
+        slices: magnitudes float32 [H, W], root of the sum of squares over the coils, when asked for.
+        kspace: float32 [C, H, W, 2], real and imaginary part, when asked for.
+        sensitivities: the same, from the part that the site's mask samples in the middle.
+        orientation: empty: the image stays as it was measured.
+    """
+
+    name: str
+    subject: str
+    slices: CachedVolume
+    kspace: CachedVolume
+    sensitivities: CachedVolume
+    orientation: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the k-space."""
+        return self.kspace.digest
+
+    def item(self, index: int) -> dict[str, Tensor]:
+        """`full` k-space and `sensitivities` of a slice, complex64 [C, H, W]."""
+        return {"full": as_complex(self.kspace[index]), "sensitivities": as_complex(self.sensitivities[index])}
+
+
+def as_complex(values: np.ndarray) -> Tensor:
+    """float32 [..., 2] as complex64 [...]."""
+    return torch.view_as_complex(torch.from_numpy(values))
+
+
+def is_measured(scans: list[Scan]) -> bool:
+    """Whether the scans hold k-space as it was measured."""
+    return isinstance(scans[0].image.reader, RawReader)
+
+
+def open_measured_volumes(config: SiteConfig, scans: list[Scan]) -> list[MeasuredVolume]:
+    """All volumes of a site; each is read, and its sensitivities found, only where the cache does not hold it.
+
+    Args:
+        config: `data`, `mask` and `cache` of the site.
+        scans: of :class:`~flare_mri.io.raw.reader.RawReader`.
+
+    Raises:
+        InputError: a file that cannot be read, an undersampled scan, scans of different sizes or numbers of coils, or a
+            mask whose centre is too small for the coil sensitivities.
+    """
+    for key in ("spatial_size", "spacing", "orientation"):
+        if getattr(config.data, key) is not None:
+            raise InputError(f"data.{key}: expected none for measured k-space, which stays as it is; remove it")
+    cache, volumes = open_cache(config), []
+    for scan in scans:
+        volume = _open(config, scan, cache)
+        first = volumes[0] if volumes else volume
+        if volume.kspace.shape[1:] != first.kspace.shape[1:]:
+            coils, height, width = first.kspace.shape[1:4]
+            raise InputError(
+                f"{scan.origin}: expected {coils} coils and slices of {height}x{width} as in {first.name}, got "
+                f"{volume.kspace.shape[1]} and {volume.kspace.shape[2]}x{volume.kspace.shape[3]}; choose files of one "
+                "kind by data.include"
+            )
+        volumes.append(volume)
+    return volumes
+
+
+def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> MeasuredVolume:
+    slices = config.data.slices.model_dump()
+    base = cache_key(scan.files, [RAW_VERSION, slices])
+    preparation = Preparation(scan, config)
+    kspace = cache.open(cache_key((), [base, "kspace"]), preparation.make_kspace)
+    target = cache.open(cache_key((), [base, "target"]), preparation.make_target)
+    mask = make_mask(config.mask, (kspace.shape[2], kspace.shape[3]))
+    method = config.data.sensitivities  # type: ignore[attr-defined]
+
+    def make_sensitivities() -> np.ndarray:
+        return find_sensitivities(kspace, mask, method)
+
+    key = cache_key((), [base, "sensitivities", method, np.packbits(mask).tobytes().hex()])
+    sensitivities = cache.open(key, make_sensitivities)
+    return MeasuredVolume(scan.name, scan.subject, target, kspace, sensitivities)
+
+
+def find_sensitivities(kspace: Any, mask: np.ndarray, method: str) -> np.ndarray:
+    """Coil sensitivities of a volume from what a mask samples of it, a slice at a time.
+
+    Args:
+        kspace: float32 [S, C, H, W, 2], real and imaginary part.
+        mask: bool [H, W].
+        method: of :func:`flare_mri.physics.coil_sensitivities.estimate_sensitivities`.
+
+    Returns:
+        float32 [S, C, H, W, 2].
+    """
+    sampled = torch.from_numpy(mask)[None, None]
+    result = np.empty(kspace.shape, np.float32)
+    for index in range(len(result)):
+        maps = estimate_sensitivities(as_complex(np.array(kspace[index]))[None] * sampled, sampled, method)[0]
+        result[index] = torch.view_as_real(maps).numpy()
+    return result
+
+
+class Preparation:
+    """Reads a scan once, for both entries that the cache keeps of it.
+
+    Args:
+        scan: not read yet.
+        config: settings of the site.
+    """
+
+    def __init__(self, scan: Scan, config: SiteConfig):
+        self.scan, self.slices = scan, config.data.slices
+        self._read: RawScan | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_read": None}
+
+    def make_kspace(self) -> np.ndarray:
+        """float32 [K, C, H, W, 2] of the slices that are kept."""
+        kspace = self._scan().kspace[self._kept()]
+        return np.ascontiguousarray(kspace).view(np.float32).reshape(*kspace.shape, 2)
+
+    def make_target(self) -> np.ndarray:
+        """float32 [K, H, W]."""
+        target, kept = self._scan().target, self._kept()
+        self._read = None
+        assert target is not None  # _scan saw to it
+        return target[kept]
+
+    def _kept(self) -> list[int]:
+        kept = list(self.slices.indices(len(self._scan().kspace)))
+        if not kept:
+            raise InputError(f"{self.scan.origin}: expected a slice, got none; correct data.slices")
+        return kept
+
+    def _scan(self) -> RawScan:
+        if self._read is None:
+            reader = self.scan.image.reader
+            assert isinstance(reader, RawReader)
+            self._read = reader.read_raw(self.scan.files)
+        if self._read.target is None:
+            raise InputError(
+                f"{self.scan.origin}: expected a fully sampled scan to train on, got one of acceleration "
+                f"{self._read.acceleration:.1f}; leave it out of data.include"
+            )
+        return self._read

@@ -1,0 +1,60 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The reader of scans whose k-space was measured: raw for reconstruction, and as an image their magnitudes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_mri.errors import InputError
+from flare_mri.io.raw.read import read_raw
+from flare_mri.io.raw.scan import RawScan
+from flare_mri.io.scan import Geometry, ScanReader
+
+
+class RawReader(ScanReader):
+    """Reads one raw scan of whatever format, told by what is in the file (:func:`flare_mri.io.raw.read.read_raw`)."""
+
+    def read_raw(self, files: tuple[Path, ...]) -> RawScan:
+        """k-space of all coils, with mask and geometry.
+
+        Raises:
+            InputError: as :func:`flare_mri.io.raw.read.read_raw`.
+        """
+        return read_raw(files[0])
+
+    def geometry(self, files: tuple[Path, ...]) -> Geometry:
+        """Size and place of the image; the whole file is read.
+
+        Raises:
+            InputError: as :meth:`read_raw`.
+        """
+        return geometry_of(self.read_raw(files))
+
+    def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
+        """Magnitudes float32 [H, W, S] of a fully sampled scan, root of the sum of squares over its coils.
+
+        Raises:
+            InputError: as :meth:`read_raw`, or the scan is undersampled.
+        """
+        scan = self.read_raw(data)
+        if scan.target is None:
+            raise InputError(
+                f"{data[0]}: expected a fully sampled scan, got one of acceleration {scan.acceleration:.1f}; reconstruct "
+                "it by `python -m flare_mri.apply`, or leave it out"
+            )
+        return np.ascontiguousarray(scan.target.transpose(1, 2, 0)), geometry_of(scan)
+
+
+def geometry_of(scan: RawScan) -> Geometry:
+    """Where the image [H, W, S] of a raw scan lies."""
+    slices, _, height, width = scan.kspace.shape
+    shape = (height, width, slices)
+    if scan.geometry is not None:
+        steps = np.linalg.norm(scan.geometry[:3, :3], axis=0)
+        return Geometry(shape, scan.geometry, (float(steps[0]), float(steps[1]), float(steps[2])))
+    if scan.field_of_view is None:
+        return Geometry(shape)
+    down, across, between = scan.field_of_view
+    return Geometry(shape, None, (down / height, across / width, between))
