@@ -154,7 +154,7 @@ def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_pat
     try:
         assert writer.stdout is not None and writer.stdout.readline() == b"half\n"
         (left,) = volumes_in(cache())
-        assert left.startswith(key("a")) and left.endswith(".tmp")
+        assert left.startswith(f".{key('a')}.npy.") and left.endswith(".tmp")
     finally:
         writer.send_signal(signal.SIGKILL)
         writer.communicate()

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_mri.atomic_file import remove_unfinished
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.cache_file import VOLUME_NAME, VolumeFile, check_file, remove_unfinished, write_file
+from flare_mri.datasets.cache_file import VOLUME_NAME, VolumeFile, check_file, write_file
 from flare_mri.datasets.cache_folder import check_apart, claim_folder
 from flare_mri.errors import InputError
 
@@ -43,7 +44,7 @@ class VolumeCache:
         self._checked: dict[str, VolumeFile] = {}
         self._mine: set[Path] = set()
         self._needed = 0
-        remove_unfinished(self.folder)
+        remove_unfinished(self.folder, VOLUME_NAME.match)
 
     def open(self, key: str, make: Callable[[], np.ndarray]) -> "CachedVolume":
         """Returns the volume under `key`, from the folder or newly made.
