@@ -23,7 +23,7 @@ MOST_VOXELS = 2**28
 MOST_SLICE_VALUES = 2**26
 """Of one slice with all its coils: 8192 x 8192, or 256 coils of 512 x 512."""
 DEFLATE_RATIO = 1032
-"""What deflate (gzip, zip, HDF5's filter) makes of one byte at most; a file that claims more cannot hold it."""
+"""Most bytes that deflate (gzip, zip, HDF5's filter) makes of one; a file that claims more cannot hold it."""
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, half of a character in JSON
 _KINDS = {"b", "i", "u", "f", "U"}

@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_nothing_behind(cache, volume, refused, monkeypatch):
 
 
 def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_path):
-    """What a living one is writing stays."""
+    """The file that a living one is writing stays."""
     script = (
         "import sys, time, numpy as np; from pathlib import Path; from flare_mri.datasets.cache import VolumeCache\n"
         "def write(file, volume, version):\n"

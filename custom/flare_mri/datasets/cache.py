@@ -152,7 +152,7 @@ def cache_key(files: tuple[Path, ...], settings: object) -> str:
 
 
 def _state(path: Path) -> list[object]:
-    """What changes with a file's content, without reading it all: where it lies, size, times, and its two ends.
+    """Values that change with a file's content, without reading it all: where it lies, size, times, and its two ends.
 
     Copying with times kept changes inode or ctime. Where a file system has neither, headers lie at the beginning, and
     gzip has a checksum of all at its end.
