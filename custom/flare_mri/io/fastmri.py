@@ -18,7 +18,7 @@ from flare_mri.files import MOST_SLICE_VALUES, check_volume, reading
 from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.listing import choose_entries, list_entries
 from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader
-from flare_mri.transforms.kspace import ifft2c
+from flare_mri.physics.fourier import ifft2c
 
 _IMAGES = ("reconstruction_esc", "reconstruction_rss")
 _HEADER = "ismrmrd_header"

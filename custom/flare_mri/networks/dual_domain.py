@@ -3,13 +3,12 @@
 """FedMRI's frequency-and-image variant: the same scheme in k-space, then in image space."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from monai.data.fft_utils import fftn_centered, ifftn_centered
 from torch import Tensor, nn
 
 from flare_mri.networks.unet import Decoder, Encoder, check_options
+from flare_mri.physics.fourier import fftc, ifftc
 
 
 class DualDomainUNet(nn.Module):
@@ -70,15 +69,16 @@ class DualDomainUNet(nn.Module):
         """
         measured = torch.view_as_real(kspace[:, 0]).movedim(-1, 1).contiguous()
         spectrum = torch.where(mask, measured, self._refine("kspace", measured))
-        image = self._refine("image", _transform(spectrum, ifftn_centered))
-        spectrum = torch.where(mask, measured, _transform(image, fftn_centered))
+        image = self._refine("image", _transform(spectrum, ifftc))
+        spectrum = torch.where(mask, measured, _transform(image, fftc))
         # vector_norm, unlike sqrt, has a finite gradient where the image is exactly 0
-        return torch.linalg.vector_norm(_transform(spectrum, ifftn_centered), dim=1, keepdim=True)
+        return torch.linalg.vector_norm(_transform(spectrum, ifftc), dim=1, keepdim=True)
 
     def _refine(self, domain: str, x: Tensor) -> Tensor:
         return x + self.decoder[domain](self.encoder[domain](x))
 
 
-def _transform(x: Tensor, transform: Callable[..., Any]) -> Tensor:
-    """Apply one of MONAI's centred transforms, which want [B, H, W, 2], to [B, 2, H, W], over all spatial axes."""
-    return transform(x.movedim(1, -1).contiguous(), spatial_dims=x.dim() - 2).movedim(-1, 1).contiguous()
+def _transform(x: Tensor, transform: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Apply a centred transform to the real and imaginary parts [B, 2, H, W], over all spatial axes."""
+    pairs = torch.view_as_complex(x.movedim(1, -1).contiguous())
+    return torch.view_as_real(transform(pairs, x.dim() - 2)).movedim(-1, 1).contiguous()

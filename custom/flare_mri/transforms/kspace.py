@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images and k-space: centred orthonormal Fourier transforms, crop and undersampling.
+"""Images and k-space: crop and undersampling.
 
 Zero frequency of a centred k-space [..., H, W] is at [H // 2, W // 2].
 """
@@ -11,22 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.data.fft_utils import fftn_centered, ifftn_centered
 from monai.transforms import InvertibleTransform, MapTransform
 from torch import Tensor
 
+from flare_mri.physics.fourier import fft2c, ifft2c
+
 _EPSILON = 1e-11  # keeps a slice of nothing but air finite
-
-
-def fft2c(image: Tensor) -> Tensor:
-    """Image [..., H, W], real or complex, to centred orthonormal k-space, complex [..., H, W]."""
-    pairs = torch.view_as_real(torch.complex(image, torch.zeros_like(image)) if not image.is_complex() else image)
-    return torch.view_as_complex(torch.as_tensor(fftn_centered(pairs, spatial_dims=2)))
-
-
-def ifft2c(kspace: Tensor) -> Tensor:
-    """Centred orthonormal k-space, complex [..., H, W], to the image, complex [..., H, W]."""
-    return torch.view_as_complex(torch.as_tensor(ifftn_centered(torch.view_as_real(kspace), spatial_dims=2)))
 
 
 def crop_kspace(images: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
