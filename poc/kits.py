@@ -45,11 +45,11 @@ def project(sites: Sequence[str], port: int) -> dict[str, Any]:
     for who in others:
         if who["type"] == "server":
             who.update(fed_learn_port=port, admin_port=port)
-    described["participants"] = [*others, *map(hospital, sites)]
+    described["participants"] = [*others, *map(describe_site, sites)]
     return described
 
 
-def hospital(name: str) -> dict[str, str]:
+def describe_site(name: str) -> dict[str, str]:
     """The project's entry of a hospital, an organisation of its own."""
     return {"name": name, "type": "client", "org": re.sub(r"\W", "_", name)}
 
@@ -88,7 +88,7 @@ def add_site(folder: Path, kits: Path, name: str, provisioned: bool, environment
     Raises:
         RuntimeError: FLARE's command failed.
     """
-    entry = hospital(name)
+    entry = describe_site(name)
     if not provisioned:
         nvflare(environment, "poc", "add-site", name, "--org", entry["org"])
         return

@@ -55,5 +55,5 @@ def make_scan(
 
 def psnr(image: Tensor, truth: Tensor) -> float:
     """In dB, of magnitudes, against the maximum of the truth."""
-    error = (image.abs() - truth.abs()).square().mean().sqrt()
+    error = (image.detach().abs() - truth.abs()).square().mean().sqrt()
     return float(20 * torch.log10(truth.abs().max() / error))

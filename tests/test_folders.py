@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that another user could have filled are not believed; files that are there are not overwritten."""
+"""Folders that another user could have filled are not believed."""
 
 import os
 import stat
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from flare_mri.errors import InputError
-from flare_mri.files import write_atomically
 from flare_mri.folders import check_own_folder, private_folder
 
 
@@ -57,20 +56,3 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "theirs", 12345, 12345)
     with pytest.raises(InputError, match="got one of user 12345, whose files would be run"):
         private_folder(tmp_path / "theirs", "workspace")
-
-
-def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "out.nii.gz"
-    write_atomically(path, b"first", mode=0o600, replace=False)
-    with pytest.raises(InputError, match="expected no such file, got one; nothing was overwritten"):
-        write_atomically(path, b"second", replace=False)
-    assert path.read_bytes() == b"first" and mode(path) == 0o600
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_that_is_there_is_kept_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def link(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")  # as on FAT
-
-    monkeypatch.setattr(os, "link", link)
-    test_a_file_that_is_there_is_kept(tmp_path)

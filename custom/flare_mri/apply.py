@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from flare_mri.atomic_file import write_atomically
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
-from flare_mri.files import write_atomically
 from flare_mri.folders import private_folder
 from flare_mri.inference.personal_model import PersonalModel, load_personal_model
 from flare_mri.inference.reconstruction import Reconstructor

@@ -9,7 +9,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
@@ -23,7 +23,7 @@ MOST_VOXELS = 2**28
 MOST_SLICE_VALUES = 2**26
 """Of one slice with all its coils: 8192 x 8192, or 256 coils of 512 x 512."""
 DEFLATE_RATIO = 1032
-"""What deflate (gzip, zip, HDF5's filter) makes of one byte at most; a file that claims more cannot hold it."""
+"""Most bytes that deflate (gzip, zip, HDF5's filter) makes of one; a file that claims more cannot hold it."""
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # a surrogate, half of a character in JSON
 _KINDS = {"b", "i", "u", "f", "U"}
@@ -100,54 +100,6 @@ def read_bytes(path: Path, limit: int, fix: str) -> bytes:
             return file.read(limit)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {fix}") from error
-
-
-def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, replace: bool = True) -> None:
-    """Writes a file, text as UTF-8, by temporary file, fsync and rename; its folder is made where it is missing.
-
-    Args:
-        path: the file.
-        content: all of it.
-        mode: of the new file, less the process's umask; 0o600 for what concerns a patient.
-        replace: False refuses a file that is there, also one that another process has just put there.
-
-    Raises:
-        InputError: the folder cannot be made or written to, or the file is there and not to be replaced; what was
-            there before is still there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            temporary.unlink()  # of a killed process that had this number
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        else:
-            _place(temporary, path)
-    except OSError as error:
-        with suppress(OSError):  # what could not be made need not be removed; the first error counts
-            temporary.unlink()
-        if isinstance(error, FileExistsError) and not replace:
-            raise InputError(f"{path}: expected no such file, got one; nothing was overwritten") from None
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from None
-
-
-def _place(temporary: Path, path: Path) -> None:
-    """Gives a file its name; fails where there is a file of that name, however late it came."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # USB sticks and some network folders know no links: an empty file keeps the name until it is there
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        temporary.replace(path)
-    else:
-        temporary.unlink()
 
 
 def read_json(path: Path, limit: int, fix: str) -> Any:

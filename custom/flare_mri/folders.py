@@ -4,7 +4,6 @@
 
 import os
 import stat
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,10 +74,3 @@ def private_folder(path: Path, what: str) -> Path:
     except OSError as error:
         raise InputError(f"{what} {path}: cannot be made ({error.strerror}); free or move it") from error
     return path
-
-
-def remove_left_over(paths: Iterable[Path]) -> None:
-    """Removes temporary files of processes that were killed; one that another process removes first is no error."""
-    for path in paths:
-        with suppress(OSError):  # what cannot be removed now is tried again at the next start
-            path.unlink()

@@ -22,10 +22,10 @@ from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arg
 from flare_mri.flare.recipes.simulate import (
     add_environment_arguments,
     build_environment,
-    client_names,
     execute,
     fail,
     results_path,
+    site_names,
     stores_path,
 )
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
@@ -48,15 +48,15 @@ def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
     return IOPFLRecipe(**recipe_arguments(args, IOPFLRecipe))
 
 
-def _with_clients(args: argparse.Namespace, clients: str) -> argparse.Namespace:
+def _with_sites(args: argparse.Namespace, sites: str) -> argparse.Namespace:
     """The arguments for these sites; ``--min_sites`` is of the training, not of them."""
-    return argparse.Namespace(**{**vars(args), "clients": clients, "min_sites": None})
+    return argparse.Namespace(**{**vars(args), "clients": sites, "min_sites": None})
 
 
 def leave_out(args: argparse.Namespace, outside: str) -> dict:
     """Train on all sites but `outside`, then adapt to it; returns the results of both jobs as they stand in files."""
     inside = argparse.Namespace(**{**vars(args), "name": f"{args.name}-without-{outside}"})
-    names = [name for name in client_names(args) if name != outside]
+    names = [name for name in site_names(args) if name != outside]
     if not names:
         raise InputError(f"--outside {outside}: no other site is left to train")
     inside.clients = ",".join(names)
@@ -70,14 +70,14 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
         include_code=not args.no_code,
         **({"epochs": args.epochs} if hasattr(args, "epochs") else {}),
     )
-    recipe.execute(build_environment(_with_clients(args, outside)))
+    recipe.execute(build_environment(_with_sites(args, outside)))
     return load_results(results_path(args.workspace, recipe.name))
 
 
 def leave_each_out(args: argparse.Namespace) -> None:
     """One table over all sites left out: global model, mean of all predictions, routing, each personal model."""
     merged: dict = {}
-    client_names(_with_clients(args, args.outside))  # raises where one is not there, before any trains
+    site_names(_with_sites(args, args.outside))  # raises where one is not there, before any trains
     for outside in args.outside.split(","):
         results = leave_out(args, outside.strip())
         if not merged:

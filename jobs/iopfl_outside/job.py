@@ -12,7 +12,7 @@ from pathlib import Path
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.cli import add_options, given_options
 from flare_mri.flare.recipes import IOPFLOutsideRecipe
-from flare_mri.flare.recipes.simulate import add_environment_arguments, client_names, execute
+from flare_mri.flare.recipes.simulate import add_environment_arguments, execute, site_names
 
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,7 +30,7 @@ def build_recipe(args: argparse.Namespace) -> IOPFLOutsideRecipe:
     """The recipe the arguments describe."""
     return IOPFLOutsideRecipe(
         name=args.name,
-        min_clients=len(client_names(args)),
+        min_clients=len(site_names(args)),
         routing_space=args.routing_space,
         require_site_config=args.require_site_config,
         include_code=not args.no_code,

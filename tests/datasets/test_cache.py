@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_nothing_behind(cache, volume, refused, monkeypatch):
 
 
 def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_path):
-    """Files that a living one is writing stay."""
+    """The file that a living one is writing stays."""
     script = (
         "import sys, time, numpy as np; from pathlib import Path; from flare_mri.datasets.cache import VolumeCache\n"
         "def write(file, volume, version):\n"
@@ -152,7 +152,7 @@ def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_pat
     try:
         assert writer.stdout is not None and writer.stdout.readline() == b"half\n"
         (left,) = volumes_in(cache())
-        assert left.startswith(key("a")) and left.endswith(".tmp")
+        assert left.startswith(f".{key('a')}.npy.") and left.endswith(".tmp")
     finally:
         writer.send_signal(signal.SIGKILL)
         writer.communicate()

@@ -54,7 +54,7 @@ def test_a_folder_of_another_mark_is_refused(tmp_path, refused, content):
 def test_a_mark_that_a_killed_process_did_not_finish(tmp_path):
     folder = site_folder(tmp_path, "site-1")
     folder.mkdir(parents=True)
-    (folder / f".{MARK}.123.tmp").write_text("{")
+    (folder / f".{MARK}.0123abcd.tmp").write_text("{")
     assert (claim_folder(tmp_path, "site-1") / MARK).exists()
 
 

@@ -75,7 +75,7 @@ def test_a_lead_learns_of_a_misspelt_hospital(consortium: Consortium) -> None:
     consortium.abort(number)
     assert "ABORT" in consortium.wait_for_end(number, 60)
     done = job_py(consortium, "fedmri")
-    assert done.returncode == 2 and "which hospitals? name them with --clients" in done.stderr
+    assert done.returncode == 2 and "which sites? name them with --clients" in done.stderr
 
 
 def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consortium, tmp_path: Path) -> None:

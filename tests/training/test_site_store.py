@@ -142,8 +142,8 @@ def test_what_a_killed_process_left_goes_at_the_next_lock(tmp_path: Path) -> Non
     (store.folder / RUN).mkdir()
     (tmp_path / "outside").mkdir()
     (store.folder / "link").symlink_to(tmp_path / "outside")
-    left = [store.folder / ".personal.safetensors.ab_12xyz", store.folder / RUN / ".round-3.pt.abcd1234"]
-    others = [store.folder / ".nfs0001", store.folder / "round.pt", tmp_path / "outside" / ".round-3.pt.abcd1234"]
+    left = [store.folder / ".personal.safetensors.0123abcd.tmp", store.folder / RUN / ".round-3.pt.abcd1234.tmp"]
+    others = [store.folder / ".nfs0001", store.folder / "round.pt", tmp_path / "outside" / ".round-3.pt.abcd1234.tmp"]
     for path in (*left, *others):
         path.write_text("x")
     other = SiteStore(tmp_path, "job", "site-1")

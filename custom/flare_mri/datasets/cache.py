@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_mri.atomic_file import remove_unfinished
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.cache_file import VOLUME_NAME, VolumeFile, check_file, remove_unfinished, write_file
+from flare_mri.datasets.cache_file import VOLUME_NAME, VolumeFile, check_file, write_file
 from flare_mri.datasets.cache_folder import check_apart, claim_folder
 from flare_mri.errors import InputError
 
@@ -43,7 +44,7 @@ class VolumeCache:
         self._checked: dict[str, VolumeFile] = {}
         self._mine: set[Path] = set()
         self._needed = 0
-        remove_unfinished(self.folder)
+        remove_unfinished(self.folder, VOLUME_NAME.match)
 
     def open(self, key: str, make: Callable[[], np.ndarray]) -> "CachedVolume":
         """Returns the volume under `key`, from the folder or newly made.
@@ -151,7 +152,7 @@ def cache_key(files: tuple[Path, ...], settings: object) -> str:
 
 
 def _state(path: Path) -> list[object]:
-    """Marks that change with a file's content, without reading it all: its path, size, times and two ends.
+    """Values that change with a file's content, without reading it all: where it lies, size, times, and its two ends.
 
     Copying with times kept changes inode or ctime. Where a file system has neither, headers lie at the beginning, and
     gzip has a checksum of all at its end.

@@ -2,23 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """One cached volume: a float32 `.npy` file with the SHA-256 of its shape and values behind them."""
 
-import fcntl
 import hashlib
 import math
 import os
 import re
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
+
+from flare_mri.atomic_file import atomic_file
 
 VOLUME_NAME = re.compile(r"[0-9a-f]{32}\.npy\Z")
 """Names of cached volumes; no other file of a cache folder is ever counted or removed, but unfinished ones."""
 
-_UNFINISHED_NAME = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{16}\.tmp\Z")
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
@@ -66,45 +63,19 @@ def check_file(path: Path) -> VolumeFile | None:
 
 
 def write_file(path: Path, volume: np.ndarray) -> VolumeFile:
-    """Writes a volume, float32 in C order, under a temporary name and renames it.
+    """Writes a volume, float32 in C order, that only its owner may read.
 
     Raises:
         OSError: the folder cannot be written to or the disk is full; nothing is left behind.
     """
     digest = _digest(volume)
-    temporary = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.tmp")
-    with _new_file(temporary) as file:
-        try:
-            np.lib.format.write_array(file, volume, version=(1, 0))
-            file.write(digest.digest())
-            file.flush()
-            state = os.fstat(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+    with atomic_file(path, mode=0o600, sync=False) as file:
+        np.lib.format.write_array(file, volume, version=(1, 0))
+        file.write(digest.digest())
+        file.flush()
+        state = os.fstat(file.fileno())
     offset = state.st_size - _DIGEST_SIZE - volume.nbytes
     return VolumeFile(path, state.st_ino, state.st_size, offset, volume.shape, digest.hexdigest())
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Removes the images that killed processes were writing; what a living one writes is locked, and stays."""
-    for path in folder.iterdir():
-        if _UNFINISHED_NAME.match(path.name):
-            with suppress(OSError), path.open("r+b") as file:  # locked, or another process removed it
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-
-
-def _new_file(path: Path) -> IO[bytes]:
-    """Makes a file that only its owner may read, locked for as long as this process writes it."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
-        with suppress(OSError):  # a folder without locks: then no process can remove the file either
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # another process held it for left over before the lock was there
 
 
 def _digest(volume: np.ndarray) -> "hashlib._Hash":

@@ -7,12 +7,12 @@ Volumes are removed when the cache is full. So the folder must be one that this 
 
 import json
 import os
-import re
 from pathlib import Path
 
+from flare_mri.atomic_file import final_name, write_atomically
 from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
-from flare_mri.files import read_json, write_atomically
+from flare_mri.files import read_json
 from flare_mri.folders import private_folder
 
 VOLUMES = "flare-mri-volumes"
@@ -20,7 +20,6 @@ VOLUMES = "flare-mri-volumes"
 MARK = "owner.json"
 
 _FORMAT = {"format": "flare-mri cached volumes", "version": 1}
-_UNFINISHED_MARK = re.compile(rf"\.{re.escape(MARK)}\.[0-9]+\.tmp\Z")
 _MOST_BYTES = 4096
 
 
@@ -51,7 +50,7 @@ def claim_folder(folder: Path, site: str) -> Path:
         private_folder(path, "cache.folder:")
     mark, expected = place / MARK, {**_FORMAT, "site": site}
     if not mark.exists():
-        others = [name for name in os.listdir(place) if not _UNFINISHED_MARK.match(name)]
+        others = [name for name in os.listdir(place) if final_name(name) != MARK]
         if not others:
             write_atomically(mark, json.dumps(expected) + "\n", mode=0o600)
         elif not mark.exists():  # else another process has just marked it and cached a volume

@@ -33,12 +33,12 @@ def site_name(kit: Path) -> str:
         InputError: the folder is no startup kit of a hospital.
     """
     path = kit / "startup" / "fed_client.json"
-    fix = "give the folder of a hospital's startup kit, which holds startup/ and local/"
+    fix = "give the folder of a site's startup kit, which holds startup/ and local/"
     described = read_json(path, _MOST_BYTES, fix)
     try:
         return str(described["client"]["fqsn"])
     except (KeyError, TypeError) as e:
-        raise InputError(f"{path}: expected a hospital's name as client.fqsn, got none; {fix}") from e
+        raise InputError(f"{path}: expected a site's name as client.fqsn, got none; {fix}") from e
 
 
 def check(kit: Path, seed: int = 0) -> dict[str, Any]:

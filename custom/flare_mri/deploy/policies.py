@@ -21,6 +21,7 @@ from typing import Any
 
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
+from flare_mri.atomic_file import write_atomically
 from flare_mri.deploy.policy import (
     NO_SHELL,
     PIN,
@@ -32,7 +33,7 @@ from flare_mri.deploy.policy import (
     read_policy,
 )
 from flare_mri.errors import InputError
-from flare_mri.files import read_json, write_atomically
+from flare_mri.files import read_json
 from flare_mri.methods import METHOD_NAMES, shared_layers_of
 
 _MOST_BYTES = 2**20

@@ -7,7 +7,10 @@ It lies as ``flare_mri.yaml`` beside ``site.yaml`` in the ``local`` folder of th
 ```yaml
 methods: [FedMRI, encoder-sharing, local-only, IOP-FL-outside]
 shared_layers: [encoder, none]        # what of a network may leave: encoder, all, all_but_last, all_but_norm, none
-networks: [flare_mri.networks.unet.UNet, flare_mri.networks.dual_domain.DualDomainUNet]
+networks:
+  - flare_mri.networks.unet.UNet
+  - flare_mri.networks.dual_domain.DualDomainUNet
+  - flare_mri.networks.unrolled.UnrolledNetwork
 optimizers: [rmsprop, adam]           # sgd sends gradients as they are, from which images can be rebuilt
 ```
 """
@@ -27,7 +30,7 @@ from flare_mri.config.yaml_file import read_yaml
 from flare_mri.errors import InputError
 from flare_mri.methods import METHOD_NAMES, METHODS, ROUTING, shared_layers_of
 from flare_mri.networks import SHARED_LAYERS
-from flare_mri.networks.admitted import WITH_ENCODER, full_name
+from flare_mri.networks.admitted import UNROLLED, WITH_ENCODER, full_name, full_names
 
 POLICY_FILE = "flare_mri.yaml"
 SAFE_METHODS = ("FedMRI", "encoder-sharing", "local-only", ROUTING)
@@ -91,7 +94,7 @@ class Policy(Settings):
     ) -> dict[str, str]:
         """The parts of a job outside this policy: name of the field -> one phrase; empty where nothing is.
 
-        A part that is None is not known yet, and not judged.
+        A part that is None is not known yet, and not judged. A regulariser within a network has to be admitted as well.
 
         Raises:
             InputError: a network that this package admits nowhere.
@@ -100,7 +103,7 @@ class Policy(Settings):
         asked = {
             "method": (method, self.methods),
             "shared_layers": (layers, self.shared_layers),
-            "network": (None if network is None else full_name(network), self.networks),
+            "network": (None if network is None else self._least_admitted(network), self.networks),
             "optimizer": (optimizer, self.optimizers),
         }
         return {
@@ -109,6 +112,11 @@ class Policy(Settings):
             if value is not None and value not in admitted
         }
 
+    def _least_admitted(self, network: Mapping[str, Any]) -> str:
+        """The network of a job or, where that is admitted, its regulariser."""
+        names = full_names(network)
+        return next((name for name in names if name not in self.networks), names[0])
+
     def pinned_prefixes(self) -> list[str]:
         """Prefixes for :class:`~flare_mri.flare.components.SharedPartOnly` in the hospital's ``privacy.json``.
 
@@ -116,7 +124,8 @@ class Policy(Settings):
         """
         if set(self.shared_layers) <= {"none"}:
             return []
-        alike = set(self.networks) <= {*WITH_ENCODER, "monai.networks.nets.FlexibleUNet"}
+        flexible = set() if UNROLLED in self.networks else {"monai.networks.nets.FlexibleUNet"}
+        alike = set(self.networks) <= {*WITH_ENCODER} | flexible  # within an unrolled network its names are others
         if not alike or not set(self.shared_layers) <= {"encoder", "none"}:
             return ["*"]
         return ["encoder", *(m.extra_prefix for name, m in METHODS.items() if name in self.methods and m.extra_prefix)]

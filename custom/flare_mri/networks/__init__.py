@@ -17,6 +17,7 @@ from flare_mri.networks.encoders import encoder_prefixes
 from flare_mri.networks.shared_layers import SHARED_LAYERS, shared_keys
 from flare_mri.networks.state_check import problem_in_state
 from flare_mri.networks.unet import UNet
+from flare_mri.networks.unrolled import UnrolledNetwork
 from flare_mri.networks.variational import VariationalNetwork
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DualDomainUNet",
     "SharedPart",
     "UNet",
+    "UnrolledNetwork",
     "VariationalNetwork",
     "build_network",
     "check_fits",

@@ -13,8 +13,10 @@ from torch import nn
 from flare_mri.errors import InputError
 
 PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
-WITH_ENCODER = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet")
-"""This package's networks whose encoder is the submodule ``encoder``, by their one full name."""
+UNROLLED = "flare_mri.networks.unrolled.UnrolledNetwork"
+WITH_ENCODER = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet", UNROLLED)
+"""This package's networks whose encoder is the submodule ``encoder``, by their one full name; of the unrolled network
+with a U-Net as its regulariser."""
 OWN = (*WITH_ENCODER, "flare_mri.networks.variational.VariationalNetwork")
 """All of this package's networks, as policies list them."""
 _MONAI = "monai.networks.nets"
@@ -70,6 +72,18 @@ def full_name(spec: Any) -> str:
     """
     found = network_class(spec)
     return f"{_MONAI}.{found.__name__}" if found.__module__.startswith(f"{_MONAI}.") else _own_name(found)
+
+
+def full_names(spec: Any) -> tuple[str, ...]:
+    """The full names of the class that a network's settings name and of the regulariser within it, if it names one.
+
+    Raises:
+        InputError: as :func:`network_class`, of either.
+    """
+    name, args = full_name(spec), spec.get("args")
+    if name == UNROLLED and isinstance(args, Mapping) and "regulariser" in args:
+        return name, full_name({"path": args["regulariser"]})
+    return (name,)
 
 
 def check_arguments(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,13 +98,14 @@ class _NumbersThatAreRead(TorchFunctionMode):
 def sample_keys(spec: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The entries of a sample that the network of these settings is called with; None where it declares none.
 
-    A network declares them as a class attribute, such as ``sample_keys = ("kspace", "mask")``; one that does not is
-    called with the task's image alone.
+    A network declares them as an attribute, such as ``sample_keys = ("kspace", "mask")``, which may depend on its
+    arguments; one that does not is called with the task's image alone.
 
     Raises:
-        InputError: a network that is not admitted.
+        InputError: as :func:`build_network`.
     """
-    return getattr(network_class(spec), "sample_keys", None)
+    declares = hasattr(network_class(spec), "sample_keys")
+    return build_meta_network(spec).sample_keys if declares else None  # type: ignore[return-value]
 
 
 def check_size(spec: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, FlexibleUNet,
 from torch import nn
 
 from flare_mri.networks.dual_domain import DualDomainUNet
+from flare_mri.networks.unrolled import UnrolledNetwork
 from flare_mri.networks.variational import VariationalNetwork
 
 
@@ -22,6 +23,13 @@ def _in_attention_unet(network: Any) -> list[str]:
     """As in UNet, but that the way down lies in the submodule, and what a block itself holds leads up."""
     blocks = ["model.1" + ".submodule.1" * depth for depth in range(len(network.channels) - 1)]
     return ["model.0", *(f"{block}.submodule.0" for block in blocks[:-1]), f"{blocks[-1]}.submodule"]
+
+
+def _in_unrolled(network: Any) -> list[str]:
+    """Those of all cascades, in their order."""
+    if isinstance(getattr(network, "encoder", None), nn.Module):
+        return [f"encoder.{i}" for i in range(len(network.encoder))]
+    return [f"regulariser.{i}.{p}" for i, inner in enumerate(network.regulariser) for p in encoder_prefixes(inner)]
 
 
 _IN_BASIC_UNET = ["conv_0", "down_1", "down_2", "down_3", "down_4"]
@@ -39,6 +47,7 @@ _ENCODERS: dict[type[nn.Module], Callable[[Any], list[str]]] = {
     SegResNet: lambda network: ["convInit", *(f"down_layers.{i}" for i in range(len(network.down_layers)))],
     SwinUNETR: lambda network: ["swinViT", "encoder1", "encoder2", "encoder3", "encoder4", "encoder10"],
     UNet: _in_unet,
+    UnrolledNetwork: _in_unrolled,
     VariationalNetwork: lambda network: [
         f"cascades.{i}.model.unet.{prefix}" for i in range(len(network.cascades)) for prefix in _IN_BASIC_UNET
     ],

@@ -72,9 +72,10 @@ def normalise_sensitivities(maps: Tensor, support: Tensor | None = None) -> Tens
         maps: any multiple of the sensitivities.
         support: bool [B, 1, H, W]; None: wherever they are not all 0.
     """
-    length = maps.abs().square().sum(1, keepdim=True).sqrt()
-    inside = length > 0 if support is None else support & (length > 0)
-    return torch.where(inside, maps / length.clamp_min(torch.finfo(length.dtype).tiny), 0)
+    power = maps.abs().square().sum(1, keepdim=True)
+    inside = power > 0 if support is None else support & (power > 0)
+    # Divided by 1 outside: a root has no finite gradient at 0.
+    return torch.where(inside, maps * torch.where(inside, power, 1).rsqrt(), 0)
 
 
 def estimate_low_pass(kspace: Tensor, mask: Tensor, crop: float = 0.05) -> Tensor:

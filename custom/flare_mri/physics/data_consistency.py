@@ -22,7 +22,7 @@ class HardDataConsistency(nn.Module):
     .. math::
         x = S^H \mathcal F^{-1} (M y + (1 - M) \mathcal F S z) = S^H S z + A^H y - A^H A z
 
-    With one coil the result has the measured samples exactly (Schlemper et al., IEEE TMI 2018, arXiv 1704.02422, eq. 7
+    With one coil the result has the measured samples exactly (Schlemper et al., IEEE TMI 2018, arXiv 1704.02422,
     without noise); with several, combining the coils takes part of the change back.
     """
 
@@ -37,7 +37,7 @@ class SoftDataConsistency(nn.Module):
     .. math::
         x = S^H S z + w (A^H y - A^H A z)
 
-    (Schlemper et al., IEEE TMI 2018, arXiv 1704.02422, eq. 7, with noise.) ``log_weight`` is
+    (Schlemper et al., IEEE TMI 2018, arXiv 1704.02422, with noise.) ``log_weight`` is
     :math:`\log \lambda`, so that :math:`w` stays between 0 and 1.
 
     Args:
@@ -65,7 +65,7 @@ class ConjugateGradientDataConsistency(nn.Module):
     .. math::
         x = \arg\min_x \|A x - y\|^2 + \lambda \|x - z\|^2 = (A^H A + \lambda I)^{-1} (A^H y + \lambda z)
 
-    by conjugate gradients (Aggarwal et al., MoDL, IEEE TMI 2019, arXiv 1712.02862, eq. 9 and 10). As there, gradients
+    by conjugate gradients (Aggarwal et al., MoDL, IEEE TMI 2019, arXiv 1712.02862). As there, gradients
     come from the solution, not from the way to it: the system is its own adjoint, and one more solution of it in the
     backward pass is all that they need, whatever the number of iterations. ``log_weight`` is :math:`\log \lambda`.
 

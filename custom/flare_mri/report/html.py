@@ -10,9 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from flare_mri.atomic_file import write_atomically
 from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
-from flare_mri.files import write_atomically
 from flare_mri.metrics.metric_table import metrics_in
 from flare_mri.report import figures, images, sections
 from flare_mri.report.examples import Examples, load_examples

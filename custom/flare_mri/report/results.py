@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flare_mri.atomic_file import write_atomically
 from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
-from flare_mri.files import read_json, write_atomically
+from flare_mri.files import read_json
 from flare_mri.metrics.metric_table import KNOWN, Metric
 from flare_mri.report.scores import Scores, collect, metrics_of
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from flare_mri.atomic_file import write_atomically
 from flare_mri.errors import InputError
-from flare_mri.files import write_atomically
 from flare_mri.tensor_file import check_tensor, pack_tensors, read_tensor_file
 
 SPACE_FILE = "routing_space.safetensors"

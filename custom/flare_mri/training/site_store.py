@@ -6,9 +6,8 @@ import fcntl
 import os
 import re
 import stat
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -16,13 +15,13 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from flare_mri.atomic_file import atomic_file, remove_unfinished
 from flare_mri.errors import InputError
-from flare_mri.folders import private_folder, remove_left_over
+from flare_mri.folders import private_folder
 from flare_mri.networks.state_check import not_finite
 from flare_mri.tensor_file import pack_tensors, stored_description
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-_LEFT_OVER = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9._-]*\.(pt|npz|safetensors)\.[a-z0-9_]{8}\Z")
 _LOCK = "lock"
 _LOCK_PATIENCE = 5.0  # seconds: where FLARE gives every task a process, the one before may still be ending
 
@@ -157,8 +156,7 @@ class SiteStore:
     def lock(self) -> None:
         """Hold this store until :meth:`unlock` or the end of the process; a second call changes nothing.
 
-        What killed processes left half written is removed then: only who holds the store can tell it from a file that
-        is being written.
+        What killed processes left half written is removed then.
 
         Raises:
             InputError: another process holds it: a job of the same name runs here; or the store cannot be written.
@@ -173,12 +171,12 @@ class SiteStore:
                 file.write(str(os.getpid()))
                 file.flush()
                 runs = [path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink()]
-                inside = [path for folder in (self.folder, *runs) for path in folder.iterdir()]
+                for folder in (self.folder, *runs):
+                    remove_unfinished(folder, _NAME.match)
             except BaseException:
                 file.close()
                 raise
         self._lock = file
-        remove_left_over(path for path in inside if _LEFT_OVER.match(path.name))
 
     def _open_lock(self) -> IO[str]:
         """The lock's file: never one that a link leads to, which would be emptied."""
@@ -210,16 +208,9 @@ class SiteStore:
             self._lock.close()
             self._lock = None
 
-    def _write(self, path: Path, write: Any) -> None:
-        temporary = None
+    def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
         try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-                temporary = Path(file.name)
+            with atomic_file(path, mode=0o600) as file:
                 write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
         except (OSError, RuntimeError) as e:  # torch reports a full disk as RuntimeError
-            if temporary is not None:
-                remove_left_over([temporary])
             raise InputError(f"site {self.site}: cannot write {path} ({e}); the last complete state is kept") from e

@@ -182,7 +182,7 @@ def test_a_site_whose_policy_refuses_the_job_ends_it_with_one_line(tmp_path: Pat
     run.run()
     assert run.panics == [
         "refused by site-2: network flare_mri.networks.unet.UNet {'channels': 4, 'num_pools': 2} is outside its policy"
-        ", optimizer 'rmsprop' is outside its policy; take a setting the hospital admits or leave the hospital out"
+        ", optimizer 'rmsprop' is outside its policy; take a setting that the site admits or leave the site out"
     ]
     assert {task for _, task, _ in run.sent} == {"check"}
 
@@ -194,7 +194,7 @@ def test_who_is_not_ready_is_named_beside_who_refuses(tmp_path: Path, cache: Pat
     run.run()
     assert run.panics == [
         "refused by site-2: method 'FedMRI' is outside its policy, shared_layers 'encoder' is outside its policy; "
-        "not ready besides: site-1; take a setting the hospital admits or leave the hospital out"
+        "not ready besides: site-1; take a setting that the site admits or leave the site out"
     ]
 
 

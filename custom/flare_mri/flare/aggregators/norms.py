@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sizes of updates, and what they are compared with."""
 
-import math
 import statistics
 from collections.abc import Collection, Mapping
 
-import torch
 from torch import Tensor
+
+from flare_mri.networks.state_check import norm_of
 
 _FIRST_FLOOR, _LATER_FLOOR = 1e-2, 1e-3  # of the global shared part's own norm
 _DECAY = 0.5  # of the scale, in a round
@@ -15,15 +15,9 @@ _DECAY = 0.5  # of the scale, in a round
 
 def norm(params: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None = None) -> float:
     """Euclidean norm of the floating-point entries, or of their difference from `reference`, in double precision."""
-    return math.sqrt(sum(entry_norm(v, None if reference is None else reference[k]) ** 2 for k, v in params.items()))
-
-
-def entry_norm(value: Tensor, reference: Tensor | None = None) -> float:
-    """As :func:`norm`, of one entry; an integer buffer has none."""
-    if not value.is_floating_point():
-        return 0.0
-    value = value.double()
-    return float(torch.linalg.vector_norm(value if reference is None else value - reference.double()))
+    if reference is None:
+        return norm_of(params.values())
+    return norm_of(v.double() - reference[k].double() for k, v in params.items() if v.is_floating_point())
 
 
 class NormScale:

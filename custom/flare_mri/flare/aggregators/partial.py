@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flare_mri.config.server import AggregationSettings
 from flare_mri.errors import InputError
-from flare_mri.flare.aggregators.norms import NormScale, entry_norm, norm
+from flare_mri.flare.aggregators.norms import NormScale, norm
 from flare_mri.flare.protocol import MAX_SLICES
 from flare_mri.networks.state_check import problem_in_state
 
@@ -110,18 +110,18 @@ class PartialAggregator(ModelAggregator):
         Args:
             clip: False scales nothing down: personal models may be far from the global one.
         """
-        self._compare(self._reference, self.scale, clip, "")
+        self._limit_norms(self._reference, self.scale, clip, "")
         if self._extra:
-            self._compare(self._extra, self.extra_scale, clip, ", further tensors,")
+            self._limit_norms(self._extra, self.extra_scale, clip, ", further tensors,")
 
-    def _compare(self, reference: Mapping[str, Tensor], scale: NormScale, clip: bool, part: str) -> None:
-        """Compare the sizes of what the accepted updates hold of `reference`."""
+    def _limit_norms(self, reference: Mapping[str, Tensor], scale: NormScale, clip: bool, part: str) -> None:
+        """Leave out or scale down what is too large of the accepted updates' part that `reference` names."""
         parts = {site: {k: model.params[k] for k in reference} for site, model in self.accepted.items()}
         norms = {site: norm(params, reference) for site, params in parts.items()}
         scale.follow(norms.values(), reference)
         for site, size in norms.items():
             if self.max_norm and size > self.max_norm * scale.least:
-                sizes = {k: entry_norm(v, reference[k]) for k, v in parts[site].items()}
+                sizes = {k: norm({k: v}, reference) for k, v in parts[site].items()}
                 largest = max(sizes, key=sizes.__getitem__)
                 self.rejected[site] = (
                     f"update of norm {size:.3g}, expected at most {self.max_norm:g} times the round's median, or its "

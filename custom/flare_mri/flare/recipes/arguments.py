@@ -11,7 +11,7 @@ from flare_mri.config.cli import add_options, given_options, read_json_option
 from flare_mri.config.server import ServerSettings
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
-from flare_mri.flare.recipes.simulate import CENTRALISED, client_names
+from flare_mri.flare.recipes.simulate import CENTRALISED, site_names
 from flare_mri.flare.recipes.training import TrainingRecipe
 from flare_mri.networks import UNet
 
@@ -123,7 +123,7 @@ def recipe_arguments(
     settings = given_options(args, ServerSettings)
     for method in recipe.methods.values():
         settings |= given_options(args, method.options)
-    all_sites = 1 if args.method == CENTRALISED else len(client_names(args))
+    all_sites = 1 if args.method == CENTRALISED else len(site_names(args))
     min_sites = settings.pop("min_sites", all_sites)
     return {
         **settings,

@@ -74,7 +74,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | No
     group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
 
 
-def client_names(args: argparse.Namespace) -> list[str]:
+def site_names(args: argparse.Namespace) -> list[str]:
     """Names of the sites.
 
     Raises:
@@ -109,7 +109,7 @@ def client_names(args: argparse.Namespace) -> list[str]:
 
 def build_environment(args: argparse.Namespace) -> ExecEnv:
     """FLARE's environment for the recipe; for the simulator the site settings are put in place."""
-    names = client_names(args)
+    names = site_names(args)
     if args.env == "prod":
         return _production(args)
     if args.env == "poc":
@@ -142,10 +142,10 @@ def _production(args: argparse.Namespace) -> ProdEnv:
     except StartupKitConfigError as e:
         raise InputError(f"--startup_kit {args.startup_kit}: expected a person's startup kit: {e}") from e
     if not args.clients and not getattr(args, "min_sites", None):
-        raise InputError("--env prod: which hospitals? name them with --clients, or take all and give --min_sites")
+        raise InputError("--env prod: which sites? name them with --clients, or take all and give --min_sites")
     if args.clients:
         connected = _connected_sites(user, kit)
-        absent = [name for name in client_names(args) if name not in connected]
+        absent = [name for name in site_names(args) if name not in connected]
         if absent:
             print(
                 f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}. A "
@@ -207,7 +207,7 @@ def execute(
             args.require_site_config = True  # who forgot the file must not train on the phantom among real hospitals
         recipe = build_recipe(args)
         if args.clients and getattr(args, "method", None) != CENTRALISED:
-            recipe.sites = client_names(args)  # these and no others, also where more are connected
+            recipe.sites = site_names(args)  # these and no others, also where more are connected
         recipe.execute(build_environment(args))
     except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)

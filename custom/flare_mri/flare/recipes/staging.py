@@ -5,7 +5,7 @@
 from pathlib import Path
 
 import flare_mri
-from flare_mri.files import write_atomically
+from flare_mri.atomic_file import write_atomically
 
 _PACKAGE = Path(flare_mri.__file__).parent
 

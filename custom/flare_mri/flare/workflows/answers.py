@@ -89,7 +89,7 @@ class Answers:
             lines = [f"refused by {site}: {what}" for site, what in sorted(self.refused.items())]
             not_ready = ", ".join(site for site in others if site not in self.refused)
             lines += [f"not ready besides: {not_ready}"] if not_ready else []
-            raise InputError(f"{'; '.join(lines)}; take a setting the hospital admits or leave the hospital out")
+            raise InputError(f"{'; '.join(lines)}; take a setting that the site admits or leave the site out")
 
     def _refusal(self, site: str, metrics: Mapping[str, float]) -> str:
         parts = sorted(under(REFUSED, metrics))

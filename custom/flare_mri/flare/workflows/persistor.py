@@ -14,7 +14,7 @@ from nvflare.app_common.abstract.model_persistor import ModelPersistor
 from nvflare.app_common.app_constant import DefaultCheckpointFileName
 from nvflare.app_opt.pt.model_persistence_format_manager import PTModelPersistenceFormatManager
 
-from flare_mri.files import write_atomically
+from flare_mri.atomic_file import write_atomically
 from flare_mri.networks import SharedPart, check_size
 
 

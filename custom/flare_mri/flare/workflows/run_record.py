@@ -18,8 +18,8 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from torch.utils.tensorboard import SummaryWriter
 
 import flare_mri
+from flare_mri.atomic_file import write_atomically
 from flare_mri.config.results import FORMAT_VERSION
-from flare_mri.files import write_atomically
 from flare_mri.flare.protocol import under
 
 RESULTS_FILE = "results.json"
