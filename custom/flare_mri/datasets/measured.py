@@ -18,7 +18,7 @@ from flare_mri.io.scan import Scan
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
 from flare_mri.transforms.masks import make_mask
 
-RAW_VERSION = 1  # raise it when readers or sensitivities give other numbers for the same files
+RAW_VERSION = 2  # raise it when readers or sensitivities give other numbers for the same files
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def open_measured_volumes(config: SiteConfig, scans: list[Scan]) -> list[Measure
     for key in ("spatial_size", "spacing", "orientation"):
         if getattr(config.data, key) is not None:
             raise InputError(f"data.{key}: expected none for measured k-space, which stays as it is; remove it")
-    cache, volumes = open_cache(config), []
+    cache = open_cache(config)
+    volumes: list[MeasuredVolume] = []
     for scan in scans:
         volume = _open(config, scan, cache)
         first = volumes[0] if volumes else volume

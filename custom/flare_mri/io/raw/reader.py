@@ -41,8 +41,8 @@ class RawReader(ScanReader):
         scan = self.read_raw(data)
         if scan.target is None:
             raise InputError(
-                f"{data[0]}: expected a fully sampled scan, got one of acceleration {scan.acceleration:.1f}; reconstruct "
-                "it by `python -m flare_mri.apply`, or leave it out"
+                f"{data[0]}: expected a fully sampled scan, got one of acceleration {scan.acceleration:.1f}; leave "
+                "it out"
             )
         return np.ascontiguousarray(scan.target.transpose(1, 2, 0)), geometry_of(scan)
 
