@@ -26,6 +26,9 @@ MADE = (
     "png",
     "fastmri",
     "dicom",
+    "raw-ismrmrd",
+    "raw-fastmri",
+    "raw-bart",
     "yaml",
     "datalist",
     "results",
@@ -35,7 +38,7 @@ MADE = (
     "model",
     "store",
 )
-REAL = ("real-nifti", "real-labels", "real-fastmri", "real-dicom")
+REAL = ("real-nifti", "real-labels", "real-fastmri", "real-dicom", "real-raw")
 SEED = 0
 
 
