@@ -39,6 +39,10 @@ def test_the_phantom_of_bart(tmp_path):
     subprocess.run(["bart", "phantom", "-k", "-s", "4", "-x", "32", tmp_path / "k"], check=True, capture_output=True)
     read = read_raw(tmp_path / "k.cfl")
     assert read.kspace.shape == (1, 4, 32, 32) and read.fully_sampled and read.notes == ()
+    for command in (("fft", "-u", "-i", "3", "k", "i"), ("rss", "8", "i", "r")):
+        subprocess.run(["bart", *command], check=True, capture_output=True, cwd=tmp_path)
+    image = np.fromfile(tmp_path / "r.cfl", "<c8").reshape(32, 32, order="F").real
+    np.testing.assert_allclose(read.target[0], image, atol=1e-4 * image.max())
 
 
 @pytest.mark.parametrize(

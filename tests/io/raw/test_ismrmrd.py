@@ -208,3 +208,14 @@ def test_no_directions_no_geometry(tmp_path, scan):
 def test_a_single_slice_is_as_thick_as_the_header_says(tmp_path, scan):
     read = read_ismrmrd(write_ismrmrd(tmp_path / "a.h5", scan.kspace[:1], mm=(240, 200, 7)))
     np.testing.assert_allclose(read.geometry[:3, 2], (0, 0, 7), atol=1e-5)
+
+
+def test_phase_oversampling_stays_and_is_said(tmp_path, scan):
+    header = make_header((24, 20), oversampling=2, slices=3)
+    before, after = header.split("<reconSpace>")
+    path = write_ismrmrd(
+        tmp_path / "a.h5", scan.kspace, header=f"{before}<reconSpace>{after.replace('200.0', '150.0')}"
+    )
+    read = read_ismrmrd(path)
+    assert read.kspace.shape[3] == 20 and read.field_of_view == (240, 200, 5)
+    assert any("phase oversampling stays: 200 mm along W" in note for note in read.notes)
