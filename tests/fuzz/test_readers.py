@@ -29,6 +29,9 @@ MADE = (
     "png",
     "fastmri",
     "dicom",
+    "raw-ismrmrd",
+    "raw-fastmri",
+    "raw-bart",
     "yaml",
     "datalist",
     "results",
@@ -38,7 +41,7 @@ MADE = (
     "model",
     "store",
 )
-REAL = ("real-nifti", "real-labels", "real-fastmri", "real-dicom")
+REAL = ("real-nifti", "real-labels", "real-fastmri", "real-dicom", "real-raw")
 SEED = 0
 
 

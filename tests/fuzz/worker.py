@@ -30,11 +30,12 @@ from formats import SAMPLES
 from images import IMAGES
 from models import MODELS
 from mutators import Kind
+from raw import RAW
 from texts import TEXTS
 
 from flare_mri.errors import InputError
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*SAMPLES, *IMAGES, *TEXTS, *ARRAYS, *MODELS)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*SAMPLES, *IMAGES, *RAW, *TEXTS, *ARRAYS, *MODELS)}
 MORE_MEMORY = 2**30  # bytes over what the process holds at the start
 MOST_PEAK = 400 * 2**20  # bytes of resident memory that one file may take
 MOST_SECONDS = 8.0  # of processor time

@@ -19,7 +19,10 @@ HEADER = "ismrmrd_header"
 def read_header(file: h5py.File) -> Header:
     """The `ismrmrd_header` of a file; an empty one where it has none that can be used."""
     try:
-        text = read_text(own_child(Path(file.filename), file, HEADER, h5py.Dataset)) if is_there(file, HEADER) else None
+        if not is_there(file, HEADER):
+            return Header()
+        path = Path(file.filename)
+        text = read_text(path, own_child(path, file, HEADER, h5py.Dataset))
         return Header() if text is None else parse_header(text)
     except ValueError:  # InputError too: a file without a header, or with a broken one, still has its images
         return Header()

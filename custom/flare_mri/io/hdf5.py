@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 
 from flare_mri.errors import InputError
+from flare_mri.io.hdf5_lists import stored_lengths
 
 MOST_CHUNK = 2**28
 """Bytes of a chunk; HDF5 unpacks a whole chunk for one value of it, and keeps it where the cache holds it."""
@@ -56,37 +57,16 @@ def check_chunks(where: str, data: h5py.Dataset) -> None:
         )
 
 
-def read_text(data: Any) -> str | None:
+def read_text(path: Path, data: h5py.Dataset) -> str | None:
     """The one text in a data set of shape () or (1,); None where there is none, or more than :data:`MOST_TEXT`."""
-    if not isinstance(data, h5py.Dataset) or data.shape not in ((), (1,)) or data.external or data.is_virtual:
-        return None
-    if data.dtype.kind not in "SO" or max(data.id.get_storage_size(), data.dtype.itemsize) > MOST_TEXT:
+    if data.shape not in ((), (1,)) or data.dtype.kind not in "SO" or data.dtype.itemsize > MOST_TEXT:
         return None
     if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > MOST_TEXT:
         return None
-    if h5py.check_string_dtype(data.dtype) is None or not _length_is_small(data):
-        return None
+    if data.dtype.kind == "O":
+        lengths = stored_lengths(path, data) if h5py.check_string_dtype(data.dtype) else None
+        if lengths is None or lengths[0] > MOST_TEXT:
+            return None
     value = data[()] if data.shape == () else data[0]
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text if len(text) <= MOST_TEXT else None
-
-
-def _length_is_small(data: h5py.Dataset) -> bool:
-    """Whether a text of any length says that it is no longer than :data:`MOST_TEXT`.
-
-    Where it begins, 4 bytes say how long it is, and HDF5 takes that much memory before it reads the text.
-    """
-    kind = h5py.check_string_dtype(data.dtype)
-    if kind is None or kind.length is not None:
-        return kind is not None and kind.length <= MOST_TEXT
-    if data.chunks is None:
-        place = data.id.get_offset()
-    elif data.compression or data.id.get_num_chunks() != 1 or data.shuffle or data.fletcher32:
-        place = None
-    else:
-        place = data.id.get_chunk_info(0).byte_offset
-    if place is None:
-        return False
-    with open(data.file.filename, "rb") as raw:
-        raw.seek(place)
-        return int.from_bytes(raw.read(4), "little") <= MOST_TEXT

@@ -17,12 +17,12 @@ import numpy as np
 
 from flare_mri.errors import InputError
 from flare_mri.io.hdf5 import check_chunks, is_there, own_child, read_text
+from flare_mri.io.hdf5_lists import stored_lengths
 from flare_mri.io.raw.header import Header, parse_header
 
 _MOST_ROWS = 2**18
 _MOST_GROUPS = 100
 _BLOCK = 2**22  # samples that are read at once
-_BLOCK_BYTES = 2**28  # as many at most, also where each of a hostile file's acquisitions is the whole file
 _NO_IMAGE = (
     "NAVIGATION_DATA",
     "PHASECORR_DATA",
@@ -107,24 +107,14 @@ class Acquisitions:
 
         Yields:
             Numbers [n] of some rows and complex64 [n, C, samples].
-
-        Raises:
-            InputError: an acquisition holds more or less than its header says.
         """
         coils, samples = (int(self.heads[name][rows[0]]) for name in ("active_channels", "number_of_samples"))
-        many = max(8, min(_BLOCK // max(coils * samples, 1), _BLOCK_BYTES // self.path.stat().st_size))
+        many = max(1, _BLOCK // max(coils * samples, 1))
         for start in range(int(rows[0]), int(rows[-1]) + 1, many):
             block = rows[(rows >= start) & (rows < start + many)]
-            if not block.size:
-                continue
-            stored = self.data.fields("data")[start : start + many][block - start]
-            for row, values in zip(block, stored, strict=True):
-                if values.shape != (2 * coils * samples,):
-                    raise InputError(
-                        f"{self.path}: acquisition {row}: expected {coils} coils x {samples} complex samples, as its "
-                        f"header says, got {values.size / 2:g} in all; copy or export the file again"
-                    )
-            yield block, np.stack(stored).view(np.complex64).reshape(len(block), coils, samples)
+            if block.size:
+                stored = self.data.fields("data")[start : start + many][block - start]
+                yield block, np.stack(stored).view(np.complex64).reshape(len(block), coils, samples)
 
 
 def open_acquisitions(path: Path, file: h5py.File) -> Acquisitions:
@@ -132,14 +122,14 @@ def open_acquisitions(path: Path, file: h5py.File) -> Acquisitions:
 
     Raises:
         InputError: no ISMRMRD file, a header that cannot be read, acquisitions in another layout, or more of them than
-            the file can hold.
+            the file can hold, or samples that do not fit their headers.
     """
     package = import_ismrmrd(path)
     name = find_dataset(path, file)
     if name is None:
         raise InputError(f"{path}: expected a group with `data` and `xml`, as ISMRMRD has, got none; leave it out")
     group = own_child(path, file, name, h5py.Group)
-    text = read_text(own_child(path, group, "xml", h5py.Dataset))
+    text = read_text(path, own_child(path, group, "xml", h5py.Dataset))
     if text is None:
         raise InputError(f"{path}: {name}/xml: expected one text of at most 1 MiB, got another; export the scan again")
     try:
@@ -153,7 +143,7 @@ def open_acquisitions(path: Path, file: h5py.File) -> Acquisitions:
     _check_rows(where, data, package.hdf5.acquisition_dtype)
     check_chunks(where, data)
     heads = data.fields("head")[:]
-    _check_heads(path, heads)
+    _check_samples(path, heads, data)
     return Acquisitions(path, header, heads, data)
 
 
@@ -179,11 +169,24 @@ def _fields(kind: Any) -> Any:
     return [(name, _fields(kind[name])) for name in kind.names]
 
 
-def _check_heads(path: Path, heads: np.ndarray) -> None:
-    """No more samples than the file is long: arrays of any length are stored as they are."""
-    size = 8 * int((heads["number_of_samples"].astype(np.int64) * heads["active_channels"]).sum())
+def _check_samples(path: Path, heads: np.ndarray, data: h5py.Dataset) -> None:
+    """As many samples as the headers say, and no more than the file is long; lists are stored unpacked."""
+    claimed = heads["number_of_samples"].astype(np.int64) * heads["active_channels"]
+    size = 8 * int(claimed.sum())
     if size > path.stat().st_size:
         raise InputError(
             f"{path}: expected {size} bytes of samples, as the acquisitions' headers say, got a file of "
             f"{path.stat().st_size} bytes; copy the file again"
+        )
+    stored = stored_lengths(path, data, "data")
+    if stored is None:
+        raise InputError(
+            f"{path}: expected acquisitions that are not packed, got some that are; unpack them (h5repack)"
+        )
+    wrong = np.flatnonzero(stored != 2 * claimed)
+    if wrong.size:
+        head = heads[wrong[0]]
+        raise InputError(
+            f"{path}: acquisition {wrong[0]}: expected {head['active_channels']} coils x {head['number_of_samples']} "
+            f"complex samples, as its header says, got {stored[wrong[0]] / 2:g} in all; copy or export the file again"
         )

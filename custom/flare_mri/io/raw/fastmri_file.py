@@ -16,7 +16,7 @@ import numpy as np
 
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_SLICE_VALUES, reading
-from flare_mri.io.fastmri_layout import IMAGES, check_array, read_header
+from flare_mri.io.fastmri_layout import HEADER, IMAGES, check_array, read_header
 from flare_mri.io.hdf5 import MOST_CHUNK, check_chunks, is_there, own_child
 from flare_mri.io.raw.build import build_scan
 from flare_mri.io.raw.checks import check_finite, check_size
@@ -42,6 +42,11 @@ def read_fastmri_raw(path: Path) -> RawScan:
         mask, notes = (mask_of_zeros(kspace), ()) if stored is None else check_mask(path, kspace, stored)
         field, trusted = _field_of_view(path, header, kspace.shape)
         kspace, mask, removed = _remove_oversampling(kspace, mask, header)
+        if not header.encodings and is_there(file, HEADER):
+            notes = (
+                *notes,
+                "ismrmrd_header cannot be read: no field of view, and oversampling stays where there is some",
+            )
         scan = build_scan(path, kspace, mask, (*notes, *trusted, *removed))
         return _with_target(replace(scan, field_of_view=field), _read_target(path, file, single=kspace.shape[1] == 1))
 

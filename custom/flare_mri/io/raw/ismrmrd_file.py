@@ -25,6 +25,8 @@ from flare_mri.io.raw.scan import RawScan
 
 _MOST_EXPANSION = 64  # of the samples in the file, for the zeros between them
 
+_INDEPENDENT = 1e-4  # of a coil's noise is at least its own
+
 
 def read_ismrmrd(path: Path, prewhiten: bool = True) -> RawScan:
     """Reads one scan.
@@ -133,14 +135,24 @@ def _whiten(path: Path, kspace: np.ndarray, noise: np.ndarray) -> np.ndarray:
     variance = covariance.diagonal().real
     alive = np.flatnonzero(variance > 1e-12 * variance.max())
     matrix = np.eye(coils, dtype=np.complex128)
-    try:
-        matrix[np.ix_(alive, alive)] = np.linalg.inv(np.linalg.cholesky(covariance[np.ix_(alive, alive)]))
-    except np.linalg.LinAlgError:
-        raise InputError(
-            f"{path}: noise acquisition: expected coils that are independent, got some that are mixtures of others; "
-            "take out the noise acquisition, or the doubled coils"
-        ) from None
+    if alive.size:
+        matrix[np.ix_(alive, alive)] = _inverse_root(path, covariance[np.ix_(alive, alive)])
     white = np.empty_like(kspace)
     for index, values in enumerate(kspace):
         white[index] = np.einsum("dc,chw->dhw", matrix.astype(np.complex64), values)
     return white
+
+
+def _inverse_root(path: Path, covariance: np.ndarray) -> np.ndarray:
+    """The inverse of a covariance's Cholesky factor."""
+    deviation = np.sqrt(covariance.diagonal().real)
+    try:
+        lower = np.linalg.cholesky(covariance / np.outer(deviation, deviation))
+    except np.linalg.LinAlgError:
+        lower = np.zeros_like(covariance)
+    if lower.diagonal().real.min() < _INDEPENDENT:
+        raise InputError(
+            f"{path}: noise acquisition: expected coils that are independent, got some that are mixtures of others; "
+            "take out the noise acquisition, or the doubled coils"
+        )
+    return np.linalg.inv(lower) / deviation

@@ -41,28 +41,45 @@ def place_slices(header: Header, heads: np.ndarray, slices: np.ndarray, shape: t
         return Place(None, None, ("no geometry: the header has no field of view",))
     size = header.encoded.matrix
     spacing = header.encoded.field[0] / size[0], header.encoded.field[1] / size[1]
+    notes = []
     if header.recon is not None and header.recon.field is not None:  # what is kept of the readout is its whole field
-        spacing = (header.recon.field[0] / height if height < size[0] else spacing[0]), spacing[1]
+        wanted = header.recon.field
+        spacing = (wanted[0] / height if height < size[0] else spacing[0]), spacing[1]
+        if wanted[1] < 0.99 * header.encoded.field[1]:
+            notes.append(
+                f"phase oversampling stays: {header.encoded.field[1]:g} mm along W, {wanted[1]:g} were asked for"
+            )
     thickness = header.encoded.slice_distance
     field = spacing[0] * height, spacing[1] * width, thickness
+    affine, why = _affine(heads, slices, (number, height, width), (*spacing, thickness))
+    if affine is None:
+        return Place(None, field, (*notes, f"no geometry: {why}"))
+    return Place(affine, (field[0], field[1], float(np.linalg.norm(affine[:3, 2]))), tuple(notes))
+
+
+def _affine(
+    heads: np.ndarray, slices: np.ndarray, shape: tuple[int, int, int], mm: tuple[float, float, float]
+) -> tuple[np.ndarray | None, str]:
+    """Affine of voxels of size `mm`, or None and why there is none."""
+    number, height, width = shape
     first = np.array([np.flatnonzero(slices == index)[0] for index in range(number)])
     vectors = {name: heads[name].astype(np.float64) for name in ("position", "read_dir", "phase_dir", "slice_dir")}
     if not any(vectors[name].any() for name in ("read_dir", "phase_dir", "slice_dir")):
-        return Place(None, field, ("no geometry: the acquisitions have no directions",))
+        return None, "the acquisitions have no directions"
     why = _contradiction(vectors, first[slices])
     if why:
-        return Place(None, field, (f"no geometry: {why}",))
+        return None, why
     position = vectors["position"][first]
-    step = _slice_step(position, vectors["slice_dir"][0], thickness)
+    step = _slice_step(position, vectors["slice_dir"][0], mm[2])
     if step is None:
-        return Place(None, field, ("no geometry: the slices lie at no even distances in the order of idx.slice",))
+        return None, "the slices lie at no even distances in the order of idx.slice"
     affine = np.eye(4)
-    columns = (vectors["read_dir"][0] * spacing[0], vectors["phase_dir"][0] * spacing[1], step)
+    columns = (vectors["read_dir"][0] * mm[0], vectors["phase_dir"][0] * mm[1], step)
     affine[:3, :3] = _TO_RAS @ np.stack(columns, axis=1)
     affine[:3, 3] = _TO_RAS @ position[0] - affine[:3, :2] @ (height // 2, width // 2)
     if not is_usable_affine(affine):
-        return Place(None, field, ("no geometry: positions and directions lead to no place near the scanner",))
-    return Place(affine, (field[0], field[1], float(np.linalg.norm(step))))
+        return None, "positions and directions lead to no place near the scanner"
+    return affine, ""
 
 
 def _contradiction(vectors: dict[str, np.ndarray], first: np.ndarray) -> str:
