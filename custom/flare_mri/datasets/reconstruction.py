@@ -21,7 +21,7 @@ from flare_mri.transforms.augmentation import Augmentation, choose_augmentation
 from flare_mri.transforms.kspace import NormalizeByImaged, Undersampled
 from flare_mri.transforms.masks import make_mask
 
-SAMPLE_KEYS = ("image", "kspace", "mask")
+SAMPLE_KEYS = ("image", "kspace", "mask", "sensitivities")
 """Entries of a sample that a network may be called with: those known of a scan that was undersampled."""
 
 
@@ -39,7 +39,8 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     dimensions), with which `x * scale + offset` undoes it; `volume` and `slice` (int); and `max` (float32), the largest
     target of the volume among these slices, in the scanner's units, which metrics take as data range. Where asked for,
     also `kspace` complex64 [1, H, W], the sampled centred orthonormal k-space of one coil divided by `scale` (so its
-    images are magnitudes / `scale`, with the mean still in), and `mask` bool [1, H, W].
+    images are magnitudes / `scale`, with the mean still in), `mask` bool [1, H, W], and `sensitivities` complex64
+    [1, H, W], which are 1.
 
     Args:
         volumes: each [S, H, W], float32 magnitudes.

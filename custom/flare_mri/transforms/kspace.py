@@ -124,7 +124,7 @@ class Undersampled(MapTransform):
         mask: bool [H, W], centred.
 
     Gives ``kspace``, complex64 [1, H, W], 0 where it is not sampled; ``mask``, bool [1, H, W]; ``image``, float32
-    [1, H, W], the zero-filled magnitude.
+    [1, H, W], the zero-filled magnitude; ``sensitivities`` of the one coil, complex64 [1, H, W], which are 1.
     """
 
     def __init__(self, keys: Any, mask: np.ndarray):
@@ -138,6 +138,7 @@ class Undersampled(MapTransform):
         for key in self.key_iterator(item):
             item["image"], item["kspace"] = undersample(item[key], self._factor)
             item["mask"] = self.mask
+            item["sensitivities"] = torch.ones_like(item["kspace"])
         return item
 
 
