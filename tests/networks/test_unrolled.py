@@ -68,6 +68,19 @@ def test_hard_consistency_keeps_the_samples_of_one_coil() -> None:
     torch.testing.assert_close(fft2c(image) * scan.mask, scan.kspace, atol=1e-4, rtol=0)
 
 
+def test_the_root_sum_of_squares_has_the_measured_samples_of_every_coil() -> None:
+    scan, network = make_scan((33, 32), 4), disturb(build(output="rss"))
+    image = network.reconstruct(scan.kspace, scan.mask, scan.maps)[-1]
+    kspace = torch.where(scan.mask, scan.kspace, fft2c(scan.maps * image))
+    expected = ifft2c(kspace).abs().square().sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(call(network, scan), expected)
+    assert not torch.allclose(expected, image.abs(), atol=1e-3)
+    noisy = Scan(scan.image, scan.maps, scan.mask, scan.kspace + 7 * ~scan.mask, scan.full)
+    torch.testing.assert_close(call(network, noisy), expected)
+    one = make_scan((33, 32), 1)
+    torch.testing.assert_close(call(network, one), call(disturb(build()), one), atol=1e-4, rtol=1e-4)
+
+
 def test_the_last_of_the_cascades_images_is_the_output() -> None:
     scan, network = make_scan((32, 32), 4), disturb(build(num_cascades=3))
     images = network.reconstruct(scan.kspace, scan.mask, scan.maps)
@@ -77,7 +90,9 @@ def test_the_last_of_the_cascades_images_is_the_output() -> None:
     torch.testing.assert_close(shorter(scan.kspace, scan.mask, scan.maps), images[1].abs())
 
 
-@pytest.mark.parametrize("args", [{}, {"data_consistency": "cg"}, {"sensitivity_channels": 2}], ids=str)
+@pytest.mark.parametrize(
+    "args", [{}, {"data_consistency": "cg"}, {"sensitivity_channels": 2}, {"output": "rss"}], ids=str
+)
 def test_a_scaled_and_turned_scan_gives_the_scaled_image(args: dict[str, Any]) -> None:
     scan, network = make_scan((24, 31), 4), disturb(build(**args))
     first = call(network, scan)
@@ -94,7 +109,7 @@ def test_samples_of_a_batch_do_not_depend_on_one_another() -> None:
 
 
 def test_an_empty_slice_and_a_dead_coil_stay_finite() -> None:
-    scan, network = make_scan((24, 24), 4), disturb(build(sensitivity_channels=2))
+    scan, network = make_scan((24, 24), 4), disturb(build(sensitivity_channels=2, output="rss"))
     kspace = torch.cat([scan.kspace, torch.zeros_like(scan.kspace)])
     kspace[0, 1] = 0
     kspace.requires_grad_()
@@ -188,6 +203,7 @@ def test_a_sensitivity_network_starts_at_the_centres_images() -> None:
         ),
         ({"regulariser": UNROLLED}, "expected a network that takes"),
         ({"regulariser": "torch.nn.Identity"}, "network path: expected a class under"),
+        ({"output": "magnitude"}, "output: expected one of combined, rss, got 'magnitude'"),
         ({"regulariser_args": {"in_channels": 1}}, "regulariser_args: in_channels: expected 2, got 1"),
         ({"regulariser_args": {"kernel": 1}}, "'kernel' is no argument of it"),
         (

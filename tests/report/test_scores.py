@@ -40,6 +40,27 @@ def test_equal_as_shown_is_equally_good(results):
     assert collect(results, PSNR).best("site-1") == {"FedMRI", "FedAvg"}
 
 
+def test_where_all_are_equal_none_is_best(results):
+    for method in results["methods"].values():
+        for site in method["sites"].values():
+            site["test"]["psnr"] = 20.0
+            site.pop("zero_filled", None)
+    scores = collect(results, PSNR)
+    assert scores.best("site-1") == scores.best() == set()
+    assert any("best at none of the three hospitals" in sentence for sentence in summary_sentences(scores))
+
+
+def test_a_dice_of_nothing_is_no_success(segmentation):
+    for method in segmentation["methods"].values():
+        for site in method["sites"].values():
+            for part in (site, site.get("personal") or {}):
+                if "dice" in part.get("test", {}):
+                    part["test"]["dice"] = 0.0
+    assert summary_sentences(collect(segmentation, KNOWN["dice"])) == [
+        "No method found the organ: the mean Dice of all is 0.000."
+    ]
+
+
 def test_a_method_of_fewer_sites_is_not_ranked_by_its_mean(results):
     sites = results["methods"]["FedAvg"]["sites"]
     results["methods"]["FedAvg"]["sites"] = {"site-10": sites["site-10"]}

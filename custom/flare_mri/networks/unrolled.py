@@ -15,11 +15,14 @@ from flare_mri.networks.admitted import check_arguments, full_name, network_clas
 from flare_mri.networks.complex_images import apply_to_complex
 from flare_mri.networks.sensitivity_network import SensitivityNetwork
 from flare_mri.networks.unet import UNet
+from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.data_consistency import DATA_CONSISTENCY
+from flare_mri.physics.fourier import fft2c
 from flare_mri.physics.operator import SenseOperator
 
 _UNET = "flare_mri.networks.unet.UNet"
 _SMALL = {"channels": 16, "num_pools": 3}
+_OUTPUTS = ("combined", "rss")
 _TASK = {"spatial_dims": 2, "in_channels": 2, "out_channels": 2}
 _MONAI_MULTIPLE = 32  # the most that any of MONAI's 2D networks asks of a size
 
@@ -51,6 +54,9 @@ class UnrolledNetwork(nn.Module):
         data_consistency_args: ``weight`` of "soft" and "cg", ``iterations`` of "cg".
         shared_cascades: all cascades have the same weights (as in MoDL), not each its own.
         sensitivity_channels: of a network that finds the coil sensitivities; 0: they come with each sample.
+        output: "combined" is :math:`|x_T|`; "rss" the root sum of squares over the coils of images of
+            :math:`M y + (1 - M) \mathcal F S x_T`, made as fastMRI's targets are, and E2E-VarNet's output. Of
+            one coil with hard data consistency both are the same.
 
     Attributes:
         sample_keys: entries of a sample that it is called with.
@@ -75,6 +81,7 @@ class UnrolledNetwork(nn.Module):
         data_consistency_args: Mapping[str, Any] | None = None,
         shared_cascades: bool = False,
         sensitivity_channels: int = 0,
+        output: str = "combined",
     ):
         super().__init__()
         if not (isinstance(num_cascades, int) and num_cascades >= 1):
@@ -84,7 +91,9 @@ class UnrolledNetwork(nn.Module):
                 f"network: data_consistency: expected one of {', '.join(DATA_CONSISTENCY)}, got {data_consistency!r}; "
                 "correct it"
             )
-        self.num_cascades = num_cascades
+        if output not in _OUTPUTS:
+            raise InputError(f"network: output: expected one of {', '.join(_OUTPUTS)}, got {output!r}; correct it")
+        self.num_cascades, self.output = num_cascades, output
         kinds = 1 if shared_cascades else num_cascades
         networks = [_build_regulariser(regulariser, regulariser_args or {}) for _ in range(kinds)]
         self._multiple = _MONAI_MULTIPLE
@@ -116,14 +125,21 @@ class UnrolledNetwork(nn.Module):
         Raises:
             InputError: several coils without sensitivities, or shapes that do not fit together.
         """
-        return self.reconstruct(kspace, mask, sensitivities)[-1].abs()
+        maps = self.find_sensitivities(kspace, mask, sensitivities)
+        image = self._run_cascades(kspace, mask, maps)[-1]
+        if self.output == "combined":
+            return image.abs()
+        return root_sum_of_squares(torch.where(mask > 0, kspace, fft2c(maps * image)))
 
     def reconstruct(self, kspace: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> list[Tensor]:
         """The complex images [B, 1, H, W] after each cascade, in the unit of ``kspace``; the last is the result.
 
         Arguments and errors as in :meth:`forward`.
         """
-        operator = SenseOperator(self.find_sensitivities(kspace, mask, sensitivities), mask)
+        return self._run_cascades(kspace, mask, self.find_sensitivities(kspace, mask, sensitivities))
+
+    def _run_cascades(self, kspace: Tensor, mask: Tensor, sensitivities: Tensor) -> list[Tensor]:
+        operator = SenseOperator(sensitivities, mask)
         zero_filled = operator.adjoint(kspace)
         scale = zero_filled.abs().amax((1, 2, 3), keepdim=True)
         scale = torch.where(scale > 0, scale, 1)

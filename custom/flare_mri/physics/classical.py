@@ -16,7 +16,7 @@ def root_sum_of_squares(kspace: Tensor) -> Tensor:
 
     Of undersampled k-space it is the zero-filled image, of fully sampled k-space the target (Roemer et al., MRM 1990).
     """
-    return ifft2c(kspace).abs().square().sum(1, keepdim=True).sqrt()
+    return torch.linalg.vector_norm(ifft2c(kspace), dim=1, keepdim=True)  # finite gradient at 0, unlike a root
 
 
 def cg_sense(

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Coil sensitivities from the fully sampled centre of k-space, with :math:`\sum_c |S_c|^2 = 1` where the object is.
 
-Only products of sensitivity and image are measured: sensitivities are known up to a phase that all coils share.
+Only products of sensitivity and image are measured: sensitivities are known up to a phase that all coils share. Where
+there is no object they are uncertain; cropped there, they make an image's background 0, which a root sum of squares of
+noise is not. By default nothing is cropped.
 """
 
 import torch
@@ -13,8 +15,8 @@ from flare_mri.physics.extra import import_sigpy
 from flare_mri.physics.fourier import ifft2c
 
 METHODS = ("espirit", "low_pass")
-_KERNEL = 6  # of ESPIRiT, in samples of k-space: SigPy's default
-_LEAST_CENTRE = _KERNEL + 2
+_LARGEST_KERNEL = 6  # of ESPIRiT, in samples of k-space: SigPy's default
+_LEAST_CENTRE = 8
 
 
 def fully_sampled_centre(mask: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ def normalise_sensitivities(maps: Tensor, support: Tensor | None = None) -> Tens
     return torch.where(inside, maps * torch.where(inside, power, 1).rsqrt(), 0)
 
 
-def estimate_low_pass(kspace: Tensor, mask: Tensor, crop: float = 0.05) -> Tensor:
+def estimate_low_pass(kspace: Tensor, mask: Tensor, crop: float = 0.0) -> Tensor:
     """Sensitivities as low-resolution images of each coil, divided by their root sum of squares.
 
     (McKenzie et al., Self-calibrating parallel imaging, MRM 2002.) The centre is made a square, so that maps are as
@@ -111,15 +113,17 @@ def _hann(widths: Tensor, length: int) -> Tensor:
     return torch.where(phase < 1, 0.5 + 0.5 * torch.cos(torch.pi * phase), 0)
 
 
-def estimate_espirit(kspace: Tensor, mask: Tensor, crop: float = 0.95, threshold: float = 0.02) -> Tensor:
+def estimate_espirit(kspace: Tensor, mask: Tensor, crop: float = 0.0, threshold: float = 0.02) -> Tensor:
     """Sensitivities by ESPIRiT (Uecker et al., MRM 2014), with SigPy, one map a coil.
 
-    A coil that measures nothing has a map of zeros. The phase is that of the first coil's.
+    A coil that measures nothing has a map of zeros. The phase is relative to the first coil's. Kernels are 6 samples
+    wide, or half a smaller centre: of ten lines the calibration matrix would have too few rows.
 
     Args:
         kspace: complex [B, C, H, W], centred, prewhitened where a noise acquisition stands.
         mask: bool or 0/1 [B, 1, H, W] with a fully sampled centre of at least 8x8.
-        crop: eigenvalue below which a pixel is outside the object, 0 to 1.
+        crop: eigenvalue below which a pixel is outside the object, 0 to 1; the smaller the centre, the smaller are
+            the eigenvalues inside.
         threshold: part of the largest singular value below which the calibration matrix holds noise.
 
     Returns:
@@ -137,20 +141,24 @@ def estimate_espirit(kspace: Tensor, mask: Tensor, crop: float = 0.95, threshold
         )
     maps = torch.zeros(kspace.shape, dtype=torch.complex64)
     for sample, width in enumerate(widths):
+        kernel = min(_LARGEST_KERNEL, width // 2)
         data = kspace[sample].detach().cpu().to(torch.complex64)
         alive = data.abs().amax((1, 2)).nonzero()[:, 0]
         if len(alive):
-            options = {"thresh": threshold, "crop": crop, "kernel_width": _KERNEL, "show_pbar": False}
+            options = {"thresh": threshold, "crop": crop, "kernel_width": kernel, "show_pbar": False}
             app = calibrate(data[alive].numpy(), calib_width=width, **options)
             maps[sample, alive] = torch.from_numpy(app.run().astype("complex64"))
     return normalise_sensitivities(torch.where(maps.isfinite(), maps, 0)).to(kspace.device)
 
 
-def estimate_sensitivities(kspace: Tensor, mask: Tensor, method: str = "espirit") -> Tensor:
-    """Sensitivities of all pixels by one of :data:`METHODS`; of a single coil, which has none to tell apart, ones.
+def estimate_sensitivities(kspace: Tensor, mask: Tensor, method: str = "espirit", crop: float = 0.0) -> Tensor:
+    """Sensitivities by one of :data:`METHODS`; of a single coil, which has none to tell apart, ones.
 
-    With few lines in the centre and noise ESPIRiT's eigenvalues are below its usual threshold in most of a head (two of
-    three multi-coil scans tried): a network that is given maps with holes cannot fill them.
+    Args:
+        kspace: complex [B, C, H, W], centred, prewhitened where a noise acquisition stands.
+        mask: bool or 0/1 [B, 1, H, W].
+        method: "espirit" or "low_pass".
+        crop: as the method's function takes it.
 
     Raises:
         InputError: as :func:`estimate_espirit` and :func:`estimate_low_pass`; or no such method.
@@ -159,4 +167,5 @@ def estimate_sensitivities(kspace: Tensor, mask: Tensor, method: str = "espirit"
         raise InputError(f"coil sensitivities: expected one of {', '.join(METHODS)}, got {method!r}; correct it")
     if kspace.shape[1] == 1:
         return torch.ones_like(kspace)
-    return estimate_espirit(kspace, mask, crop=0) if method == "espirit" else estimate_low_pass(kspace, mask, crop=0)
+    estimate = estimate_espirit if method == "espirit" else estimate_low_pass
+    return estimate(kspace, mask, crop)

@@ -74,13 +74,15 @@ class Scores:
         return [method for method in self.values if most and self.coverage(method) == most]
 
     def best(self, site: str | None = None) -> set[str]:
-        """The best at a site, or by mean for None; several where they are equal as shown."""
+        """The best at a site, or by mean for None; several where they are equal as shown, none where all are."""
         if site is None:
             found = {method: self.mean(method) for method in self.comparable()}
         else:
             found = {method: self.get(method, site) for method in self.values}
         known = {method: round(value, self.metric.digits) for method, value in found.items() if value is not None}
         if len(known) < 2:
+            return set()
+        if len(set(known.values())) < 2:
             return set()
         top = max(known.values()) if self.metric.higher_is_better else min(known.values())
         return {method for method, value in known.items() if value == top}

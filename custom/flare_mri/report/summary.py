@@ -32,6 +32,8 @@ def summary_sentences(scores: Scores, name_sites: bool = False) -> list[str]:
     winner = ranking[0]
     best = scores.mean(winner)
     assert best is not None  # ranking() holds methods with values only
+    if metric.task == "segmentation" and metric.higher_is_better and round(best, metric.digits) == 0:
+        return [f"No method found the organ: the mean {metric.name} of all is {metric.quantity(best)}."]
     sites = list(scores.values[winner])
     images = metric.task == "reconstruction"
     places = ", ".join(sites) if name_sites and len(sites) < 3 else count(len(sites), "hospital")
@@ -74,7 +76,7 @@ def _by_site(scores: Scores, winner: str, sites: list[str]) -> list[str]:
     sentences = []
     if len(scores.ranking()) > 1 and len(sites) > 1:
         ahead = sum(winner in scores.best(site) for site in sites)
-        where = "every one" if ahead == len(sites) else f"{ahead}"
+        where = "every one" if ahead == len(sites) else "none" if not ahead else f"{ahead}"
         sentences.append(f"{winner} was the best at {where} of the {count(len(sites), 'hospital')}.")
     worse = []
     for site in sites:

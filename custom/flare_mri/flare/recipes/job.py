@@ -74,7 +74,10 @@ class FlareMRIRecipe(Recipe):
             site = open_site(name, workspace, self.require_site_config)
             task = build_task(self.task, site.config, self.seed)
             counts = {split: len(task.dataset(split)) for split in SPLITS}  # type: ignore[arg-type]
-            print(f"{name}: {site.config.data.format}; " + ", ".join(f"{n} {s}" for s, n in counts.items()), flush=True)
+            print(
+                f"{name}: {site.config.data.format}; " + ", ".join(f"{n} {s}" for s, n in counts.items()) + " slices",
+                flush=True,
+            )
 
     def finalize(self) -> None:
         """Add the package's sources where the job is to carry them, and name the sites where they are to bind."""
