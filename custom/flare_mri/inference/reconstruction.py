@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.measured import is_measured
 from flare_mri.datasets.reconstruction import ReconstructionDataset
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
@@ -51,6 +52,11 @@ class Reconstructor:
             config = config.model_copy(update={"data": data})
         self._data, self._mask, self._undersampled = config.data, config.mask, undersampled
         self._scans = find_scans(config, RECONSTRUCTION)
+        if is_measured(self._scans):
+            raise InputError(
+                f"{self._scans[0].origin}: expected magnitudes to undersample, got measured k-space, to which models "
+                "cannot be applied yet"
+            )
         self.names = [scan.name for scan in self._scans]
         self._device = resolve_device(config.device, config.site, config.file)
         self._model = model

@@ -1,0 +1,108 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training data of measured k-space: multi-coil to the network, consistent under random transforms, cached once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flare_mri.config.site import SiteConfig, load_site_config
+from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.errors import InputError
+from flare_mri.io.formats import FORMATS
+from flare_mri.physics.classical import root_sum_of_squares
+from flare_mri.physics.fourier import ifft2c
+from flare_mri.physics.operator import SenseOperator
+
+KEYS = ("kspace", "mask", "sensitivities")
+SETTINGS = """
+data: {{format: {name}, root: data, sensitivities: low_pass{more}}}
+split: {{train: 0.5, validation: 0, test: 0.5, by: slice}}
+mask: {{kind: equispaced, acceleration: 2, centre_fraction: 0.3}}
+cache: {{folder: cache}}
+"""
+
+
+def site(folder: Path, name: str, more: str = "") -> SiteConfig:
+    folder.mkdir(exist_ok=True)
+    write = FORMATS[name].write_sample
+    assert write is not None
+    if not (folder / "data").exists():
+        write(folder / "data", np.random.default_rng(0))
+    (folder / "site.yaml").write_text(SETTINGS.format(name=name, more=more))
+    return load_site_config(folder / "site.yaml", "site-1")
+
+
+@pytest.mark.parametrize("name", ["ismrmrd", "bart"])
+def test_a_sample_holds_all_coils(tmp_path: Path, name: str) -> None:
+    data = ReconstructionData(site(tmp_path, name), 0, KEYS)
+    assert data.measured and data.describe()["kspace"] == "measured" and data.describe()["coils"] == 3
+    sample = data.test[0]
+    coils, height, width = sample["kspace"].shape
+    assert coils == 3 and sample["kspace"].dtype == sample["sensitivities"].dtype == torch.complex64
+    assert not sample["kspace"][:, ~sample["mask"][0]].any() and sample["kspace"][:, sample["mask"][0]].all()
+    zero_filled = root_sum_of_squares(sample["kspace"][None])[0] - sample["offset"] / sample["scale"]
+    torch.testing.assert_close(zero_filled, sample["image"], rtol=1e-4, atol=1e-4)
+    squares = sample["sensitivities"].abs().square().sum(0)
+    torch.testing.assert_close(squares, torch.ones(height, width), rtol=1e-4, atol=1e-4)
+
+
+def test_the_fully_sampled_scan_is_the_target(tmp_path: Path) -> None:
+    """The SENSE image of all samples is near the root of the sum of squares: sensitivities belong to these coils."""
+    data = ReconstructionData(site(tmp_path, "ismrmrd"), 0, KEYS)
+    assert data.train.measured is not None
+    volume, index = data.train.indices[0]
+    item = data.train.measured[volume].item(index)
+    full = torch.ones(1, 1, *item["full"].shape[1:])
+    image = SenseOperator(item["sensitivities"][None], full).adjoint(item["full"][None]).abs()[0]
+    target = torch.from_numpy(np.asarray(data.train.volumes[volume][index]))[None]
+    assert (image - target).norm() < 0.1 * target.norm()
+
+
+def test_random_transforms_move_coils_sensitivities_and_target_alike(tmp_path: Path) -> None:
+    data = ReconstructionData(site(tmp_path, "ismrmrd"), 0, KEYS)
+    plain, flipped = data.train, data.train.augment(("flip",), 0)
+    turned = 0
+    for place in range(len(plain)):
+        one, other = plain[place], flipped[place]
+        same = torch.allclose(one["target"] * one["scale"] + one["offset"], _units(other), atol=1e-3)
+        mirrored = torch.allclose((one["target"] * one["scale"] + one["offset"]).flip(2), _units(other), atol=1e-3)
+        assert same or mirrored
+        turned += mirrored
+        if mirrored:
+            torch.testing.assert_close(one["sensitivities"].flip(2), other["sensitivities"], rtol=1e-3, atol=1e-3)
+    assert turned, "no sample was flipped"
+
+
+def _units(sample: dict[str, torch.Tensor]) -> torch.Tensor:
+    return sample["target"] * sample["scale"] + sample["offset"]
+
+
+def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = site(tmp_path, "ismrmrd")
+    first = ReconstructionData(config, 0, KEYS)
+    monkeypatch.setattr("flare_mri.io.raw.reader.read_raw", None)
+    monkeypatch.setattr("flare_mri.datasets.measured.estimate_sensitivities", None)
+    again = ReconstructionData(config, 0, KEYS)
+    assert again.fingerprint() == first.fingerprint()
+    assert torch.equal(again.test[0]["kspace"], first.test[0]["kspace"])
+
+
+def test_other_sizes_and_settings_of_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="data.spatial_size: expected none for measured k-space"):
+        ReconstructionData(site(tmp_path, "bart", ", spatial_size: [16, 16]"), 0, KEYS)
+
+
+def test_k_space_of_fastmri_files_is_measured_unless_asked_otherwise(tmp_path: Path) -> None:
+    from flare_mri.io.raw.samples import sample_scan, write_fastmri_raw
+
+    (tmp_path / "data").mkdir()
+    write_fastmri_raw(tmp_path / "data" / "a.h5", sample_scan(np.random.default_rng(0)).kspace)
+    measured = ReconstructionData(site(tmp_path, "fastmri"), 0, KEYS)
+    simulated = ReconstructionData(site(tmp_path, "fastmri", ", simulate: true"), 0, KEYS)
+    assert (measured.coils, simulated.coils) == (3, 1) and not simulated.measured
+    assert simulated.describe()["kspace"] == "simulated"
+    image = ifft2c(simulated.test[0]["kspace"]).abs()
+    assert torch.isfinite(image).all()
