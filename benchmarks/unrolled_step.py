@@ -1,8 +1,8 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training step of the unrolled network costs, against the sum of its parts in plain PyTorch, in one run.
+"""Cost of a training step of the unrolled network against the sum of its parts in plain PyTorch, in one run.
 
-    PYTHONPATH=custom python benchmarks/unrolled_step.py --threads 1
+    python benchmarks/unrolled_step.py --threads 1
 
 The parts: a U-Net forwards and backwards and the SENSE normal operator forwards and backwards, both once a cascade, the
 adjoint of the measured samples once, and a step of Adam; with conjugate gradients the operator once more for every
