@@ -1,12 +1,13 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training step of the unrolled network costs, against the sum of its parts in plain PyTorch, in one run.
+"""Cost of a training step of the unrolled network against the sum of its parts in plain PyTorch, in one run.
 
-    PYTHONPATH=custom python benchmarks/unrolled_step.py --threads 1
+    python benchmarks/unrolled_step.py --threads 1
 
 The parts: a U-Net forwards and backwards and the SENSE normal operator forwards and backwards, both once a cascade, the
-adjoint of the measured samples once, and a step of Adam. They are written out below with nothing but PyTorch, and each
-is timed alone. Step and parts take turns, so that a busy machine slows them alike.
+adjoint of the measured samples once, and a step of Adam; with conjugate gradients the operator once more for every
+iteration, in the forward and in the backward pass. They are written out below with nothing but PyTorch, and each is
+timed alone. Step and parts take turns, so that a busy machine slows them alike.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--spatial_size", type=int, default=128, help="height and width of the slices")
     parser.add_argument("--cascades", type=int, default=4)
     parser.add_argument("--data_consistency", choices=["hard", "soft", "cg"], default="hard")
+    parser.add_argument("--iterations", type=int, default=5, help="of conjugate gradients")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args(argv)
 
@@ -91,6 +93,12 @@ def make_parts(args: argparse.Namespace, maps: Tensor, mask: Tensor, kspace: Ten
             combined = (conjugates * torch.fft.ifft2(measured, norm="ortho")).sum(1, keepdim=True)
             combined.backward(image.detach())
 
+    @torch.no_grad()
+    def iterate() -> None:
+        for _ in range(args.cascades * 2 * args.iterations):
+            measured = sampled * torch.fft.fft2(maps * image, norm="ortho")
+            (conjugates * torch.fft.ifft2(measured, norm="ortho")).sum(1, keepdim=True)
+
     def adjoint() -> None:
         (conjugates * torch.fft.ifft2(sampled * kspace, norm="ortho")).sum(1, keepdim=True)
 
@@ -98,7 +106,8 @@ def make_parts(args: argparse.Namespace, maps: Tensor, mask: Tensor, kspace: Ten
         optimizer.step()
         optimizer.zero_grad()
 
-    return {"U-Nets": regularise, "normal operators": measure, "adjoint": adjoint, "Adam": update}
+    parts = {"U-Nets": regularise, "normal operators": measure, "adjoint": adjoint, "Adam": update}
+    return parts | ({"iterations": iterate} if args.data_consistency == "cg" else {})
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -112,7 +121,9 @@ def main(argv: list[str] | None = None) -> None:
     mask = torch.rand(args.batch_size, 1, *shape[2:], device=device) < 0.3
     kspace = torch.randn(shape, dtype=torch.complex64, device=device)
     target = torch.rand(args.batch_size, 1, *shape[2:], device=device)
-    network = UnrolledNetwork(args.cascades, data_consistency=args.data_consistency).to(device)
+    options = {"iterations": args.iterations} if args.data_consistency == "cg" else {}
+    network = UnrolledNetwork(args.cascades, data_consistency=args.data_consistency, data_consistency_args=options)
+    network = network.to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
     def step() -> None:

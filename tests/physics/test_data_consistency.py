@@ -75,11 +75,32 @@ def test_conjugate_gradients_of_a_sample_do_not_depend_on_its_batch() -> None:
     diagonal = torch.linspace(0.1, 1, 6)
     right = scales * torch.arange(1.0, 7)
     for iterations in (2, 6, 30):  # far beyond the solution too: nothing divides by zero
-        together = conjugate_gradients(lambda x: diagonal * x, right, torch.zeros(3, 6), iterations, tolerance=1e-6)
+        together = conjugate_gradients(lambda x: diagonal * x, right, iterations)
         for one, alone in zip(together, right, strict=True):
-            found = conjugate_gradients(lambda x: diagonal * x, alone[None], torch.zeros(1, 6), iterations, 1e-6)
+            found = conjugate_gradients(lambda x: diagonal * x, alone[None], iterations)
             torch.testing.assert_close(one, found[0])
     torch.testing.assert_close(together, right / diagonal, atol=1e-3, rtol=1e-4)
+
+
+def test_conjugate_gradients_stop_where_all_samples_are_solved() -> None:
+    calls: list[int] = []
+
+    def system(x: Tensor) -> Tensor:
+        calls.append(1)
+        return 2 * x
+
+    right = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+    torch.testing.assert_close(conjugate_gradients(system, right, 50), right / 2)
+    assert len(calls) == 1, "a multiple of the identity takes one step"
+    torch.testing.assert_close(conjugate_gradients(system, right, 50, start=right / 2), right / 2)
+    assert len(calls) == 2, "a solution takes none"
+
+
+def test_of_one_coil_conjugate_gradients_are_the_soft_consistency() -> None:
+    scan, weight = make_scan((9, 12), 1, step=2, centre=3), 0.25
+    image = prediction(scan)
+    found = apply(ConjugateGradientDataConsistency(weight), scan, image)
+    torch.testing.assert_close(found, mixed(scan, image, 1 / (1 + weight)), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", DATA_CONSISTENCY)

@@ -26,7 +26,8 @@ class FastMRISettings(RawSettings):
     """Settings of format `fastmri`."""
 
     simulate: bool | None = None
-    """simulate k-space of one coil from finished magnitudes; none: where the files hold no k-space"""
+    """simulate k-space of one coil from finished magnitudes; none: where the files hold no k-space, or images are to be
+    resampled by `spatial_size`, `spacing` or `orientation`, which measured k-space cannot be"""
 
 
 class FastMRIReader(ScanReader):
@@ -71,7 +72,8 @@ def find_fastmri(settings: FastMRISettings) -> list[Scan]:
     files = choose_entries(list_entries(settings.root, _is_hdf5, "fastMRI files *.h5"), settings.include)
     simulate = settings.simulate
     if simulate is None:
-        simulate = not holds_kspace(files[0])
+        resampled = settings.spatial_size or settings.spacing or settings.orientation
+        simulate = bool(resampled) or not holds_kspace(files[0])
     reader = FastMRIReader() if simulate else RawReader()
     return [Scan(path.stem, path.stem, ScanFile((path,), reader)) for path in files]
 

@@ -42,9 +42,7 @@ def cg_sense(
     """
     operator = SenseOperator(sensitivities, mask)
     zero_filled = operator.adjoint(kspace)
-    return conjugate_gradients(
-        lambda x: operator.normal(x) + penalty * x, zero_filled, torch.zeros_like(zero_filled), iterations
-    )
+    return conjugate_gradients(lambda x: operator.normal(x) + penalty * x, zero_filled, iterations)
 
 
 def l1_wavelet(

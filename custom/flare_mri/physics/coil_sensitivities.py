@@ -62,7 +62,7 @@ def centre_window(mask: Tensor) -> Tensor:
 
 
 def _places(sizes: Tensor, length: int) -> Tensor:
-    """Which of the places of an axis lie in its centred part, bool [B, length]."""
+    """Places of an axis that lie in its centred part, bool [B, length]."""
     places, start = torch.arange(length, device=sizes.device), length // 2 - sizes // 2
     return (places >= start[:, None]) & (places < (start + sizes)[:, None])
 

@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 def conjugate_gradients(
-    system: Callable[[Tensor], Tensor], right: Tensor, start: Tensor, iterations: int, tolerance: float = 0.0
+    system: Callable[[Tensor], Tensor],
+    right: Tensor,
+    iterations: int,
+    start: Tensor | None = None,
+    tolerance: float | None = None,
 ) -> Tensor:
     """Solve ``system(x) = right`` for every sample of a batch (Hestenes and Stiefel, 1952).
 
@@ -18,20 +22,24 @@ def conjugate_gradients(
     Args:
         system: a linear map that is self-adjoint and positive definite within each sample.
         right: real or complex [B, ...].
-        start: of the same shape, where to begin.
-        iterations: at most.
-        tolerance: a sample is solved where its residual's norm is at most this part of that of `right`.
+        iterations: at most; there are fewer where all samples are solved.
+        start: where to begin, of the shape of `right`; None: at 0.
+        tolerance: a sample is solved where its residual's norm is at most this part of that of `right`; None: ten times
+            the relative precision of its numbers.
 
     Returns:
         The solution, of the shape of `right`.
     """
-    x = start
-    residual = right - system(x)
+    x = torch.zeros_like(right) if start is None else start
+    residual = right if start is None else right - system(start)
     direction = residual
     energy = _inner(residual, residual)
+    tolerance = 10 * torch.finfo(right.dtype).eps if tolerance is None else tolerance
     enough = tolerance**2 * _inner(right, right)
     for _ in range(iterations):
         active = energy > enough
+        if not active.any():
+            break
         image = system(direction)
         curvature = _inner(direction, image)
         step = torch.where(active & (curvature > 0), energy / curvature, 0)
@@ -39,8 +47,6 @@ def conjugate_gradients(
         residual = residual - step * image
         before, energy = energy, torch.where(active, _inner(residual, residual), energy)
         direction = residual + torch.where(before > 0, energy / before, 0) * direction
-        if tolerance and not active.any():
-            break
     return x
 
 

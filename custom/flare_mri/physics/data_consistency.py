@@ -71,13 +71,13 @@ class ConjugateGradientDataConsistency(nn.Module):
 
     Args:
         weight: :math:`\lambda` at the start, above 0; the largest eigenvalue of :math:`A^H A` is 1.
-        iterations: of conjugate gradients.
+        iterations: of conjugate gradients, at most: of one coil a single one gives the solution.
 
     Raises:
         InputError: a weight or a number of iterations outside of that.
     """
 
-    def __init__(self, weight: float = 0.05, iterations: int = 10):
+    def __init__(self, weight: float = 0.05, iterations: int = 5):
         super().__init__()
         if not (weight > 0 and math.isfinite(weight)):
             raise InputError(f"data consistency: weight: expected above 0, got {weight!r}; correct it")
@@ -95,14 +95,14 @@ class ConjugateGradientDataConsistency(nn.Module):
 
         right = zero_filled + weight * image
         with torch.no_grad():
-            solution = conjugate_gradients(system, right, image, self.iterations)
+            solution = conjugate_gradients(system, right, self.iterations, start=image)
         residual = right - system(solution)
         if not residual.requires_grad:
             return solution
 
         def solve_adjoint(gradient: Tensor) -> Tensor:
             with torch.no_grad():
-                return conjugate_gradients(system, gradient, torch.zeros_like(gradient), self.iterations)
+                return conjugate_gradients(system, gradient, self.iterations)
 
         # d(solution) = system^-1 d(residual at a fixed solution): a term of value 0 carries that gradient.
         carrier = residual - residual.detach()

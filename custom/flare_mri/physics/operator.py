@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a scanner measures of an image: coil sensitivities, Fourier transform, sampling; and the adjoint of that."""
+"""Forward operator of parallel imaging, coil sensitivities, Fourier transform and sampling, and its adjoint."""
 
 import torch
 from torch import Tensor

@@ -12,6 +12,7 @@ from torch import Tensor
 from flare_mri.errors import InputError
 
 _DEAD = 1e-12  # of the largest variance: below that a coil measures nothing
+_INDEPENDENT = 1e-4  # of a coil's noise is at least its own
 
 
 def noise_covariance(noise: Tensor) -> Tensor:
@@ -27,16 +28,22 @@ def noise_covariance(noise: Tensor) -> Tensor:
     Raises:
         InputError: samples that are not complex or finite, or fewer than twice the coils.
     """
-    if noise.dim() != 2 or not noise.is_complex() or noise.shape[1] < 2 * noise.shape[0]:
+    if noise.dim() != 2 or not noise.is_complex():
         raise InputError(
-            "noise acquisition: expected complex samples [coils, samples], at least twice as many as coils, got "
-            f"{noise.dtype} {list(noise.shape)}; measure a longer one, or leave it out"
+            f"noise acquisition: expected complex samples [coils, samples], got {noise.dtype} {list(noise.shape)}; "
+            "leave it out"
+        )
+    coils, samples = noise.shape
+    if samples < 2 * coils:
+        raise InputError(
+            f"noise acquisition: expected at least {2 * coils} samples for {coils} coils, got {samples}; measure a "
+            "longer one, or leave it out"
         )
     if not torch.isfinite(torch.view_as_real(noise)).all():
         raise InputError("noise acquisition: expected finite samples, got NaN or infinity; leave it out")
-    samples = noise.to(torch.complex128)
-    samples = samples - samples.mean(1, keepdim=True)
-    return samples @ samples.mH / samples.shape[1]
+    centred = noise.to(torch.complex128)
+    centred = centred - centred.mean(1, keepdim=True)
+    return centred @ centred.mH / samples
 
 
 def dead_coils(covariance: Tensor) -> list[int]:
@@ -59,14 +66,15 @@ def whitening_matrix(covariance: Tensor) -> Tensor:
     matrix = torch.zeros_like(covariance)
     if alive:
         rows, columns = torch.meshgrid(torch.tensor(alive), torch.tensor(alive), indexing="ij")
-        lower, failed = torch.linalg.cholesky_ex(covariance[rows, columns])
-        if failed:
+        deviation = covariance.diagonal().real[alive].sqrt()
+        lower, failed = torch.linalg.cholesky_ex(covariance[rows, columns] / torch.outer(deviation, deviation))
+        if failed or lower.diagonal().real.min() < _INDEPENDENT:
             raise InputError(
                 "noise acquisition: expected independent coils, got some that are mixtures of others; leave out the "
                 "noise acquisition, or the doubled coils"
             )
         unit = torch.eye(len(alive), dtype=covariance.dtype)
-        matrix[rows, columns] = torch.linalg.solve_triangular(lower, unit, upper=False)
+        matrix[rows, columns] = torch.linalg.solve_triangular(lower, unit, upper=False) / deviation
     return matrix
 
 

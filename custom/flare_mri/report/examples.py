@@ -41,7 +41,7 @@ class Examples:
     features: np.ndarray | None
 
     def index(self, key: tuple[str, str]) -> int | None:
-        """Where the slice stands, or None."""
+        """Place of the slice, or None."""
         return self.keys.index(key) if key in self.keys else None
 
 

@@ -37,7 +37,7 @@ MIN_POINTS = 10
 
 @dataclass(frozen=True)
 class Style:
-    """How one method or site is drawn: told apart by colour, dash and marker, never by colour alone."""
+    """Look of one method or site in drawings: told apart by colour, dash and marker, never by colour alone."""
 
     colour: str
     dash: str

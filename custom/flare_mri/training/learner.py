@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flare_mri.methods.base import SiteHooks
 
 MOST_NORMS = 100
-"""How many times larger than a site's own a received model may be: the bound that the server has for updates."""
+"""Largest ratio of a received model's norm to a site's own: the bound that the server has for updates."""
 
 State = dict[str, Tensor]
 

@@ -81,13 +81,13 @@ class SegmentationTask:
             `input` (centre channel, z-scored, float32), `output` (predicted labels) and `target` (labels; both uint8),
             [N, H, W], with `volume` and `slice` [N]; no `target` where the site has no labels.
         """
-        places = _show(self.data.test, count)
+        places = _choose_shown(self.data.test, count)
         network.eval()
         return self._pictures(self.data.test, places, self._predict(network, Subset(self.data.test, places)))
 
     def examples_of(self, predictions: np.ndarray, count: int = 2) -> dict[str, np.ndarray]:
         """As `examples`, of labels [N, H, W] predicted for all slices of an outside site."""
-        places = _show(self.data.outside, count)
+        places = _choose_shown(self.data.outside, count)
         return self._pictures(self.data.outside, places, np.asarray(predictions, np.uint8)[places])
 
     def _pictures(
@@ -116,7 +116,7 @@ class SegmentationTask:
         return np.concatenate(labels)
 
 
-def _show(dataset: SegmentationDataset, count: int) -> list[int]:
+def _choose_shown(dataset: SegmentationDataset, count: int) -> list[int]:
     return np.unique(np.linspace(0, len(dataset) - 1, count + 2, dtype=int)[1:-1]).tolist()
 
 

@@ -133,6 +133,7 @@ class Undersampled(MapTransform):
         super().__init__(keys)
         self.mask = torch.from_numpy(np.asarray(mask, bool))[None]
         self._factor = self.mask.float()
+        self._sensitivities = torch.ones(self.mask.shape, dtype=torch.complex64)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the undersampled scan."""
@@ -144,7 +145,7 @@ class Undersampled(MapTransform):
             return item
         for key in self.key_iterator(item):
             item["image"], item["kspace"] = undersample(item[key], self._factor)
-            item["sensitivities"] = torch.ones_like(item["kspace"])
+            item["sensitivities"] = self._sensitivities
         return item
 
 

@@ -35,7 +35,7 @@ def test_a_path_in_a_mistake_stays_at_the_hospital(
 def test_an_error_nobody_thought_of_leaves_no_traceback(
     tmp_path: Path, sites: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError("/data/Doe_Jane/series: stale file handle")
 
     monkeypatch.setattr("flare_mri.flare.executors.personalized.build_task", fail)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 
 from flare_mri.errors import InputError
 from flare_mri.files import reading
@@ -22,10 +23,9 @@ from flare_mri.io.raw.lines import Lines, choose_lines
 from flare_mri.io.raw.place import place_slices
 from flare_mri.io.raw.readout import Readout, crop_readout, find_readout
 from flare_mri.io.raw.scan import RawScan
+from flare_mri.physics.prewhitening import noise_covariance, prewhiten, whitening_matrix
 
 _MOST_EXPANSION = 64  # of the samples in the file, for the zeros between them
-
-_INDEPENDENT = 1e-4  # of a coil's noise is at least its own
 
 
 def read_ismrmrd(path: Path, prewhiten: bool = True) -> RawScan:
@@ -112,9 +112,7 @@ def _read_noise(acquisitions: Acquisitions, rows: np.ndarray, lines: Lines) -> n
 
 
 def _whiten(path: Path, kspace: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    r"""Makes the coils' noise white, :math:`y \leftarrow L^{-1} y` with the noise's covariance :math:`L L^H`.
-
-    A coil without noise measured nothing and stays as it is.
+    """Makes the noise of the coils white, a slice at a time.
 
     Args:
         path: for messages.
@@ -124,35 +122,11 @@ def _whiten(path: Path, kspace: np.ndarray, noise: np.ndarray) -> np.ndarray:
     Raises:
         InputError: too few samples, or coils that are mixtures of others.
     """
-    coils, samples = noise.shape
-    if samples < 2 * coils:
-        raise InputError(
-            f"{path}: noise acquisition: expected at least {2 * coils} samples for {coils} coils, got {samples}; "
-            "measure a longer one, or take it out"
-        )
-    centred = noise.astype(np.complex128) - noise.mean(1, keepdims=True)
-    covariance = centred @ centred.conj().T / samples
-    variance = covariance.diagonal().real
-    alive = np.flatnonzero(variance > 1e-12 * variance.max())
-    matrix = np.eye(coils, dtype=np.complex128)
-    if alive.size:
-        matrix[np.ix_(alive, alive)] = _inverse_root(path, covariance[np.ix_(alive, alive)])
+    try:
+        matrix = whitening_matrix(noise_covariance(torch.from_numpy(noise)))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     white = np.empty_like(kspace)
     for index, values in enumerate(kspace):
-        white[index] = np.einsum("dc,chw->dhw", matrix.astype(np.complex64), values)
+        white[index] = prewhiten(torch.from_numpy(values), matrix).numpy()
     return white
-
-
-def _inverse_root(path: Path, covariance: np.ndarray) -> np.ndarray:
-    """The inverse of a covariance's Cholesky factor."""
-    deviation = np.sqrt(covariance.diagonal().real)
-    try:
-        lower = np.linalg.cholesky(covariance / np.outer(deviation, deviation))
-    except np.linalg.LinAlgError:
-        lower = np.zeros_like(covariance)
-    if lower.diagonal().real.min() < _INDEPENDENT:
-        raise InputError(
-            f"{path}: noise acquisition: expected coils that are independent, got some that are mixtures of others; "
-            "take out the noise acquisition, or the doubled coils"
-        )
-    return np.linalg.inv(lower) / deviation
