@@ -20,17 +20,23 @@ from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
 from flare_mri.folders import private_folder
 from flare_mri.inference.personal_model import PersonalModel, load_personal_model
+from flare_mri.inference.raw_reconstruction import EXTRA_IMAGES, RawReconstructor
 from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.inference.result import Application, Result
 from flare_mri.inference.segmentation import Segmenter
-from flare_mri.io.formats import SEGMENTATION, naming_site
+from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION, naming_site
+from flare_mri.io.raw.format import RawSettings
 from flare_mri.report.extra import check_report_extra
 
 _OVERVIEW = "overview.png"
 
 
 def open_application(
-    model: PersonalModel, config: SiteConfig, scans: Path | None = None, undersampled: bool = False
+    model: PersonalModel,
+    config: SiteConfig,
+    scans: Path | None = None,
+    undersampled: bool = False,
+    extra: Sequence[str] = (),
 ) -> Application:
     """The model with the scans it is to be applied to; everything is checked that can be without reading an image.
 
@@ -39,6 +45,8 @@ def open_application(
         config: its settings, which say how scans become what the model knows.
         scans: folder of new scans; None for the volumes that the settings name.
         undersampled: for reconstruction, see :class:`~flare_mri.inference.reconstruction.Reconstructor`.
+        extra: for reconstruction of raw scans, see
+            :class:`~flare_mri.inference.raw_reconstruction.RawReconstructor`.
 
     Raises:
         InputError: settings without data of their own, for another task, no scan, or a state of another network.
@@ -50,15 +58,25 @@ def open_application(
             raise InputError(f"data.format: {config.data.format} takes no folder; give settings with files or no scans")
         if scans is not None and not scans.is_dir():
             raise InputError(f"scans: expected a folder, got {scans}, which is none; correct the path")
+        if undersampled and model.task == SEGMENTATION:
+            raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
+        if model.task == RECONSTRUCTION and _holds_raw(config, scans):
+            return RawReconstructor(model, config, scans, undersampled, extra)
+        if extra:
+            raise InputError(f"extra: expected a reconstruction of raw scans for {', '.join(extra)}; omit it")
         if model.task == SEGMENTATION:
-            if undersampled:
-                raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
             return Segmenter(model, config, scans)
         return Reconstructor(model, config, scans, undersampled)
 
 
+def _holds_raw(config: SiteConfig, scans: Path | None) -> bool:
+    """Whether the scans are raw, in a format that holds nothing else or by what is in its files."""
+    data = config.data if scans is None else config.data.model_copy(update={"root": scans})
+    return isinstance(data, RawSettings) and data.is_measured()
+
+
 def output_files(application: Application, out: Path) -> list[Path]:
-    """The files to write, one for each scan, none of which is there yet.
+    """The main file of each scan, none of which is there yet, nor any other of a scan.
 
     Raises:
         InputError: one is there, two scans would have the same, or `out` is a file.
@@ -69,10 +87,16 @@ def output_files(application: Application, out: Path) -> list[Path]:
     for path in files:
         if files.count(path) > 1:
             raise InputError(f"{path}: expected one scan of this name, got two; rename one of them")
-    for path in (*files, out / _OVERVIEW):
+    more = [_beside(path, application, ending) for path in files for ending in application.more_endings]
+    for path in (*files, *more, out / _OVERVIEW):
         if path.exists():
             raise InputError(f"{path}: expected a folder without results, got this file; choose another folder")
     return files
+
+
+def _beside(path: Path, application: Application, ending: str) -> Path:
+    """Another file of the scan whose main file is `path`."""
+    return path.with_name(path.name.removesuffix(application.ending) + ending)
 
 
 def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Path, Result], int]:
@@ -89,10 +113,14 @@ def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Pat
         try:
             result = application.apply(number)
             _write(path, result.content)
+            for ending, content in result.more.items():
+                _write(_beside(path, application, ending), content)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             continue
-        results[path] = replace(result, content=b"")
+        results[path] = replace(result, content=b"", more={})
+        for warning in result.warnings:
+            print(f"warning: {path.name}: {warning}", file=sys.stderr, flush=True)
         print(f"{path.name}: {result.text}, {time.perf_counter() - start:.1f} s", flush=True)
     return results, len(files) - len(results)
 
@@ -127,7 +155,15 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--undersampled",
         action="store_true",
         help="reconstruction: the scans are undersampled already, by the protocol the model knows (default: they are "
-        "fully sampled, are undersampled with the site's mask, and scored)",
+        "fully sampled, are undersampled with the site's mask, and scored, but for raw scans with missing samples)",
+    )
+    parser.add_argument(
+        "--extra",
+        nargs="+",
+        default=(),
+        choices=EXTRA_IMAGES,
+        help="raw scans: further images of each, beside the magnitude: phase (radians), complex, uncertainty (spread "
+        "over the later cascades)",
     )
     return parser.parse_args(argv)
 
@@ -156,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_personal_model(args.model)
         config = load_site_config(args.site, model.site)
-        application = open_application(model, config, args.scans, args.undersampled)
+        application = open_application(model, config, args.scans, args.undersampled, args.extra)
         files = output_files(application, args.out)
         routed = f", routed over {len(model.experts)} models" if model.experts else ""
         print(f"{model.task}: {model.job}'s model of {model.site}{routed}; {_count(len(files), 'scan')}", flush=True)

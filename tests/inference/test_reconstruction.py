@@ -93,7 +93,7 @@ def test_a_scan_that_is_undersampled_gives_the_same_image(tmp_path: Path) -> Non
     (tmp_path / "new").mkdir()
     with h5py.File(tmp_path / "new" / "measured.h5", "w") as file:
         file["kspace"] = undersample(images, mask)[1].numpy()
-    result = Reconstructor(model(), config, tmp_path / "new", undersampled=True).apply(0)
+    result = open_application(model(), config, tmp_path / "new").apply(0)
     assert not result.scores and "PSNR" not in result.text and "target" not in result.pictures
     np.testing.assert_allclose(slices_in(result.content), slices_in(full.content), atol=1e-5)
 

@@ -28,7 +28,7 @@ class Points:
     def __init__(self, target: float = 1.0):
         self.target = target
 
-    slice_axis = 2
+    slice_axis, acquisition = 2, None
 
     def training_data(self, seed: int) -> Any:
         return self.dataset("train")

@@ -18,7 +18,7 @@ from flare_mri.io.scan import Scan
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
 from flare_mri.transforms.masks import make_mask
 
-RAW_VERSION = 2  # raise it when readers or sensitivities give other numbers for the same files
+RAW_VERSION = 3  # raise it when readers or sensitivities give other numbers for the same files
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class MeasuredVolume:
         slices: magnitudes float32 [H, W], root of the sum of squares over the coils, when asked for.
         kspace: float32 [C, H, W, 2], real and imaginary part, when asked for.
         sensitivities: the same, from the part that the site's mask samples in the middle.
+        field_of_view: mm along H and W; None where the file does not say.
         orientation: empty: the image stays as it was measured.
     """
 
@@ -38,6 +39,7 @@ class MeasuredVolume:
     slices: CachedVolume
     kspace: CachedVolume
     sensitivities: CachedVolume
+    field_of_view: tuple[float, float] | None = None
     orientation: str = ""
 
     @property
@@ -95,6 +97,7 @@ def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> MeasuredVolume:
     base = cache_key(scan.files, [RAW_VERSION, slices])
     preparation = Preparation(scan, config)
     kspace = cache.open(cache_key((), [base, "kspace"]), preparation.make_kspace)
+    down, across = cache.open(cache_key((), [base, "field of view"]), preparation.make_field_of_view)[:].tolist()
     target = cache.open(cache_key((), [base, "target"]), preparation.make_target)
     mask = make_mask(config.mask, (kspace.shape[2], kspace.shape[3]))
     method = config.data.sensitivities  # type: ignore[attr-defined]
@@ -104,7 +107,8 @@ def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> MeasuredVolume:
 
     key = cache_key((), [base, "sensitivities", method, np.packbits(mask).tobytes().hex()])
     sensitivities = cache.open(key, make_sensitivities)
-    return MeasuredVolume(scan.name, scan.subject, target, kspace, sensitivities)
+    field_of_view = (down, across) if down and across else None
+    return MeasuredVolume(scan.name, scan.subject, target, kspace, sensitivities, field_of_view)
 
 
 def find_sensitivities(kspace: Any, mask: np.ndarray, method: str) -> np.ndarray:
@@ -127,7 +131,7 @@ def find_sensitivities(kspace: Any, mask: np.ndarray, method: str) -> np.ndarray
 
 
 class Preparation:
-    """Reads a scan once, for both entries that the cache keeps of it.
+    """Reads a scan once, for all entries that the cache keeps of it; the target is the last.
 
     Args:
         scan: not read yet.
@@ -145,6 +149,11 @@ class Preparation:
         """float32 [K, C, H, W, 2] of the slices that are kept."""
         kspace = self._scan().kspace[self._kept()]
         return np.ascontiguousarray(kspace).view(np.float32).reshape(*kspace.shape, 2)
+
+    def make_field_of_view(self) -> np.ndarray:
+        """float32 [2], mm along H and W; 0 where the file does not say."""
+        field = self._scan().field_of_view
+        return np.array((0, 0) if field is None else field[:2], np.float32)
 
     def make_target(self) -> np.ndarray:
         """float32 [K, H, W]."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
 from flare_mri.datasets.measured import MeasuredVolume, is_measured, open_measured_volumes
 from flare_mri.datasets.split import fingerprint, seed_of_sample, split_slices
 from flare_mri.datasets.volumes import Volume, find_scans, open_volumes
@@ -112,6 +113,7 @@ class ReconstructionData:
         shape: (H, W) of the images.
         orientations: axis codes of the volumes as the network sees them, where that is known.
         augmentation: names of the random transforms in training.
+        acquisition: of the samples.
 
     Args:
         config: the site's settings.
@@ -126,9 +128,8 @@ class ReconstructionData:
     def __init__(self, config: SiteConfig, seed: int, keys: Sequence[str] = ("image",), augmentation: bool = False):
         with naming_site(config.site):
             scans = find_scans(config, RECONSTRUCTION)
-            self.measured = is_measured(scans)
             volumes: Sequence[Volume | MeasuredVolume]
-            measured = open_measured_volumes(config, scans) if self.measured else None
+            measured = open_measured_volumes(config, scans) if is_measured(scans) else None
             volumes = open_volumes(config, RECONSTRUCTION) if measured is None else measured
             self.augmentation = choose_augmentation(RECONSTRUCTION, augmentation, config.data.augmentation)
             slices = [volume.slices for volume in volumes]
@@ -149,22 +150,22 @@ class ReconstructionData:
             self.validation = self.test
             self._notes.append("no validation slices: the test slices choose the best model too")
             logging.getLogger(__name__).warning("site %r: %s", config.site, self._notes[0])
-        self.coils = volumes[0].kspace.shape[1] if isinstance(volumes[0], MeasuredVolume) else 1
-        self._config, self._mask, self._subjects = config, mask, len(set(subjects))
+        self.acquisition = _find_acquisition(volumes[0], self.shape, mask)
+        self._config, self._subjects = config, len(set(subjects))
         self._volumes = [(volume.name, volume.subject, volume.digest) for volume in volumes]
 
     def describe(self) -> dict[str, Any]:
         """Returns counts and settings that may leave the site: no path, no name, nothing of a patient."""
         return {
             "format": self._config.data.format,
-            "kspace": "measured" if self.measured else "simulated",
-            "coils": self.coils,
+            "kspace": self.acquisition.kspace,
+            "coils": self.acquisition.coils,
             "subjects": self._subjects,
             "volumes": len(self.volume_names),
             "slices": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
             "spatial_size": list(self.shape),
             "split_by": self._config.split.by,
-            "mask": {"kind": self._config.mask.kind, "acceleration": round(1 / float(self._mask.mean()), 2)},
+            "mask": {"kind": self._config.mask.kind, "acceleration": round(self.acquisition.acceleration, 2)},
             "augmentation": list(self.augmentation),
             "notes": list(self._notes),
         }
@@ -188,3 +189,11 @@ class ReconstructionData:
                     "zeros; shorten data.slices or split by volume"
                 )
         return highest
+
+
+def _find_acquisition(volume: Volume | MeasuredVolume, shape: tuple[int, int], mask: np.ndarray) -> Acquisition:
+    """How a site's samples are acquired, by its first volume."""
+    acceleration = 1 / float(mask.mean())
+    if isinstance(volume, MeasuredVolume):
+        return Acquisition(MEASURED, volume.kspace.shape[1], shape, acceleration, volume.field_of_view)
+    return Acquisition(SIMULATED, 1, shape, acceleration)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
 from flare_mri.networks import build_meta_state, build_network, check_fits, check_state
@@ -38,6 +39,8 @@ class PersonalModel:
         slice_axis: axis of the slices in them; None in models of before this was kept: that of the site's settings.
         experts: names of the models that a routed network mixes; empty where it is not routed.
         batch_size: slices in a batch at most, whose statistics are part of a routed network.
+        acquisition: of the scans that it learned to reconstruct; None for segmentation, and in models of before this
+            was kept.
     """
 
     job: str
@@ -50,13 +53,15 @@ class PersonalModel:
     slice_axis: int | None = None
     experts: tuple[str, ...] = ()
     batch_size: int = 16
+    acquisition: Acquisition | None = None
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
         texts = {key: getattr(self, key) for key in _TEXTS}
         lists = {key: list(getattr(self, key)) for key in ("spatial_size", *_LISTS)}
         numbers = {"batch_size": self.batch_size, "slice_axis": self.slice_axis}
-        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers}
+        acquired = {} if self.acquisition is None else {"acquisition": self.acquisition.as_dict()}
+        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired}
 
     def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
         """Refuses slices of another size than the model was made with, for which it would give bad results.
@@ -132,7 +137,9 @@ def load_personal_model(path: Path) -> PersonalModel:
         axis = described.get("slice_axis")
         if axis is not None and (type(axis) is not int or not 0 <= axis <= 2):
             raise InputError(f"slice_axis: expected 0, 1 or 2, got {axis!r}; give {_ORIGIN}")
-        named: dict[str, Any] = {key: described[key] for key in _TEXTS}
+        acquired = described.get("acquisition")
+        named: dict[str, Any] = {"acquisition": None if acquired is None else acquisition_from(acquired)}
+        named |= {key: described[key] for key in _TEXTS}
         named |= {key: tuple(described[key]) for key in _LISTS}
         named |= {"spatial_size": (size[0], size[1]), "slice_axis": axis, "batch_size": batch}
         return PersonalModel(**named, network=network, state=tensors)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reconstruction of new scans: magnitudes as NIfTI, on the voxels of the scan itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.measured import is_measured
 from flare_mri.datasets.reconstruction import ReconstructionDataset
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
@@ -43,20 +43,15 @@ class Reconstructor:
     """
 
     ending = "_reconstruction.nii.gz"
+    more_endings: tuple[str, ...] = ()
     outlined = False
 
     def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None, undersampled: bool = False):
         check_task(config.data.format, RECONSTRUCTION)
         if scans is not None:
-            data = config.data.model_copy(update={"root": scans})
-            config = config.model_copy(update={"data": data})
+            config = config.model_copy(update={"data": config.data.model_copy(update={"root": scans})})
         self._data, self._mask, self._undersampled = config.data, config.mask, undersampled
         self._scans = find_scans(config, RECONSTRUCTION)
-        if is_measured(self._scans):
-            raise InputError(
-                f"{self._scans[0].origin}: expected magnitudes to undersample, got measured k-space, to which models "
-                "cannot be applied yet"
-            )
         self.names = [scan.name for scan in self._scans]
         self._device = resolve_device(config.device, config.site, config.file)
         self._model = model
@@ -87,7 +82,8 @@ class Reconstructor:
                 outputs.append(restore_units(batch, reconstruct(self._network, batch)))
             zero_filled.append(restore_units(batch, batch["image"]))
         images = {"zero_filled": np.concatenate(zero_filled), "reconstruction": np.concatenate(outputs)}
-        scores = {} if self._undersampled else {name: _scores(image, target) for name, image in images.items()}
+        scores = {} if self._undersampled else {name: score_images(image, target) for name, image in images.items()}
+        told = tell_scores(scores["zero_filled"], scores["reconstruction"]) if scores else ""
         middle = len(target) // 2
         pictures = {"input": images["zero_filled"][middle], "output": images["reconstruction"][middle]}
         if scores:
@@ -95,22 +91,21 @@ class Reconstructor:
         on_scan = placed.to_scan(images["reconstruction"], nearest=False)
         return Result(
             encode_nifti(on_scan, np.float32),
-            f"{len(target)} slices{placed.describe_rest()}{_text(scores)}",
+            f"{len(target)} slices{placed.describe_rest()}{told}",
             pictures,
             scores.get("reconstruction", {}),
         )
 
 
-def _scores(image: np.ndarray, target: np.ndarray) -> dict[str, float]:
+def score_images(images: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """Metrics of a volume [S, H, W] against the fully sampled one, as of a site's test volumes."""
     metrics = VolumeMetrics()
-    for prediction, truth in zip(image, target, strict=True):
+    for prediction, truth in zip(images, target, strict=True):
         metrics.add(0, prediction, truth)
     return metrics.aggregate()
 
 
-def _text(scores: dict[str, dict[str, float]]) -> str:
-    if not scores:
-        return ""
-    before, after = scores["zero_filled"], scores["reconstruction"]
+def tell_scores(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """End of a line of progress: scores of the reconstruction, and of the zero-filled images before."""
     gain = f"PSNR {after['psnr']:.2f} dB (zero-filled {before['psnr']:.2f})"
     return f", {gain}, SSIM {after['ssim']:.3f} ({before['ssim']:.3f})"

@@ -18,12 +18,16 @@ class Result:
         text: what a line of progress says of it.
         pictures: one slice [H, W] to look at: `input` and `output`, with `target` where it is known.
         scores: mean metrics, where the scan was fully sampled.
+        more: contents of further files, by the ending of :attr:`Application.more_endings`.
+        warnings: how the scan differs from what the model knows, a line each.
     """
 
     content: bytes
     text: str
     pictures: Mapping[str, np.ndarray]
     scores: Mapping[str, float] = field(default_factory=dict)
+    more: Mapping[str, bytes] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Application(Protocol):
@@ -32,11 +36,13 @@ class Application(Protocol):
     Attributes:
         names: of the scans.
         ending: of the files to write, after a scan's name.
+        more_endings: of further files of each scan.
         outlined: whether outputs are labels to outline, or images.
     """
 
     names: list[str]
     ending: str
+    more_endings: tuple[str, ...]
     outlined: bool
 
     def apply(self, number: int) -> Result:

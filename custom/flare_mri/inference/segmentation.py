@@ -33,6 +33,7 @@ class Segmenter:
     """
 
     ending = "_segmentation.nii.gz"
+    more_endings: tuple[str, ...] = ()
     outlined = True
 
     def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None):

@@ -29,6 +29,19 @@ class FastMRISettings(RawSettings):
     """simulate k-space of one coil from finished magnitudes; none: where the files hold no k-space, or images are to be
     resampled by `spatial_size`, `spacing` or `orientation`, which measured k-space cannot be"""
 
+    def is_measured(self) -> bool:
+        """As `simulate` says, or else the first file.
+
+        Raises:
+            InputError: it is no HDF5 file.
+        """
+        if self.simulate is not None:
+            return not self.simulate
+        if self.spatial_size or self.spacing or self.orientation:
+            return False
+        first = next(iter(sorted(path for path in self.root.iterdir() if _is_hdf5(path))), None)
+        return first is None or holds_kspace(first)
+
 
 class FastMRIReader(ScanReader):
     """Reads the magnitudes of one file as [H, W, S].
@@ -70,11 +83,7 @@ class FastMRIReader(ScanReader):
 def find_fastmri(settings: FastMRISettings) -> list[Scan]:
     """Scans of `<root>/*.h5`, one volume and one subject a file."""
     files = choose_entries(list_entries(settings.root, _is_hdf5, "fastMRI files *.h5"), settings.include)
-    simulate = settings.simulate
-    if simulate is None:
-        resampled = settings.spatial_size or settings.spacing or settings.orientation
-        simulate = bool(resampled) or not holds_kspace(files[0])
-    reader = FastMRIReader() if simulate else RawReader()
+    reader = RawReader() if settings.is_measured() else FastMRIReader()
     return [Scan(path.stem, path.stem, ScanFile((path,), reader)) for path in files]
 
 

@@ -126,10 +126,19 @@ class UnrolledNetwork(nn.Module):
             InputError: several coils without sensitivities, or shapes that do not fit together.
         """
         maps = self.find_sensitivities(kspace, mask, sensitivities)
-        image = self._run_cascades(kspace, mask, maps)[-1]
+        return self.find_magnitude(self._run_cascades(kspace, mask, maps)[-1], kspace, mask, maps)
+
+    def find_magnitude(self, image: Tensor, kspace: Tensor, mask: Tensor, sensitivities: Tensor) -> Tensor:
+        """The network's output [B, 1, H, W], as ``output`` says, of the last cascade's complex image.
+
+        Args:
+            image: complex [B, 1, H, W], of :meth:`reconstruct`.
+            kspace, mask: as in :meth:`forward`.
+            sensitivities: those of :meth:`find_sensitivities`.
+        """
         if self.output == "combined":
             return image.abs()
-        return root_sum_of_squares(torch.where(mask > 0, kspace, fft2c(maps * image)))
+        return root_sum_of_squares(torch.where(mask > 0, kspace, fft2c(sensitivities * image)))
 
     def reconstruct(self, kspace: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> list[Tensor]:
         """The complex images [B, 1, H, W] after each cascade, in the unit of ``kspace``; the last is the result.

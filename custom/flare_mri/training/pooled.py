@@ -26,7 +26,7 @@ class PooledTask:
     def __init__(self, site: str, tasks: Sequence[Task], batch_size: int, workers: int = 0):
         self.site, self.tasks, self.batch_size, self.workers = site, list(tasks), batch_size, workers
         self.key_metric, self.device, self.spatial_size = tasks[0].key_metric, tasks[0].device, tasks[0].spatial_size
-        self.slice_axis = tasks[0].slice_axis
+        self.slice_axis, self.acquisition = tasks[0].slice_axis, tasks[0].acquisition
         self.orientations = tuple(sorted({codes for task in tasks for codes in task.orientations}))
 
     def dataset(self, split: Split) -> Dataset:

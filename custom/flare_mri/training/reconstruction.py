@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.metrics.reconstruction import VolumeMetrics
@@ -40,6 +41,7 @@ class ReconstructionTask:
         self.device = device
         self.spatial_size, self.orientations = data.shape, data.orientations
         self.slice_axis = config.data.find_slice_axis()
+        self.acquisition: Acquisition | None = data.acquisition
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.datasets.segmentation import CLASSES, SegmentationData, SegmentationDataset
 from flare_mri.errors import InputError
 from flare_mri.metrics.segmentation import TEST_BATCH, SegmentationMetrics
@@ -39,6 +40,7 @@ class SegmentationTask:
         self.device = device
         self.spatial_size, self.orientations = data.shape, data.orientations
         self.slice_axis = config.data.find_slice_axis()
+        self.acquisition: Acquisition | None = None
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers

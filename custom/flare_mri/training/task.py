@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.errors import InputError
 
 Split = Literal["train", "validation", "test"]
@@ -29,6 +30,7 @@ class Task(Protocol):
         spatial_size: (H, W) of its slices.
         slice_axis: axis along which its slices lie in a volume.
         orientations: axis codes of its volumes as the network sees them, where that is known.
+        acquisition: of its scans, for reconstruction; else None.
     """
 
     site: str
@@ -39,6 +41,7 @@ class Task(Protocol):
     spatial_size: tuple[int, int]
     slice_axis: int
     orientations: tuple[str, ...]
+    acquisition: Acquisition | None
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of a split."""

@@ -156,7 +156,7 @@ class PersonalizedExecutor(SiteExecutor):
         personal = learner.hooks.personal() or learner.best["network"]
         network = self._network_of(task.site)
         known = task.spatial_size, task.orientations, task.slice_axis
-        own = PersonalModel(self.job, task.site, self.task, network, personal, *known)
+        own = PersonalModel(self.job, task.site, self.task, network, personal, *known, acquisition=task.acquisition)
         former = store.save_model(PERSONAL_FILE, own.state, own.description(), states.run)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")

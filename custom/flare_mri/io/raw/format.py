@@ -19,6 +19,10 @@ class RawSettings(RootedSettings):
     sensitivities: Literal["espirit", "low_pass"] = "espirit"
     """how coil sensitivities are found from the sampled centre of measured k-space: espirit needs the extra `raw`"""
 
+    def is_measured(self) -> bool:
+        """Whether k-space is read as it was measured; a format that also holds magnitudes looks at its files."""
+        return True
+
 
 def find_raw(settings: RawSettings, suffixes: tuple[str, ...], wanted: str) -> list[Scan]:
     """Scans of the files `<root>/*` with one of the suffixes, one volume and one subject a file.

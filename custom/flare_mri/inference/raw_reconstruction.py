@@ -1,0 +1,183 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reconstruction of raw scans as the scanner stores them: with their own mask, coils, size and place."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch.utils.data import DataLoader
+
+from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.acquisition import MEASURED, Acquisition
+from flare_mri.errors import InputError
+from flare_mri.inference.personal_model import PersonalModel
+from flare_mri.inference.placement import encode_nifti
+from flare_mri.inference.raw_slices import RawSlices
+from flare_mri.inference.reconstruction import score_images, tell_scores
+from flare_mri.inference.result import Result
+from flare_mri.inference.scan_numbers import Residual, estimate_noise, relative_noise, spread_of_cascades
+from flare_mri.io.raw.format import RawSettings, find_raw
+from flare_mri.io.raw.read import RAW_SUFFIXES
+from flare_mri.io.raw.reader import RawReader, geometry_of
+from flare_mri.io.raw.scan import RawScan
+from flare_mri.networks import UnrolledNetwork
+from flare_mri.training.build import resolve_device
+from flare_mri.training.reconstruction import reconstruct, restore_units
+from flare_mri.training.task import on_device
+from flare_mri.transforms.masks import make_mask
+
+_BATCH = 4
+_NUMBERS = "_reconstruction.json"
+EXTRA_IMAGES = ("phase", "complex", "uncertainty")
+"""What can be written beside the magnitude, by a network of complex images."""
+
+
+Images = defaultdict[str, list[np.ndarray]]  # by name, a batch of slices each, in the scanner's units
+
+
+class RawReconstructor:
+    """Reconstructs raw scans: undersampled ones as they are, fully sampled ones after the site's mask, with scores.
+
+    Which of the two a file is it says itself. A scan that differs from what the model learned from is done with a
+    warning that says how. Coil sensitivities come from the centre of k-space that is used.
+
+    Args:
+        model: of a reconstruction job.
+        config: the site's settings: mask, device, how coil sensitivities are found.
+        scans: folder of raw scans of any format; None for those that the site's own settings name.
+        undersampled: fully sampled scans, too, are taken as they are, without scores.
+        extra: names of :data:`EXTRA_IMAGES`.
+
+    Raises:
+        InputError: no scan, a state that does not fit the network, or extra images that it does not have.
+    """
+
+    ending = "_reconstruction.nii.gz"
+    outlined = False
+
+    def __init__(
+        self,
+        model: PersonalModel,
+        config: SiteConfig,
+        scans: Path | None = None,
+        undersampled: bool = False,
+        extra: Sequence[str] = (),
+    ):
+        assert isinstance(config.data, RawSettings)
+        self._settings = config.data
+        if scans is not None:
+            self._settings = self._settings.model_copy(update={"root": scans, "include": ()})
+        self._scans = find_raw(self._settings, RAW_SUFFIXES, "raw scans (" + ", ".join(RAW_SUFFIXES) + ")")
+        self._mask, self._model, self._undersampled = config.mask, model, undersampled
+        self.names = [scan.name for scan in self._scans]
+        self._device = resolve_device(config.device, config.site, config.file)
+        self._network = model.build().to(self._device)
+        if extra and not isinstance(self._network, UnrolledNetwork):
+            raise InputError(
+                f"extra: expected a network of complex images (UnrolledNetwork) for {', '.join(extra)}, got "
+                f"{type(self._network).__name__}, which gives magnitudes; leave it out"
+            )
+        self._extra = tuple(name for name in EXTRA_IMAGES if name in extra)
+        self.more_endings = (_NUMBERS, *(f"_{name}.nii.gz" for name in self._extra))
+
+    def apply(self, number: int) -> Result:
+        """Reconstruction of all slices of one scan, with its numbers, and scores where it is fully sampled.
+
+        Raises:
+            InputError: a scan that cannot be read, or a mask whose centre is too small for coil sensitivities.
+        """
+        found = self._scans[number]
+        reader = found.image.reader
+        assert isinstance(reader, RawReader)
+        scan = reader.read_raw(found.files)
+        if self._undersampled:
+            scan = replace(scan, target=None)
+        masks = np.asarray(scan.mask)
+        if scan.target is not None:
+            chosen = make_mask(self._mask, (masks.shape[1], masks.shape[2]))
+            masks = masks & chosen
+        residual, batches = Residual(), Images(list)
+        try:
+            for batch in DataLoader(RawSlices(scan, masks, self._settings.sensitivities), batch_size=_BATCH):
+                self._reconstruct(on_device(batch, self._device), batches, residual)
+        except InputError as error:
+            raise InputError(f"{found.origin}: {error}") from None
+        images = {name: np.concatenate(parts) for name, parts in batches.items()}
+        target, middle = scan.target, len(masks) // 2
+        pictures = {"input": images["zero-filled"][middle], "output": images["magnitude"][middle]}
+        scores = {}
+        if target is not None:
+            pictures["target"] = target[middle]
+            scores = {name: score_images(images[name], target) for name in ("zero-filled", "magnitude")}
+        acquisition = _find_acquisition(scan, masks)
+        warnings = self._find_warnings(acquisition)
+        numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
+        numbers |= {"warnings": warnings, "notes": list(scan.notes)}
+        more = {_NUMBERS: (json.dumps(_without_nan(numbers), indent=2) + "\n").encode()}
+        more |= {f"_{name}.nii.gz": _to_nifti(images[name], scan) for name in self._extra}
+        text = _describe(scan, numbers) + (tell_scores(scores["zero-filled"], scores["magnitude"]) if scores else "")
+        scored = scores.get("magnitude", {})
+        return Result(_to_nifti(images["magnitude"], scan), text, pictures, scored, more, tuple(warnings))
+
+    def _reconstruct(self, batch: dict[str, Any], images: Images, residual: Residual) -> None:
+        """Add a batch's images [B, H, W] and what they leave of the measurement."""
+        images["zero-filled"].append(restore_units(batch, batch["image"]))
+        network = self._network
+        with torch.inference_mode():
+            if not isinstance(network, UnrolledNetwork):
+                images["magnitude"].append(restore_units(batch, reconstruct(network, batch)))
+                return
+            kspace, mask = batch["kspace"], batch["mask"]
+            maps = network.find_sensitivities(kspace, mask, batch["sensitivities"])
+            cascades = network.reconstruct(kspace, mask, batch["sensitivities"])
+            found = {"magnitude": network.find_magnitude(cascades[-1], kspace, mask, maps), "complex": cascades[-1]}
+            found |= {"phase": cascades[-1].angle(), "uncertainty": spread_of_cascades(cascades)}
+            residual.add(cascades[-1], maps, batch)
+        scale = batch["scale"].view(-1, 1, 1, 1)
+        for name, image in found.items():
+            images[name].append((image if name == "phase" else image * scale)[:, 0].cpu().numpy())
+
+    def _find_warnings(self, acquisition: Acquisition) -> list[str]:
+        if self._model.acquisition is None:
+            return ["the model does not say from which acquisitions it learned; nothing is compared"]
+        return acquisition.find_differences(self._model.acquisition)
+
+
+def _find_acquisition(scan: RawScan, masks: np.ndarray) -> Acquisition:
+    height, width = masks.shape[1:]
+    field = None if scan.field_of_view is None else scan.field_of_view[:2]
+    return Acquisition(MEASURED, scan.kspace.shape[1], (height, width), 1 / float(masks.mean()), field)
+
+
+def _measure(scan: RawScan, masks: np.ndarray, residual: float) -> dict[str, float]:
+    """Noise of a sample of k-space, and of what was used of it the parts that are noise and that images leave."""
+    noise = estimate_noise(scan.kspace, scan.mask)
+    return {"noise": noise, "relative_noise": relative_noise(noise, scan.kspace, masks), "residual": residual}
+
+
+def _describe(scan: RawScan, numbers: dict[str, Any]) -> str:
+    slices, coils, height, width = scan.kspace.shape
+    words = [f"{slices} slices of {height}x{width}, {coils} coils, acceleration {numbers['acceleration']:.1f}"]
+    words.append("fully sampled, undersampled here" if scan.target is not None else "undersampled")
+    if not math.isnan(numbers["residual"]):
+        words.append(f"residual {100 * numbers['residual']:.1f} % (noise {100 * numbers['relative_noise']:.1f} %)")
+    return ", ".join(words) + ("" if scan.geometry is not None else "; the scan does not say where it lies")
+
+
+def _without_nan(numbers: dict[str, Any]) -> dict[str, Any]:
+    """The numbers with None for those that are not known, which JSON has no other word for."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in numbers.items()}
+
+
+def _to_nifti(images: np.ndarray, scan: RawScan) -> bytes:
+    """Images [S, H, W] at the place that the scan's header says, or with its spacing alone."""
+    volume = MetaTensor(torch.from_numpy(images).movedim(0, -1), affine=torch.from_numpy(geometry_of(scan).matrix))
+    return encode_nifti(volume, images.dtype.type)

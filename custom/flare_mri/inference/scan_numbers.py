@@ -1,0 +1,82 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers by which a physicist checks the reconstruction of a raw scan: its noise, and what the images leave of it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flare_mri.physics.operator import SenseOperator
+
+_OUTER = 0.8  # of the measured samples' largest distance from zero frequency: beyond it there is mostly noise
+_RAYLEIGH_MEDIAN = math.sqrt(math.log(2))  # of |n| for complex Gaussian noise of variance 1
+
+
+def estimate_noise(kspace: np.ndarray, mask: np.ndarray) -> float:
+    r"""Standard deviation of the noise of a sample of k-space, real and imaginary part together.
+
+    The median of :math:`|y|` over the measured samples farthest from zero frequency, divided by
+    :math:`\sqrt{\ln 2}`, that of complex Gaussian noise; root mean square over the coils. Where the object's details
+    reach so far out it is an upper bound.
+
+    Args:
+        kspace: complex [S, C, H, W].
+        mask: bool [S, H, W], true where k-space was measured.
+    """
+    axes = [(np.arange(size) - size // 2) / size for size in kspace.shape[2:]]
+    distance = np.hypot(axes[0][:, None], axes[1])
+    squares = []
+    for values, measured in zip(kspace, mask, strict=True):
+        outer = measured & (distance >= _OUTER * distance[measured].max(initial=0))
+        if outer.any():
+            squares.append((np.median(np.abs(values[:, outer]), axis=1) / _RAYLEIGH_MEDIAN) ** 2)
+    return float(np.sqrt(np.mean(squares))) if squares else math.nan
+
+
+class Residual:
+    r"""How far images are from what was measured, :math:`\|A x - y\| / \|y\|`, summed over batches of slices."""
+
+    def __init__(self) -> None:
+        self._left = self._measured = 0.0
+
+    def add(self, image: Tensor, sensitivities: Tensor, batch: dict[str, Any]) -> None:
+        """Add complex images [B, 1, H, W] of slices with these coil sensitivities [B, C, H, W].
+
+        Args:
+            image: in the unit of the batch's `kspace`.
+            sensitivities: those the images were made with.
+            batch: with `kspace`, `mask` and `scale`.
+        """
+        scale = batch["scale"].view(-1, 1, 1, 1)
+        predicted = SenseOperator(sensitivities, batch["mask"]).forward(image)
+        self._left += float(((predicted - batch["kspace"]).abs() * scale).square().sum())
+        self._measured += float((batch["kspace"].abs() * scale).square().sum())
+
+    def value(self) -> float:
+        """0 where images agree with all that was measured."""
+        return math.sqrt(self._left / self._measured) if self._measured else math.nan
+
+
+def relative_noise(noise: float, kspace: np.ndarray, mask: np.ndarray) -> float:
+    r"""The part of the measured energy's root that is noise, :math:`\sigma \sqrt{N} / \|y\|`, to hold a residual to.
+
+    Args:
+        noise: standard deviation of a sample.
+        kspace: complex [S, C, H, W], 0 where the mask is false.
+        mask: bool [S, H, W].
+    """
+    energy = sum(float((np.abs(values) ** 2).sum(dtype=np.float64)) for values in kspace)
+    return noise * math.sqrt(kspace.shape[1] * int(mask.sum()) / energy) if energy else math.nan
+
+
+def spread_of_cascades(images: list[Tensor]) -> Tensor:
+    """Standard deviation of the magnitudes [B, 1, H, W] that the later half of the cascades give, two at least.
+
+    Where cascades still disagree the network is unsure of what was not measured. It is no error bar: it does not know
+    of errors that all cascades share.
+    """
+    later = images[-max(2, len(images) // 2) :]
+    return torch.stack([image.abs() for image in later]).std(0, correction=0)
