@@ -26,7 +26,7 @@ test: lint  ## the tests without those of a whole deployment
 test-fast: $(READY)  ## the tests that start no FLARE job
 	$(BIN)/python -m pytest -m "not slow"
 
-DEPLOYMENT := tests/deployments tests/fuzz tests/flare/filters tests/jobs/test_bad_updates_job.py \
+DEPLOYMENT := tests/deployments tests/fuzz tests/flare/filters tests/jobs/test_bad_updates_job.py tests/jobs/test_fedmri_job.py \
 	$(addprefix tests/flare/recipes/test_,bad_updates.py killed_site.py resume.py what_leaves.py)
 
 test-deploy: $(READY)  ## consortia of processes, faults, bad updates, what leaves a hospital, hostile files

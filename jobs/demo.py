@@ -14,6 +14,7 @@ from typing import Any
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import default_workspace, stores_path
 from flare_mri.inference.personal_model import PERSONAL_FILE
+from flare_mri.methods import METHODS
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
@@ -73,28 +74,29 @@ class Demonstration:
 
 
 def fedmri(args: argparse.Namespace) -> None:
-    """Zero-filled, local training, FedAvg and FedMRI at four sites."""
+    """Zero-filled, local training, FedAvg and FedMRI, or the methods that are asked for, at four sites."""
     demonstration = Demonstration(args, "demo")
     arguments = demonstration.sites([f"site-{i + 1}" for i in range(4)], SCARCE_SITE)
     arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
     arguments += ["--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0"]
-    for method in ("local-only", "FedAvg", "FedMRI"):
+    for method in args.methods or ("local-only", "FedAvg", "FedMRI"):
         demonstration.run("fedmri", method, [*arguments, "--method", method])
     demonstration.finish()
 
 
 def iopfl(args: argparse.Namespace) -> None:
-    """Local training and IOP-FL at five sites, then routing at a sixth that did not train.
+    """Local training and IOP-FL, or the methods asked for, at five sites; then routing at a sixth that did not train.
 
     FedAvg needs no run of its own: the global model of IOP-FL is FedAvg's.
     """
     demonstration = Demonstration(args, "demo-iopfl")
     arguments = demonstration.sites([f"site-{i + 1}" for i in range(5)], FEW_SUBJECTS)
     arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
-    for method in ("local-only", "IOP-FL"):
+    for method in args.methods or ("local-only", "IOP-FL"):
         path = demonstration.run("iopfl", method, [*arguments, "--method", method])
-    space = ["--routing_space", str(path.parent / SPACE_FILE)]
-    demonstration.run("iopfl_outside", "outside", [*demonstration.sites([OUTSIDE], FEW_SUBJECTS), *space])
+        if METHODS[method].gathers_personal_models:
+            space = ["--routing_space", str(path.parent / SPACE_FILE)]
+            demonstration.run("iopfl_outside", "outside", [*demonstration.sites([OUTSIDE], FEW_SUBJECTS), *space])
     demonstration.finish("slice_dice", "dice", "hd95")
 
 
@@ -109,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, default=default_workspace(), help="FLARE's workspace (%(default)s)")
     parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 30 fedmri, 12 iopfl)")
     parser.add_argument("--channels", type=int, default=16, help="channels of the U-Net's first level")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="methods to compare (default: see above)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     demonstrate, rounds = DEMONSTRATIONS[args.system]

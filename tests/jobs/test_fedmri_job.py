@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
 
 
 @pytest.mark.slow
+@pytest.mark.deploy
 def test_sigterm_ends_the_simulator_s_processes_too(tmp_path: Path) -> None:
     """The signal of a batch system or `timeout`; FLARE starts the simulator in sessions of its own."""
     command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--num_rounds", "50", "--workspace", tmp_path]
@@ -102,14 +104,39 @@ def test_sigterm_ends_the_simulator_s_processes_too(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+def unpack_tree(folder: Path) -> Path:
+    """The tracked files as they stand here, by way of a zip file."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    with zipfile.ZipFile(folder / "tree.zip", "w") as archive:
+        for name in filter(None, listed.stdout.split("\0")):
+            if (REPO / name).exists():  # not one that the work tree has just lost
+                archive.write(REPO / name, name)
+    with zipfile.ZipFile(folder / "tree.zip") as archive:
+        archive.extractall(folder / "tree")
+    return folder / "tree"
+
+
 @pytest.mark.slow
-def test_simulator_runs_the_committed_folder_one_site_at_a_time(
-    by_job_py: dict[str, Any], tmp_path: Path, cache: Path
+@pytest.mark.parametrize("threads", [pytest.param("1", marks=pytest.mark.deploy), "2"])
+def test_a_zip_of_the_tree_runs_in_the_simulator(
+    threads: str, by_job_py: dict[str, Any], tmp_path: Path, cache: Path
 ) -> None:
-    """Code and all, made small; -t 1 gives the numbers of a process for every site."""
-    job = small_copy(tmp_path, "fedmri", [*SMALL, "--n_clients", "2"])
+    """Unpacked elsewhere, without git, staged and made small; one site at a time (-t 1) gives the same numbers."""
+    tree = unpack_tree(tmp_path)
+    run(sys.executable, "jobs/export.py", "--stage", cwd=tree, PYTHONPATH=str(tree / "custom"))
+    job = tree / "jobs" / "fedmri"
+    package, staged = (
+        {p.relative_to(root) for p in (root / "flare_mri").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+        for root in (tree / "custom", job / "app" / "custom")
+    )
+    assert staged == package and len(staged) > 100
+    for path, text in export_module().export_texts("fedmri", [*SMALL, "--n_clients", "2"]).items():
+        (job / path).write_text(text)
     workspace = prepare(tmp_path / "w", SITES, cache)
-    run(NVFLARE, "simulator", job, "-w", workspace, "-c", ",".join(SITES), "-t", "1", cwd=tmp_path)
+    simulator = [NVFLARE, "simulator", job, "-w", workspace, "-c", ",".join(SITES), "-t", threads]
+    run(*simulator, cwd=tmp_path, PYTHONPATH="")
     assert sites_of(workspace / "server" / "simulate_job" / "results.json") == by_job_py
 
 
@@ -132,6 +159,7 @@ def test_form_without_code_runs_where_the_site_lists_the_classes(
 
 
 @pytest.mark.slow
+@pytest.mark.deploy
 def test_poc_takes_the_folder_by_job_submit(by_job_py: dict[str, Any], tmp_path: Path, cache: Path) -> None:
     poc = tmp_path / "poc"
     env = {"NVFLARE_POC_WORKSPACE": str(poc), "HOME": str(tmp_path)}  # FLARE writes to ~/.nvflare
