@@ -173,7 +173,8 @@ def _summarise(application: Application, results: dict[Path, Result], out: Path)
     scores = [result.scores for result in results.values() if result.scores]
     if scores:
         means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
-        print(f"mean: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
+        among = "" if len(scores) == len(results) else f" of {len(scores)} with scores"
+        print(f"mean{among}: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
     try:
         check_report_extra(_OVERVIEW)
     except InputError as error:

@@ -78,8 +78,10 @@ def _images(scans: Mapping[str, Pictures]) -> Figure:
     titles = ["zero-filled", "reconstruction"] + (["fully sampled", f"error, 0 to {limit:g} %"] if errors else [])
     figure, grid = _panels(len(scans), len(titles))
     for axes, (name, pictures) in zip(grid, scans.items(), strict=True):
+        for axis in axes[2 if "target" not in pictures else len(titles) :]:
+            axis.set_axis_off()  # a scan without a target among others with one
         brightest = max(float(np.percentile(pictures.get("target", pictures["output"]), 99.8)), 1e-12)
-        for axis, key in zip(axes, ("input", "output", "target")[: len(titles)], strict=False):
+        for axis, key in zip(axes, (key for key in ("input", "output", "target") if key in pictures), strict=False):
             axis.imshow(pictures[key], cmap="gray", vmin=0, vmax=brightest)
         if name in errors:
             axes[3].imshow(errors[name], cmap=ERROR_MAP, vmin=0, vmax=limit)

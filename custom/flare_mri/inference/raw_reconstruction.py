@@ -85,8 +85,8 @@ class RawReconstructor:
                 f"extra: expected a network of complex images (UnrolledNetwork) for {', '.join(extra)}, got "
                 f"{type(self._network).__name__}, which gives magnitudes; leave it out"
             )
-        self._extra = tuple(name for name in EXTRA_IMAGES if name in extra)
-        self.more_endings = (_NUMBERS, *(f"_{name}.nii.gz" for name in self._extra))
+        self.extra = tuple(name for name in EXTRA_IMAGES if name in extra)
+        self.more_endings = (_NUMBERS, *(f"_{name}.nii.gz" for name in self.extra))
 
     def apply(self, number: int) -> Result:
         """Reconstruction of all slices of one scan, with its numbers, and scores where it is fully sampled.
@@ -122,8 +122,9 @@ class RawReconstructor:
         numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
         numbers |= {"warnings": warnings, "notes": list(scan.notes)}
         more = {_NUMBERS: (json.dumps(_without_nan(numbers), indent=2) + "\n").encode()}
-        more |= {f"_{name}.nii.gz": _to_nifti(images[name], scan) for name in self._extra}
+        more |= {f"_{name}.nii.gz": _to_nifti(images[name], scan) for name in self.extra}
         text = _describe(scan, numbers) + (tell_scores(scores["zero-filled"], scores["magnitude"]) if scores else "")
+        text += "" if scan.geometry is not None else "; the scan does not say where it lies, nor does the result"
         scored = scores.get("magnitude", {})
         return Result(_to_nifti(images["magnitude"], scan), text, pictures, scored, more, tuple(warnings))
 
@@ -169,7 +170,7 @@ def _describe(scan: RawScan, numbers: dict[str, Any]) -> str:
     words.append("fully sampled, undersampled here" if scan.target is not None else "undersampled")
     if not math.isnan(numbers["residual"]):
         words.append(f"residual {100 * numbers['residual']:.1f} % (noise {100 * numbers['relative_noise']:.1f} %)")
-    return ", ".join(words) + ("" if scan.geometry is not None else "; the scan does not say where it lies")
+    return ", ".join(words)
 
 
 def _without_nan(numbers: dict[str, Any]) -> dict[str, Any]:
