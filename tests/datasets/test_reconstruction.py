@@ -102,6 +102,8 @@ def test_the_description_holds_no_path_and_no_name(load, tmp_path, volume, write
     )
     data = ReconstructionData(config, seed=0)
     assert data.describe() == {
+        "kspace": "simulated",
+        "coils": 1,
         "format": "dicom",
         "subjects": 2,
         "volumes": 2,
