@@ -15,6 +15,7 @@ from flare_mri.io.formats import FORMATS
 from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.fourier import ifft2c
 from flare_mri.physics.operator import SenseOperator
+from flare_mri.training.reconstruction import ReconstructionTask
 
 KEYS = ("kspace", "mask", "sensitivities")
 SETTINGS = """
@@ -106,3 +107,21 @@ def test_k_space_of_fastmri_files_is_measured_unless_asked_otherwise(tmp_path: P
     assert told == [["measured", 3], ["simulated", 1]]
     image = ifft2c(simulated.test[0]["kspace"]).abs()
     assert torch.isfinite(image).all()
+
+
+@pytest.mark.parametrize("kind", ["random", "gaussian"])
+def test_masks_are_redrawn_in_training_alone(tmp_path: Path, kind: str) -> None:
+    config = site(tmp_path, "ismrmrd")
+    mask = config.mask.model_copy(update={"kind": kind, "redraw": True})
+    config = config.model_copy(update={"mask": mask})
+    task = ReconstructionTask(ReconstructionData(config, 0, KEYS), config, torch.device("cpu"))
+    first, again, other = (task.training_data(seed) for seed in (0, 0, 1))
+    masks = [data[0]["mask"] for data in (first, again, other)] + [first[1]["mask"]]
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2]) and not torch.equal(masks[0], masks[3])
+    assert all(abs(float(m.float().mean()) - 0.5) < 0.1 for m in masks)
+    sample, fixed = first[0], task.dataset("test")
+    assert not sample["kspace"][:, ~sample["mask"][0]].any() and sample["kspace"][:, sample["mask"][0]].all()
+    assert torch.equal(fixed[0]["mask"], fixed[1]["mask"]) and torch.equal(
+        task.dataset("train")[0]["mask"], fixed[0]["mask"]
+    )

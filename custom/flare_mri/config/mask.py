@@ -21,6 +21,8 @@ class MaskSettings(Settings):
     """part of the columns (2D kinds: of height and width) that is fully sampled in the middle"""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """the same seed gives the same mask"""
+    redraw: bool = False
+    """in training, another mask of this kind for every slice and step; validation and test keep the one of `seed`"""
     path: ExpandedPath | None = None
     """of kind file: .npy, .npz or .mat, which stands for all of the above"""
 
@@ -29,7 +31,9 @@ class MaskSettings(Settings):
         given = self.model_fields_set
         if self.kind == "file" and self.path is None:
             raise ValueError("path: expected a path, got nothing; add this key")
-        wrong = {"acceleration", "centre_fraction", "seed"} & given if self.kind == "file" else {"path"} & given
+        wrong = (
+            {"acceleration", "centre_fraction", "seed", "redraw"} & given if self.kind == "file" else {"path"} & given
+        )
         if wrong:
             raise ValueError(f"{min(wrong)}: expected none of kind {self.kind}, got an unknown key; remove it")
         return self

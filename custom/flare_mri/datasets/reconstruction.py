@@ -13,6 +13,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from flare_mri.config.mask import MaskSettings
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
 from flare_mri.datasets.measured import MeasuredVolume, is_measured, open_measured_volumes
@@ -71,8 +72,9 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     ):
         self.measured = measured
         self.volumes, self.indices, self.keys, self.highest = volumes, list(indices), tuple(keys), highest
-        self.sample = Compose([Undersampled("target", mask), NormalizeByImaged(("image", "target"))])
+        self.sample = _build_pipeline(mask)
         self._augmentation: Augmentation | MeasuredAugmentation | None = None
+        self._drawn: MaskSettings | None = None
         self._seed = 0
 
     def __len__(self) -> int:
@@ -83,25 +85,41 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         item: Any = {"target": torch.from_numpy(np.asarray(self.volumes[volume][index], np.float32))[None]}
         if self.measured is not None:
             item |= self.measured[volume].item(index)
+        seed = seed_of_sample(self._seed, place)
         if self._augmentation is not None:
-            item = self._augmentation(item, seed_of_sample(self._seed, place))
-        made = self.sample(item)
+            item = self._augmentation(item, seed)
+        made = self._pipeline(item["target"], seed)(item)
         sample = {key: made[key] for key in {"image", "target", "scale", "offset", *self.keys}}
         sample |= {"volume": volume, "slice": index}
         if self.highest is not None:
             sample["max"] = torch.tensor(self.highest[volume], dtype=torch.float32)
         return sample
 
-    def augment(self, names: tuple[str, ...], seed: int) -> "ReconstructionDataset":
-        """The same slices, each randomly transformed; the same seed gives the same, in whatever process."""
-        if not names:
-            return self
+    def _pipeline(self, image: Tensor, seed: int) -> Compose:
+        """From a fully sampled slice to a sample, with the mask of all slices or one of its own."""
+        if self._drawn is None:
+            return self.sample
+        settings = self._drawn.model_copy(update={"seed": seed})
+        return _build_pipeline(make_mask(settings, (image.shape[-2], image.shape[-1])))
+
+    def augment(self, names: tuple[str, ...], seed: int, mask: MaskSettings | None = None) -> "ReconstructionDataset":
+        """The same slices, each randomly transformed; the same seed gives the same, in whatever process.
+
+        Args:
+            names: of the random transforms.
+            seed: of all that is drawn.
+            mask: settings to draw a mask for every slice from; None: all have the same.
+        """
         other = copy.copy(self)
-        other._seed = seed
-        other._augmentation = (
-            Augmentation(RECONSTRUCTION, names) if self.measured is None else MeasuredAugmentation(names)
-        )
+        other._seed, other._drawn = seed, mask
+        if names:
+            simulated = self.measured is None
+            other._augmentation = Augmentation(RECONSTRUCTION, names) if simulated else MeasuredAugmentation(names)
         return other
+
+
+def _build_pipeline(mask: np.ndarray) -> Compose:
+    return Compose([Undersampled("target", mask), NormalizeByImaged(("image", "target"))])
 
 
 class ReconstructionData:

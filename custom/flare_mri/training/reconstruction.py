@@ -42,6 +42,7 @@ class ReconstructionTask:
         self.spatial_size, self.orientations = data.shape, data.orientations
         self.slice_axis = config.data.find_slice_axis()
         self.acquisition: Acquisition | None = data.acquisition
+        self._drawn = config.mask if config.mask.redraw else None
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers
@@ -52,7 +53,7 @@ class ReconstructionTask:
 
     def training_data(self, seed: int) -> Dataset:
         """The training slices, randomly transformed as job and site ask for."""
-        return self.data.train.augment(self.data.augmentation, seed)
+        return self.data.train.augment(self.data.augmentation, seed, self._drawn)
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """L_rec of normalised slices [B, 1, H, W], in the paper their mean squared error.
