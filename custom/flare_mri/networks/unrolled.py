@@ -34,7 +34,7 @@ class UnrolledNetwork(nn.Module):
     two channels (real and imaginary part) and data consistency :math:`C_t` (:mod:`flare_mri.physics.data_consistency`),
 
     .. math::
-        x_{t+1} = C_t(x_t + R_t(x_t)), \qquad \hat x = s\, |x_T|
+        x_{t+1} = C_t(x_t + R_t(x_t))
 
     (Schlemper et al., IEEE TMI 2018, arXiv 1704.02422; Aggarwal et al., MoDL, arXiv 1712.02862.) A scaled scan gives
     the scaled image. The last convolution of every regulariser starts at zero, so that the untrained network is data
@@ -54,9 +54,9 @@ class UnrolledNetwork(nn.Module):
         data_consistency_args: ``weight`` of "soft" and "cg", ``iterations`` of "cg".
         shared_cascades: all cascades have the same weights (as in MoDL), not each its own.
         sensitivity_channels: of a network that finds the coil sensitivities; 0: they come with each sample.
-        output: "combined" is :math:`|x_T|`; "rss" the root sum of squares over the coils of images of
-            :math:`M y + (1 - M) \mathcal F S x_T`, made as fastMRI's targets are, and E2E-VarNet's output. Of
-            one coil with hard data consistency both are the same.
+        output: "rss" is the root sum of squares over the coils of images of
+            :math:`M y + (1 - M) \mathcal F S x_T`, made as fastMRI's targets are, with the noise of all coils in it (as
+            E2E-VarNet); "combined" is :math:`|x_T|`. Of one coil with hard data consistency both are the same.
 
     Attributes:
         sample_keys: entries of a sample that it is called with.
@@ -81,7 +81,7 @@ class UnrolledNetwork(nn.Module):
         data_consistency_args: Mapping[str, Any] | None = None,
         shared_cascades: bool = False,
         sensitivity_channels: int = 0,
-        output: str = "combined",
+        output: str = "rss",
     ):
         super().__init__()
         if not (isinstance(num_cascades, int) and num_cascades >= 1):
