@@ -59,9 +59,9 @@ def solve(name: str, weight: float) -> Callable[[dict[str, Any]], Tensor]:
     return make
 
 
-def find_classical(sites: Path) -> dict[str, dict[str, Scores]]:
+def find_classical(sites: Path, names: list[str]) -> dict[str, dict[str, Scores]]:
     """Test scores by method and site."""
-    found: dict[str, dict[str, Scores]] = {name: {} for name in ("zero-filled", *SOLVERS)}
+    found: dict[str, dict[str, Scores]] = {name: {} for name in ("zero-filled", *names)}
     for path in sorted(sites.glob("*/site.yaml")):
         site = path.parent.name
         data = ReconstructionData(load_site_config(path, site), 0, ("kspace", "mask", "sensitivities"))
@@ -69,8 +69,8 @@ def find_classical(sites: Path) -> dict[str, dict[str, Scores]]:
         shifted = score(data.test, everything, lambda sample: sample["image"] + sample["offset"] / sample["scale"])
         found["zero-filled"][site] = shifted
         some = torch.linspace(0, len(data.train) - 1, SOME).long().tolist()
-        for name, weights in WEIGHTS.items():
-            tried = {weight: score(data.train, some, solve(name, weight))["psnr"] for weight in weights}
+        for name in names:
+            tried = {weight: score(data.train, some, solve(name, weight))["psnr"] for weight in WEIGHTS[name]}
             best = max(tried, key=lambda weight: tried[weight])
             found[name][site] = score(data.test, everything, solve(name, best))
             print(f"{site}: {name}, weight {best:g}: PSNR {found[name][site]['psnr']:.2f} dB", flush=True)
@@ -94,13 +94,16 @@ def main(argv: list[str] | None = None) -> None:
     """Run the methods and seeds that are not there yet and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--classical", nargs="*", choices=SOLVERS, default=list(SOLVERS), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--num_rounds", type=int, default=30)
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "raw")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     args, args.more = parser.parse_known_args(argv)  # further options of job.py
     args.workspace.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, list[dict[str, Scores]]] = {name: [found] for name, found in find_classical(args.sites).items()}
+    rows: dict[str, list[dict[str, Scores]]] = {
+        name: [found] for name, found in find_classical(args.sites, args.classical).items()
+    }
     for seed in args.seeds:
         for method in args.methods:
             rows.setdefault(method, []).append(train(args, method, seed))

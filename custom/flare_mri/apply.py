@@ -163,7 +163,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=(),
         choices=EXTRA_IMAGES,
         help="raw scans: further images of each, beside the magnitude: phase (radians), complex, uncertainty (spread "
-        "over the later cascades)",
+        "over the cascades)",
     )
     return parser.parse_args(argv)
 

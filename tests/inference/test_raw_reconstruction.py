@@ -100,7 +100,7 @@ def test_the_result_is_the_networks_on_this_scan(tmp_path: Path) -> None:
     stored = {name: np.asarray(images_in(result.more[f"_{name}.nii.gz"]).dataobj) for name in application.extra}
     np.testing.assert_allclose(stored["complex"], image, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(np.exp(1j * stored["phase"]) * np.abs(image), image, rtol=1e-3, atol=1e-4)
-    spread = torch.stack([c.abs() for c in cascades[-2:]]).std(0, correction=0)[:, 0].movedim(0, -1)
+    spread = torch.stack([c.abs() for c in cascades]).std(0, correction=0)[:, 0].movedim(0, -1)
     np.testing.assert_allclose(stored["uncertainty"], spread, rtol=1e-3, atol=1e-4)
     left = SenseOperator(maps, mask).forward(cascades[-1]) - kspace
     assert numbers_in(result)["residual"] == pytest.approx(float(left.abs().norm() / kspace.abs().norm()), rel=1e-3)
@@ -176,7 +176,7 @@ def test_numbers() -> None:
     noise = (rng.normal(size=(4, 3, 64, 64)) + 1j * rng.normal(size=(4, 3, 64, 64))) * np.sqrt(0.5) * 2
     mask = np.broadcast_to(np.arange(64) % 2 == 0, (4, 64, 64))
     assert estimate_noise(noise * mask[:, None], mask) == pytest.approx(2, rel=0.05)
-    images = [torch.full((1, 1, 2, 2), value + 0j) for value in (9.0, 1.0, 3.0)]
+    images = [torch.full((1, 1, 2, 2), value + 0j) for value in (1.0, -3.0)]
     assert torch.equal(spread_of_cascades(images), torch.ones(1, 1, 2, 2))
     assert np.isnan(Residual().value())
 

@@ -73,10 +73,9 @@ def relative_noise(noise: float, kspace: np.ndarray, mask: np.ndarray) -> float:
 
 
 def spread_of_cascades(images: list[Tensor]) -> Tensor:
-    """Standard deviation of the magnitudes [B, 1, H, W] that the later half of the cascades give, two at least.
+    """Standard deviation over the cascades of the magnitudes [B, 1, H, W] that each gives; 0 of a single one.
 
-    Where cascades still disagree the network is unsure of what was not measured. It is no error bar: it does not know
-    of errors that all cascades share.
+    Where the network changes much it guesses much of what was not measured. It is no error bar: it does not know of
+    errors that all cascades share, nor of the noise. Its correlation with the error stands in the figures.
     """
-    later = images[-max(2, len(images) // 2) :]
-    return torch.stack([image.abs() for image in later]).std(0, correction=0)
+    return torch.stack([image.abs() for image in images]).std(0, correction=0)
