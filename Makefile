@@ -31,6 +31,7 @@ DEPLOYMENT := tests/deployments tests/fuzz tests/flare/filters tests/jobs/test_b
 
 test-deploy: $(READY)  ## consortia of processes, faults, bad updates, what leaves a hospital, hostile files
 	$(BIN)/python -m pytest $(DEPLOYMENT)
+	$(BIN)/python -m pytest -m deploy tests/test_docs.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -28,6 +28,8 @@ RUN_HERE = {
     "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 "
     "--spatial_size 32",
     "python benchmarks/privacy_cost.py": "python benchmarks/privacy_cost.py --settings 4 --num_rounds 1 --channels 4",
+    "python benchmarks/raw_reconstruction.py": "python benchmarks/raw_reconstruction.py --classical --methods FedMRI "
+    "--num_rounds 1",
     "make demo-iopfl": "python jobs/demo.py iopfl --methods IOP-FL --num_rounds 1 --channels 4",
     "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
     f"--methods IOP-FL --epochs 1 {SMALL}",
@@ -64,7 +66,8 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "export NVFL_WEB_ROOT=": "tests/deployments/test_dashboard.py",
     "python -m nvflare.dashboard.wsgi": "tests/deployments/test_dashboard.py",
 }
-NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus")
+NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus", "raw_reconstruction")
+IN_TEST_DEPLOY = ("python benchmarks/raw_reconstruction.py",)  # ESPIRiT and three sites take minutes
 
 
 PAGES = sorted([*REPO.glob("*.md"), *(REPO / "docs").rglob("*.md")])
@@ -179,7 +182,9 @@ def test_citation_and_hooks() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", RUN_HERE)
+@pytest.mark.parametrize(
+    "command", [pytest.param(c, marks=[pytest.mark.deploy] if c in IN_TEST_DEPLOY else []) for c in RUN_HERE]
+)
 def test_command_made_small(command: str, tmp_path: Path) -> None:
     small = RUN_HERE[command]
     if any(word in small for word in NEEDS_DATA) and not (DATA / "brain").is_dir():
