@@ -166,7 +166,9 @@ def _measure(scan: RawScan, masks: np.ndarray, residual: float) -> dict[str, flo
 
 def _describe(scan: RawScan, numbers: dict[str, Any]) -> str:
     slices, coils, height, width = scan.kspace.shape
-    words = [f"{slices} slices of {height}x{width}, {coils} coils, acceleration {numbers['acceleration']:.1f}"]
+    several = "" if slices == 1 else "s"
+    words = [f"{slices} slice{several} of {height}x{width}, {coils} coils"]
+    words.append(f"acceleration {numbers['acceleration']:.1f}")
     words.append("fully sampled, undersampled here" if scan.target is not None else "undersampled")
     if not math.isnan(numbers["residual"]):
         words.append(f"residual {100 * numbers['residual']:.1f} % (noise {100 * numbers['relative_noise']:.1f} %)")
