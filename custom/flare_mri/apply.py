@@ -25,7 +25,7 @@ from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.inference.result import Application, Result
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION, naming_site
-from flare_mri.io.raw.format import RawSettings
+from flare_mri.io.raw.format import holds_measured
 from flare_mri.report.extra import check_report_extra
 
 _OVERVIEW = "overview.png"
@@ -60,19 +60,14 @@ def open_application(
             raise InputError(f"scans: expected a folder, got {scans}, which is none; correct the path")
         if undersampled and model.task == SEGMENTATION:
             raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
-        if model.task == RECONSTRUCTION and _holds_raw(config, scans):
+        data = config.data if scans is None else config.data.model_copy(update={"root": scans})
+        if model.task == RECONSTRUCTION and holds_measured(data):
             return RawReconstructor(model, config, scans, undersampled, extra)
         if extra:
             raise InputError(f"extra: expected a reconstruction of raw scans for {', '.join(extra)}; omit it")
         if model.task == SEGMENTATION:
             return Segmenter(model, config, scans)
         return Reconstructor(model, config, scans, undersampled)
-
-
-def _holds_raw(config: SiteConfig, scans: Path | None) -> bool:
-    """Whether the scans are raw, in a format that holds nothing else or by what is in its files."""
-    data = config.data if scans is None else config.data.model_copy(update={"root": scans})
-    return isinstance(data, RawSettings) and data.is_measured()
 
 
 def output_files(application: Application, out: Path) -> list[Path]:

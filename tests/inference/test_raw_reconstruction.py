@@ -20,7 +20,7 @@ from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.result import Result
-from flare_mri.inference.scan_numbers import Residual, estimate_noise, spread_of_cascades
+from flare_mri.inference.scan_numbers import Residual, estimate_noise, relative_noise, spread_of_cascades
 from flare_mri.io.raw.read import read_raw
 from flare_mri.io.raw.samples import (
     Position,
@@ -80,7 +80,8 @@ def test_each_format_is_done_with_its_own_mask(tmp_path: Path) -> None:
         assert ("undersampled here" in result.text) == (name == "fastmri")
     same = [np.asarray(images_in(results[name].content).dataobj) for name in ("bart", "test")]
     np.testing.assert_allclose(*same, rtol=1e-4, atol=1e-5)
-    assert numbers_in(results["test"])["acceleration"] == pytest.approx(20 / 12)
+    told = numbers_in(results["test"])
+    assert told["acceleration"] == pytest.approx(20 / 12) and told["centre"] == [24, 5]
 
 
 def test_the_result_is_the_networks_on_this_scan(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_the_result_is_the_networks_on_this_scan(tmp_path: Path) -> None:
     kspace, mask = torch.from_numpy(scan.kspace), torch.from_numpy(np.array(scan.mask))[:, None]
     maps = estimate_low_pass(kspace, mask)
     with torch.inference_mode():
-        cascades, output = network.reconstruct(kspace, mask, maps), network(kspace, mask, maps)
+        cascades, output = network.run_cascades(kspace, mask, maps), network(kspace, mask, maps)
     image = cascades[-1][:, 0].movedim(0, -1).numpy()
     magnitude = output[:, 0].movedim(0, -1)
     np.testing.assert_allclose(np.asarray(images_in(result.content).dataobj), magnitude, rtol=1e-3, atol=1e-4)
@@ -176,6 +177,7 @@ def test_numbers() -> None:
     noise = (rng.normal(size=(4, 3, 64, 64)) + 1j * rng.normal(size=(4, 3, 64, 64))) * np.sqrt(0.5) * 2
     mask = np.broadcast_to(np.arange(64) % 2 == 0, (4, 64, 64))
     assert estimate_noise(noise * mask[:, None], mask) == pytest.approx(2, rel=0.05)
+    assert relative_noise(2, noise, mask) == pytest.approx(1, rel=0.05)  # noise alone, and half of it used
     images = [torch.full((1, 1, 2, 2), value + 0j) for value in (1.0, -3.0)]
     assert torch.equal(spread_of_cascades(images), torch.ones(1, 1, 2, 2))
     assert np.isnan(Residual().value())

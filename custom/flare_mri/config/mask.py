@@ -31,9 +31,8 @@ class MaskSettings(Settings):
         given = self.model_fields_set
         if self.kind == "file" and self.path is None:
             raise ValueError("path: expected a path, got nothing; add this key")
-        wrong = (
-            {"acceleration", "centre_fraction", "seed", "redraw"} & given if self.kind == "file" else {"path"} & given
-        )
+        drawn = {"acceleration", "centre_fraction", "seed", "redraw"}
+        wrong = drawn & given if self.kind == "file" else {"path"} & given
         if wrong:
             raise ValueError(f"{min(wrong)}: expected none of kind {self.kind}, got an unknown key; remove it")
         return self

@@ -57,11 +57,6 @@ def as_complex(values: np.ndarray) -> Tensor:
     return torch.view_as_complex(torch.from_numpy(values))
 
 
-def is_measured(scans: list[Scan]) -> bool:
-    """Whether the scans hold k-space as it was measured."""
-    return isinstance(scans[0].image.reader, RawReader)
-
-
 def open_measured_volumes(config: SiteConfig, scans: list[Scan]) -> list[MeasuredVolume]:
     """All volumes of a site; each is read, and its sensitivities found, only where the cache does not hold it.
 

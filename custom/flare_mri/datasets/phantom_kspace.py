@@ -1,20 +1,18 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-r"""Multi-coil k-space of a phantom: coil sensitivities, a smooth phase and correlated complex noise.
+r"""Multi-coil k-space of magnitude images: coil sensitivities, a smooth phase and correlated complex noise.
 
 A coil measures :math:`y_c = F (S_c x) + n_c` with a complex image :math:`x = m e^{i \phi}` of the magnitudes
 :math:`m`; :math:`\sum_c |S_c|^2 = 1`, so that the root of the sum of squares of noiseless coils is :math:`m`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from flare_mri.datasets.phantom import DEFAULT_MATRIX, acquire, phantom_site, stable_hash
-from flare_mri.datasets.phantom import SLICES as PHANTOM_SLICES
-from flare_mri.datasets.phantom_head import head_labels, smooth_noise
-from flare_mri.transforms.kspace import fft2c
+from flare_mri.datasets.phantom_head import smooth_noise
+from flare_mri.physics.fourier import fft2c
 
 DEFAULT_COILS = 8
 
@@ -99,24 +97,6 @@ def simulate_coils(
         clean = fft2c(torch.from_numpy(maps[index] * images[index])).numpy()
         kspace[index] = clean + _draw(rng, mixing, height * width).reshape(coils, height, width)
     return PhantomKspace(kspace, maps, images, covariance, _draw(rng, mixing, _NOISE_SAMPLES).astype(np.complex64))
-
-
-def make_phantom_kspace(
-    site_name: str, subject: int, spatial_size: tuple[int, int] = DEFAULT_MATRIX, coils: int = DEFAULT_COILS
-) -> PhantomKspace:
-    """Scans the head of `make_phantom` with several coils; the same arguments give the same scan.
-
-    Args:
-        site_name: decides the protocol and, with `subject`, the anatomy.
-        subject: number of the subject, from 0.
-        spatial_size: (H, W).
-        coils: number of coils.
-    """
-    rng = np.random.default_rng([stable_hash(site_name), subject])
-    site = phantom_site(site_name)
-    labels = head_labels(rng, (PHANTOM_SLICES, 2 * spatial_size[0], 2 * spatial_size[1]))
-    magnitudes = acquire(rng, labels, replace(site, shading=0.0, snr=float("inf")))
-    return simulate_coils(magnitudes, rng, coils, site.snr)
 
 
 def _axis(size: int) -> np.ndarray:

@@ -16,13 +16,14 @@ from torch.utils.data import Dataset
 from flare_mri.config.mask import MaskSettings
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
-from flare_mri.datasets.measured import MeasuredVolume, is_measured, open_measured_volumes
+from flare_mri.datasets.measured import MeasuredVolume, open_measured_volumes
 from flare_mri.datasets.split import fingerprint, seed_of_sample, split_slices
 from flare_mri.datasets.volumes import Volume, find_scans, open_volumes
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, naming_site
+from flare_mri.io.raw.format import holds_measured
 from flare_mri.transforms.augmentation import Augmentation, MeasuredAugmentation, choose_augmentation
-from flare_mri.transforms.kspace import NormalizeByImaged, Undersampled
+from flare_mri.transforms.kspace import build_undersampling
 from flare_mri.transforms.masks import make_mask
 
 SAMPLE_KEYS = ("image", "kspace", "mask", "sensitivities")
@@ -72,7 +73,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     ):
         self.measured = measured
         self.volumes, self.indices, self.keys, self.highest = volumes, list(indices), tuple(keys), highest
-        self.sample = _build_pipeline(mask)
+        self.sample = build_undersampling(mask)
         self._augmentation: Augmentation | MeasuredAugmentation | None = None
         self._drawn: MaskSettings | None = None
         self._seed = 0
@@ -85,22 +86,21 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         item: Any = {"target": torch.from_numpy(np.asarray(self.volumes[volume][index], np.float32))[None]}
         if self.measured is not None:
             item |= self.measured[volume].item(index)
-        seed = seed_of_sample(self._seed, place)
         if self._augmentation is not None:
-            item = self._augmentation(item, seed)
-        made = self._pipeline(item["target"], seed)(item)
+            item = self._augmentation(item, seed_of_sample(self._seed, place))
+        made = self._pipeline(item["target"], place)(item)
         sample = {key: made[key] for key in {"image", "target", "scale", "offset", *self.keys}}
         sample |= {"volume": volume, "slice": index}
         if self.highest is not None:
             sample["max"] = torch.tensor(self.highest[volume], dtype=torch.float32)
         return sample
 
-    def _pipeline(self, image: Tensor, seed: int) -> Compose:
+    def _pipeline(self, image: Tensor, place: int) -> Compose:
         """From a fully sampled slice to a sample, with the mask of all slices or one of its own."""
         if self._drawn is None:
             return self.sample
-        settings = self._drawn.model_copy(update={"seed": seed})
-        return _build_pipeline(make_mask(settings, (image.shape[-2], image.shape[-1])))
+        settings = self._drawn.model_copy(update={"seed": seed_of_sample(self._seed, place)})
+        return build_undersampling(make_mask(settings, (image.shape[-2], image.shape[-1])))
 
     def augment(self, names: tuple[str, ...], seed: int, mask: MaskSettings | None = None) -> "ReconstructionDataset":
         """The same slices, each randomly transformed; the same seed gives the same, in whatever process.
@@ -116,10 +116,6 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
             simulated = self.measured is None
             other._augmentation = Augmentation(RECONSTRUCTION, names) if simulated else MeasuredAugmentation(names)
         return other
-
-
-def _build_pipeline(mask: np.ndarray) -> Compose:
-    return Compose([Undersampled("target", mask), NormalizeByImaged(("image", "target"))])
 
 
 class ReconstructionData:
@@ -147,7 +143,7 @@ class ReconstructionData:
         with naming_site(config.site):
             scans = find_scans(config, RECONSTRUCTION)
             volumes: Sequence[Volume | MeasuredVolume]
-            measured = open_measured_volumes(config, scans) if is_measured(scans) else None
+            measured = open_measured_volumes(config, scans) if holds_measured(config.data) else None
             volumes = open_volumes(config, RECONSTRUCTION) if measured is None else measured
             self.augmentation = choose_augmentation(RECONSTRUCTION, augmentation, config.data.augmentation)
             slices = [volume.slices for volume in volumes]

@@ -5,7 +5,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from flare_mri.config.site import SiteConfig
@@ -112,39 +113,44 @@ class RawReconstructor:
             raise InputError(f"{found.origin}: {error}") from None
         images = {name: np.concatenate(parts) for name, parts in batches.items()}
         target, middle = scan.target, len(masks) // 2
-        pictures = {"input": images["zero-filled"][middle], "output": images["magnitude"][middle]}
+        pictures = {"input": images["zero_filled"][middle], "output": images["reconstruction"][middle]}
         scores = {}
         if target is not None:
             pictures["target"] = target[middle]
-            scores = {name: score_images(images[name], target) for name in ("zero-filled", "magnitude")}
+            scores = {name: score_images(images[name], target) for name in ("zero_filled", "reconstruction")}
         acquisition = _find_acquisition(scan, masks)
         warnings = self._find_warnings(acquisition)
         numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
-        numbers |= {"warnings": warnings, "notes": list(scan.notes)}
+        numbers |= {"centre": replace(scan, mask=masks).centre, "warnings": warnings, "notes": list(scan.notes)}
         more = {_NUMBERS: (json.dumps(_without_nan(numbers), indent=2) + "\n").encode()}
         more |= {f"_{name}.nii.gz": _to_nifti(images[name], scan) for name in self.extra}
-        text = _describe(scan, numbers) + (tell_scores(scores["zero-filled"], scores["magnitude"]) if scores else "")
+        text = _describe(scan, numbers) + tell_scores(scores)
         text += "" if scan.geometry is not None else "; the scan does not say where it lies, nor does the result"
-        scored = scores.get("magnitude", {})
-        return Result(_to_nifti(images["magnitude"], scan), text, pictures, scored, more, tuple(warnings))
+        scored = scores.get("reconstruction", {})
+        return Result(_to_nifti(images["reconstruction"], scan), text, pictures, scored, more, tuple(warnings))
 
     def _reconstruct(self, batch: dict[str, Any], images: Images, residual: Residual) -> None:
         """Add a batch's images [B, H, W] and what they leave of the measurement."""
-        images["zero-filled"].append(restore_units(batch, batch["image"]))
+        images["zero_filled"].append(restore_units(batch, batch["image"]))
         network = self._network
         with torch.inference_mode():
             if not isinstance(network, UnrolledNetwork):
-                images["magnitude"].append(restore_units(batch, reconstruct(network, batch)))
+                images["reconstruction"].append(restore_units(batch, reconstruct(network, batch)))
                 return
             kspace, mask = batch["kspace"], batch["mask"]
             maps = network.find_sensitivities(kspace, mask, batch["sensitivities"])
-            cascades = network.reconstruct(kspace, mask, batch["sensitivities"])
-            found = {"magnitude": network.find_magnitude(cascades[-1], kspace, mask, maps), "complex": cascades[-1]}
-            found |= {"phase": cascades[-1].angle(), "uncertainty": spread_of_cascades(cascades)}
+            cascades = network.run_cascades(kspace, mask, maps)
+            magnitude = network.find_magnitude(cascades[-1], kspace, mask, maps)
             residual.add(cascades[-1], maps, batch)
         scale = batch["scale"].view(-1, 1, 1, 1)
-        for name, image in found.items():
-            images[name].append((image if name == "phase" else image * scale)[:, 0].cpu().numpy())
+        wanted: dict[str, Callable[[], Tensor]] = {
+            "complex": lambda: cascades[-1] * scale,
+            "phase": lambda: cascades[-1].angle(),
+            "uncertainty": lambda: spread_of_cascades(cascades) * scale,
+        }
+        images["reconstruction"].append((magnitude * scale)[:, 0].cpu().numpy())
+        for name in self.extra:
+            images[name].append(wanted[name]()[:, 0].cpu().numpy())
 
     def _find_warnings(self, acquisition: Acquisition) -> list[str]:
         if self._model.acquisition is None:

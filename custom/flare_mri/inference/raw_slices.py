@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose
 from torch.utils.data import Dataset
 
 from flare_mri.io.raw.scan import RawScan
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
-from flare_mri.transforms.kspace import NormalizeByImaged, Undersampled
+from flare_mri.transforms.kspace import build_undersampling
 
 
 class RawSlices(Dataset[dict[str, Any]]):
@@ -37,8 +36,6 @@ class RawSlices(Dataset[dict[str, Any]]):
         kspace = torch.from_numpy(self.scan.kspace[index])
         item: dict[str, Any] = {"full": kspace}
         item["sensitivities"] = estimate_sensitivities(kspace[None] * mask, mask, self.method)[0]
-        images = ["image"]
         if self.scan.target is not None:
             item["target"] = torch.from_numpy(self.scan.target[index])[None]
-            images.append("target")
-        return Compose([Undersampled("target", mask[0, 0].numpy()), NormalizeByImaged(images)])(item)
+        return build_undersampling(mask[0, 0].numpy())(item)

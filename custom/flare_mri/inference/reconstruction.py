@@ -83,7 +83,6 @@ class Reconstructor:
             zero_filled.append(restore_units(batch, batch["image"]))
         images = {"zero_filled": np.concatenate(zero_filled), "reconstruction": np.concatenate(outputs)}
         scores = {} if self._undersampled else {name: score_images(image, target) for name, image in images.items()}
-        told = tell_scores(scores["zero_filled"], scores["reconstruction"]) if scores else ""
         middle = len(target) // 2
         pictures = {"input": images["zero_filled"][middle], "output": images["reconstruction"][middle]}
         if scores:
@@ -91,7 +90,7 @@ class Reconstructor:
         on_scan = placed.to_scan(images["reconstruction"], nearest=False)
         return Result(
             encode_nifti(on_scan, np.float32),
-            f"{len(target)} slices{placed.describe_rest()}{told}",
+            f"{len(target)} slices{placed.describe_rest()}{tell_scores(scores)}",
             pictures,
             scores.get("reconstruction", {}),
         )
@@ -105,7 +104,10 @@ def score_images(images: np.ndarray, target: np.ndarray) -> dict[str, float]:
     return metrics.aggregate()
 
 
-def tell_scores(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    """End of a line of progress: scores of the reconstruction, and of the zero-filled images before."""
+def tell_scores(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """End of a line of progress: scores of `reconstruction`, and of `zero_filled` before; empty without scores."""
+    if not scores:
+        return ""
+    before, after = scores["zero_filled"], scores["reconstruction"]
     gain = f"PSNR {after['psnr']:.2f} dB (zero-filled {before['psnr']:.2f})"
     return f", {gain}, SSIM {after['ssim']:.3f} ({before['ssim']:.3f})"

@@ -65,10 +65,11 @@ def relative_noise(noise: float, kspace: np.ndarray, mask: np.ndarray) -> float:
 
     Args:
         noise: standard deviation of a sample.
-        kspace: complex [S, C, H, W], 0 where the mask is false.
-        mask: bool [S, H, W].
+        kspace: complex [S, C, H, W].
+        mask: bool [S, H, W], true for the samples that are used.
     """
-    energy = sum(float((np.abs(values) ** 2).sum(dtype=np.float64)) for values in kspace)
+    used = (np.abs(values[:, chosen]) for values, chosen in zip(kspace, mask, strict=True))
+    energy = sum(float((values**2).sum(dtype=np.float64)) for values in used)
     return noise * math.sqrt(kspace.shape[1] * int(mask.sum()) / energy) if energy else math.nan
 
 

@@ -126,13 +126,13 @@ class UnrolledNetwork(nn.Module):
             InputError: several coils without sensitivities, or shapes that do not fit together.
         """
         maps = self.find_sensitivities(kspace, mask, sensitivities)
-        return self.find_magnitude(self._run_cascades(kspace, mask, maps)[-1], kspace, mask, maps)
+        return self.find_magnitude(self.run_cascades(kspace, mask, maps)[-1], kspace, mask, maps)
 
     def find_magnitude(self, image: Tensor, kspace: Tensor, mask: Tensor, sensitivities: Tensor) -> Tensor:
         """The network's output [B, 1, H, W], as ``output`` says, of the last cascade's complex image.
 
         Args:
-            image: complex [B, 1, H, W], of :meth:`reconstruct`.
+            image: complex [B, 1, H, W], of :meth:`run_cascades`.
             kspace, mask: as in :meth:`forward`.
             sensitivities: those of :meth:`find_sensitivities`.
         """
@@ -140,14 +140,13 @@ class UnrolledNetwork(nn.Module):
             return image.abs()
         return root_sum_of_squares(torch.where(mask > 0, kspace, fft2c(sensitivities * image)))
 
-    def reconstruct(self, kspace: Tensor, mask: Tensor, sensitivities: Tensor | None = None) -> list[Tensor]:
+    def run_cascades(self, kspace: Tensor, mask: Tensor, sensitivities: Tensor) -> list[Tensor]:
         """The complex images [B, 1, H, W] after each cascade, in the unit of ``kspace``; the last is the result.
 
-        Arguments and errors as in :meth:`forward`.
+        Args:
+            kspace, mask: as in :meth:`forward`.
+            sensitivities: those of :meth:`find_sensitivities`.
         """
-        return self._run_cascades(kspace, mask, self.find_sensitivities(kspace, mask, sensitivities))
-
-    def _run_cascades(self, kspace: Tensor, mask: Tensor, sensitivities: Tensor) -> list[Tensor]:
         operator = SenseOperator(sensitivities, mask)
         zero_filled = operator.adjoint(kspace)
         scale = zero_filled.abs().amax((1, 2, 3), keepdim=True)

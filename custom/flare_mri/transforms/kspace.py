@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import InvertibleTransform, MapTransform
+from monai.transforms import Compose, InvertibleTransform, MapTransform
 from torch import Tensor
 
 from flare_mri.physics.classical import root_sum_of_squares
@@ -158,10 +158,11 @@ class NormalizeByImaged(MapTransform):
     Args:
         keys: images to normalise, ``image`` among them.
         kspace: key of the k-space to divide.
+        allow_missing_keys: whether a sample may lack some of them.
     """
 
-    def __init__(self, keys: Any, kspace: str = "kspace"):
-        super().__init__(keys)
+    def __init__(self, keys: Any, kspace: str = "kspace", allow_missing_keys: bool = False):
+        super().__init__(keys, allow_missing_keys)
         self.kspace = kspace
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -173,3 +174,12 @@ class NormalizeByImaged(MapTransform):
         if self.kspace in item:
             item[self.kspace] = item[self.kspace] / std
         return {**item, "offset": mean, "scale": std}
+
+
+def build_undersampling(mask: np.ndarray) -> Compose:
+    """From a fully sampled slice to a sample, or from a measured one that is not: its `target` may be missing.
+
+    Args:
+        mask: bool [H, W], centred.
+    """
+    return Compose([Undersampled("target", mask), NormalizeByImaged(("image", "target"), allow_missing_keys=True)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flare_mri.io.fastmri import FastMRIReader
-from flare_mri.io.raw.build import root_sum_of_squares
+from flare_mri.io.raw.build import make_target
 from flare_mri.io.raw.fastmri_file import read_fastmri_raw
 from flare_mri.io.raw.read import read_raw
 from flare_mri.io.raw.samples import make_header, sample_scan, write_fastmri_raw
@@ -24,7 +24,7 @@ def oversampled(kspace):
 
 
 def test_training_layout(tmp_path, scan):
-    target = root_sum_of_squares(scan.kspace)
+    target = make_target(scan.kspace)
     path = write_fastmri_raw(tmp_path / "a.h5", scan.kspace, target=target, header=make_header((24, 20)))
     read = read_raw(path)
     np.testing.assert_array_equal(read.kspace, scan.kspace)
@@ -42,7 +42,7 @@ def test_without_header_and_target(tmp_path, scan):
 
 def test_single_coil(tmp_path, scan):
     kspace = scan.kspace[:, 0]
-    path = write_fastmri_raw(tmp_path / "a.h5", kspace, target=root_sum_of_squares(scan.kspace[:, :1]))
+    path = write_fastmri_raw(tmp_path / "a.h5", kspace, target=make_target(scan.kspace[:, :1]))
     read = read_raw(path)
     assert read.kspace.shape == (3, 1, 24, 20) and read.target is not None and read.notes == ()
 
@@ -95,7 +95,7 @@ def test_readout_oversampling(tmp_path, scan, masked):
     wide = oversampled(scan.kspace) * (LINES if masked else 1)
     header = make_header((24, 20), oversampling=2)
     mask = LINES if masked else None
-    target = None if masked else root_sum_of_squares(scan.kspace)
+    target = None if masked else make_target(scan.kspace)
     read = read_raw(write_fastmri_raw(tmp_path / "a.h5", wide, mask=mask, target=target, header=header))
     np.testing.assert_allclose(read.kspace, scan.kspace * (LINES if masked else 1), atol=2e-6)
     assert read.notes == ("readout oversampling removed: 48 samples to 24",)
@@ -105,7 +105,7 @@ def test_readout_oversampling(tmp_path, scan, masked):
 
 
 def test_a_target_of_another_size_or_scan(tmp_path, scan):
-    own = root_sum_of_squares(scan.kspace)
+    own = make_target(scan.kspace)
     read = read_raw(write_fastmri_raw(tmp_path / "a.h5", scan.kspace, target=own[:, 2:-2]))
     np.testing.assert_allclose(read.target, own, rtol=1e-5)
     assert any("[3, 20, 20]" in note and "not used" in note for note in read.notes)

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from flare_mri.io.raw.build import root_sum_of_squares
+from flare_mri.io.raw.build import make_target
 from flare_mri.io.raw.ismrmrd_file import read_ismrmrd
 
 STORED = Path(__file__).parents[2] / "data" / "ismrmrd_tools_shepp_logan.h5"
@@ -37,7 +37,7 @@ def compare(path: Path, done: Path) -> None:
         image = file["dataset/cpp/data"][0, 0, 0].T  # stored with the readout fastest
         text = file["dataset/xml"][0].decode()
     samples = [int(text.split(f"<{axis}>")[1].split("<")[0]) for axis in "xy"]
-    ours = root_sum_of_squares(scan.kspace)[0] * np.sqrt(np.prod(samples))  # the tool's transform is not orthonormal
+    ours = make_target(scan.kspace)[0] * np.sqrt(np.prod(samples))  # the tool's transform is not orthonormal
     assert ours.shape == image.shape
     assert np.abs(ours - image).max() <= 1e-3 * image.max()
 

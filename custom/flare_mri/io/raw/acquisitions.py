@@ -6,7 +6,6 @@ The layout of an acquisition and its flags come from the package `ismrmrd` (the 
 `ismrmrd.Dataset` opens files for writing, which fails for data that are read only and for a second reader.
 """
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from flare_mri.errors import InputError
 from flare_mri.io.hdf5 import check_chunks, is_there, own_child, read_text
 from flare_mri.io.hdf5_lists import stored_lengths
 from flare_mri.io.raw.header import Header, parse_header
+from flare_mri.raw_extra import import_raw_extra
 
 _MOST_ROWS = 2**18
 _MOST_GROUPS = 100
@@ -36,18 +36,13 @@ _NO_IMAGE = (
 
 
 def import_ismrmrd(wanted: object) -> Any:
-    """The package `ismrmrd`, imported where it is first needed: a hospital without such files needs it not.
+    """The package `ismrmrd` with its module `hdf5`.
 
     Raises:
         InputError: it is not installed; `wanted` is the file that needs it.
     """
-    try:
-        importlib.import_module("ismrmrd.hdf5")
-        return importlib.import_module("ismrmrd")
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{wanted}: expected the package ismrmrd to read it with, got no {error.name}; pip install 'flare-mri[raw]'"
-        ) from error
+    import_raw_extra("ismrmrd.hdf5", wanted)
+    return import_raw_extra("ismrmrd", wanted)
 
 
 def find_dataset(path: Path, file: h5py.File) -> str | None:

@@ -11,7 +11,7 @@ import torch
 from flare_mri.io.raw.checks import check_centre, describe_sampling, inspect_coils
 from flare_mri.io.raw.sampling import share_mask
 from flare_mri.io.raw.scan import RawScan
-from flare_mri.transforms.kspace import ifft2c
+from flare_mri.physics.classical import root_sum_of_squares
 
 
 def build_scan(path: Path, kspace: np.ndarray, mask: np.ndarray, notes: tuple[str, ...] = ()) -> RawScan:
@@ -22,13 +22,12 @@ def build_scan(path: Path, kspace: np.ndarray, mask: np.ndarray, notes: tuple[st
     """
     found = (*describe_sampling(path, mask), *inspect_coils(kspace), *check_centre(path, kspace))
     scan = RawScan(kspace, share_mask(mask), notes=(*notes, *found))
-    return replace(scan, target=root_sum_of_squares(kspace)) if scan.fully_sampled else scan
+    return replace(scan, target=make_target(kspace)) if scan.fully_sampled else scan
 
 
-def root_sum_of_squares(kspace: np.ndarray) -> np.ndarray:
-    r"""Magnitudes :math:`\sqrt{\sum_c |F^{-1} y_c|^2}`, float32 [S, H, W], of k-space complex64 [S, C, H, W]."""
+def make_target(kspace: np.ndarray) -> np.ndarray:
+    """Root of the sum of squares over the coils, float32 [S, H, W], of k-space complex64 [S, C, H, W]."""
     images = np.empty((len(kspace), *kspace.shape[2:]), np.float32)
-    for index, values in enumerate(kspace):
-        coils = ifft2c(torch.from_numpy(np.ascontiguousarray(values)))
-        images[index] = (coils.abs() ** 2).sum(0).sqrt().numpy()
+    for index, values in enumerate(kspace):  # a slice at a time, for memory
+        images[index] = root_sum_of_squares(torch.from_numpy(np.ascontiguousarray(values))[None])[0, 0].numpy()
     return images

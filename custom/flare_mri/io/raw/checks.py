@@ -11,7 +11,7 @@ import torch
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_SLICE_VALUES, MOST_VOXELS
 from flare_mri.io.raw.sampling import SIDES
-from flare_mri.transforms.kspace import ifft2c
+from flare_mri.physics.fourier import ifft2c
 
 MOST_VALUES = 2**29
 """Of one volume with all its coils; 4 GiB as complex64."""

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of k-space was measured: from zeros, from a mask in the file, and whether the two agree."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,31 +31,6 @@ def is_complete(mask: np.ndarray) -> bool:
             return False
         inside.append(slice(before, size - after))
     return bool(mask[tuple(inside)].all())
-
-
-def fully_sampled_block(mask: np.ndarray) -> tuple[int, int]:
-    """Height and width of the largest block about [H // 2, W // 2] of which a mask [H, W] has all samples.
-
-    It is the largest square, made longer along one axis where that goes on: (H, w) for lines along H.
-    """
-
-    def fits(height: int, width: int) -> bool:
-        rows, columns = mask.shape[0] // 2 - height // 2, mask.shape[1] // 2 - width // 2
-        return bool(mask[rows : rows + height, columns : columns + width].all())
-
-    side = _largest(min(mask.shape), lambda size: fits(size, size))
-    height = _largest(mask.shape[0], lambda size: fits(max(size, side), side)) if side else 0
-    width = _largest(mask.shape[1], lambda size: fits(max(height, side), max(size, side))) if side else 0
-    return max(height, side), max(width, side)
-
-
-def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest size from 0 to `most` that fits, where each smaller one does: blocks lie within each other."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
 
 
 def shape_mask(where: str, stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

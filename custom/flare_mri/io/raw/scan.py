@@ -3,15 +3,17 @@
 """A raw scan: complex k-space of all coils, what of it was measured, and where the image lies.
 
 Axes agree with fastMRI's files: H is the readout, W the phase encoding. k-space is centred, zero frequency at
-[H // 2, W // 2], and its Fourier transform is orthonormal, as in :mod:`flare_mri.transforms.kspace`.
+[H // 2, W // 2], and its Fourier transform is orthonormal, as in :mod:`flare_mri.physics.fourier`.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 
-from flare_mri.io.raw.sampling import fully_sampled_block, is_complete
+from flare_mri.io.raw.sampling import is_complete
+from flare_mri.physics.coil_sensitivities import fully_sampled_centre
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,9 @@ class RawScan:
     @cached_property
     def centre(self) -> tuple[int, int]:
         """Height and width of the largest block about zero frequency that was measured in every slice."""
-        return fully_sampled_block(np.logical_and.reduce(_different(self.mask)))
+        everywhere = torch.from_numpy(np.logical_and.reduce(_different(self.mask)))
+        height, width = fully_sampled_centre(everywhere[None, None])[0].tolist()
+        return height, width
 
     @cached_property
     def acceleration(self) -> float:
