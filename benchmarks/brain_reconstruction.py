@@ -4,6 +4,7 @@
 
 python benchmarks/brain_reconstruction.py                     the published setting: 128x128, 30 rounds, seed 0
 python benchmarks/brain_reconstruction.py --augmentation      the same with the task's random transforms
+python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation      the job's default network
 python benchmarks/brain_reconstruction.py --seeds 0 1 2       mean and spread over seeds
 
 Runs that are complete in the workspace are not run again, so that a long benchmark can be stopped and continued.
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from runs import JOBS, format_mean, run_once
+from runs import PUBLISHED as PUBLISHED_SETTING
 
 from flare_mri.config.cli import add_options
 from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.methods.fedmri import FedMRIOptions
 from flare_mri.report.results import load_results
 
+UNROLLED = "UnrolledNetwork"
 PUBLISHED = {"FedMRI": 28.16, "FedAvg": 26.68, "local-only": 27.29}
 OTHERS = ("encoder-sharing", "FedProx", "FedBN", "Ditto", "FedRep", "SCAFFOLD")
 
@@ -45,13 +48,16 @@ def mean_psnr(run: dict[str, Any]) -> dict[str, float]:
 
 def train(args: argparse.Namespace, method: str, seed: int) -> dict[str, float]:
     """The scores of one method with one seed."""
-    arguments = ["--sites", str(args.sites), "--lr_step", "0", "--seed", str(seed), "--method", method]
+    unrolled = args.network == UNROLLED
+    arguments = ["--sites", str(args.sites), "--seed", str(seed), "--method", method, *args.more]
+    arguments += [] if unrolled else [*PUBLISHED_SETTING, "--lr_step", "0"]
     arguments += ["--augmentation" if args.augmentation else "--no-augmentation"]
     arguments += ["--norm", "batch"] if method == "FedBN" else []
     if method == "FedMRI":
         arguments += ["--contrastive_weight", str(args.contrastive_weight), "--negatives", args.negatives]
-    name = f"brain-{method.lower()}-{seed}" + "-augmented" * args.augmentation
-    path = run_once("fedmri", name, arguments, args.workspace, args.num_rounds, args.channels)
+    name = f"brain-{method.lower()}-{seed}" + "-augmented" * args.augmentation + "-unrolled" * unrolled
+    channels = args.channels or (16 if unrolled else 32)
+    path = run_once("fedmri", name, arguments, args.workspace, args.num_rounds, channels)
     return mean_psnr(load_results(path)["methods"][method])
 
 
@@ -62,13 +68,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--num_rounds", type=int, default=30)
-    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--network", choices=["UNet", UNROLLED], default="UNet", help="UNet: the published setting")
+    parser.add_argument("--channels", type=int, help="of the first level; default 32, of each cascade 16")
     add_options(parser, FedMRIOptions, ["contrastive_weight", "negatives"], {"negatives": "all"})
     parser.set_defaults(contrastive_weight=FedMRIOptions().contrastive_weight, negatives="all")
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
     parser.add_argument("--augmentation", action="store_true", help="train on randomly transformed slices")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
-    args = parser.parse_args(argv)
+    args, args.more = parser.parse_known_args(argv)  # further options of job.py
     args.workspace.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict[str, float]]] = {method: [] for method in args.methods}
     for seed in args.seeds:
@@ -76,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
             rows[method].append(train(args, method, seed))
     columns = ("zero-filled", "last round", "last five", "best round", "personal")
     state = "on" if args.augmentation else "off"
-    print(f"\nMean test PSNR (dB) over the sites, seeds {args.seeds}, augmentation {state}")
+    print(f"\nMean test PSNR (dB) over the sites, {args.network}, seeds {args.seeds}, augmentation {state}")
     print(f"{'method':16s} {'published':>10s} " + " ".join(f"{column:>16s}" for column in columns))
     for method, values in rows.items():
         cells = [format_mean([v[column] for v in values], 2) if column in values[0] else "" for column in columns]

@@ -45,7 +45,7 @@ def main() -> None:
         (folder / f"site-{number + 1}").mkdir(parents=True, exist_ok=True)
         (folder / f"site-{number + 1}" / "site.yaml").write_text(SCARCE_SITE)
     arguments = ["--sites", str(folder), "--num_rounds", str(args.num_rounds), "--channels", str(args.channels)]
-    arguments += ["--num_pools", "3", "--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0", "--seed", str(args.seed)]
+    arguments += ["--num_pools", "3", "--local_epochs", "2", "--seed", str(args.seed)]
     rows = {}
     for number, (setting, privacy) in enumerate(SETTINGS.items()):
         if number not in args.settings:

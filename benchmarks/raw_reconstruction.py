@@ -29,7 +29,6 @@ from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.physics.classical import cg_sense, l1_wavelet
 from flare_mri.report.results import load_results
 
-NETWORK = "flare_mri.networks.unrolled.UnrolledNetwork"
 METHODS = ("local-only", "FedMRI", "encoder-sharing", "FedAvg")
 WEIGHTS = {"CG-SENSE": (0.001, 0.003, 0.01, 0.03, 0.1), "l1-ESPIRiT": (0.001, 0.003, 0.01, 0.02)}
 SOLVERS: dict[str, Callable[..., Tensor]] = {"CG-SENSE": cg_sense, "l1-ESPIRiT": l1_wavelet}
@@ -82,9 +81,8 @@ def train(args: argparse.Namespace, method: str, seed: int) -> dict[str, Scores]
     name = f"raw-{method.lower()}-{seed}"
     path = results_path(args.workspace, name)
     if not is_complete(path, args.num_rounds):
-        arguments = ["--sites", str(args.sites), "--method", method, "--seed", str(seed), "--network", NETWORK]
-        arguments += ["--num_rounds", str(args.num_rounds), "--optimizer", "adam", "--lr", "1e-3", "--loss", "l1"]
-        arguments += ["--lr_schedule", "cosine", "--lr_gamma", "0.05", *args.more]
+        arguments = ["--sites", str(args.sites), "--method", method, "--seed", str(seed)]
+        arguments += ["--num_rounds", str(args.num_rounds), *args.more]
         run_and_follow(JOBS / "fedmri" / "job.py", name, arguments, args.workspace, args.workspace / f"{name}.log")
     sites = load_results(path)["methods"][method]["sites"]
     return {site: values["test"] for site, values in sites.items()}

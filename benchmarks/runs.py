@@ -5,6 +5,7 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes.follow import run_and_follow
@@ -12,6 +13,8 @@ from flare_mri.flare.recipes.simulate import results_path
 from flare_mri.report.results import load_results
 
 JOBS = Path(__file__).parents[1] / "jobs"
+PUBLISHED = ["--network", "UNet", "--optimizer", "rmsprop", "--lr", "3e-4", "--lr_schedule", "step", "--loss", "mse"]
+"""Arguments of jobs/fedmri that train as the published code does, but for what a benchmark varies."""
 
 
 def is_complete(path: Path, rounds: int, channels: int | None = None) -> bool:
@@ -23,7 +26,12 @@ def is_complete(path: Path, rounds: int, channels: int | None = None) -> bool:
     scored = all(site.get("test") for entry in entries for site in entry["sites"].values())
     if not entries or not scored or any(len(entry["rounds"]) != rounds for entry in entries):
         return False
-    return channels is None or all(e["settings"]["network"]["args"]["channels"] == channels for e in entries)
+    return channels is None or all(_channels(entry["settings"]["network"]["args"]) == channels for entry in entries)
+
+
+def _channels(args: dict[str, Any]) -> int:
+    """Of the first level of a U-Net, or of those of an unrolled network."""
+    return int(args.get("regulariser_args", args)["channels"])
 
 
 def run_once(

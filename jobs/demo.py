@@ -77,8 +77,7 @@ def fedmri(args: argparse.Namespace) -> None:
     """Zero-filled, local training, FedAvg and FedMRI, or the methods that are asked for, at four sites."""
     demonstration = Demonstration(args, "demo")
     arguments = demonstration.sites([f"site-{i + 1}" for i in range(4)], SCARCE_SITE)
-    arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
-    arguments += ["--local_epochs", "2", "--lr", "1e-3", "--lr_step", "0"]
+    arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--local_epochs", "2"]
     for method in args.methods or ("local-only", "FedAvg", "FedMRI"):
         demonstration.run("fedmri", method, [*arguments, "--method", method])
     demonstration.finish()
@@ -100,7 +99,7 @@ def iopfl(args: argparse.Namespace) -> None:
     demonstration.finish("slice_dice", "dice", "hd95")
 
 
-DEMONSTRATIONS = {"fedmri": (fedmri, 30), "iopfl": (iopfl, 12)}
+DEMONSTRATIONS = {"fedmri": (fedmri, 12), "iopfl": (iopfl, 12)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -109,8 +108,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("system", nargs="?", choices=DEMONSTRATIONS, default="fedmri")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="where results.json and report.html go")
     parser.add_argument("--workspace", type=Path, default=default_workspace(), help="FLARE's workspace (%(default)s)")
-    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 30 fedmri, 12 iopfl)")
-    parser.add_argument("--channels", type=int, default=16, help="channels of the U-Net's first level")
+    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 12)")
+    parser.add_argument("--channels", type=int, default=16, help="channels of the first level of the U-Nets")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="methods to compare (default: see above)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)

@@ -25,7 +25,6 @@ from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.inference.result import Application, Result
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION, naming_site
-from flare_mri.io.raw.format import holds_measured
 from flare_mri.report.extra import check_report_extra
 
 _OVERVIEW = "overview.png"
@@ -61,7 +60,7 @@ def open_application(
         if undersampled and model.task == SEGMENTATION:
             raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
         data = config.data if scans is None else config.data.model_copy(update={"root": scans})
-        if model.task == RECONSTRUCTION and holds_measured(data):
+        if model.task == RECONSTRUCTION and data.is_raw():
             return RawReconstructor(model, config, scans, undersampled, extra)
         if extra:
             raise InputError(f"extra: expected a reconstruction of raw scans for {', '.join(extra)}; omit it")

@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 
-from flare_mri.datasets import volumes
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.io import phantom
@@ -125,6 +124,6 @@ def test_the_phantom(load, data, monkeypatch):
     assert data(load(PHANTOM.replace("subjects: 4", "subjects: 5")), 0).fingerprint() != first
     if data is ReconstructionData:
         make = phantom.make_phantom
-        monkeypatch.setattr(volumes, "PHANTOM_VERSION", -1)
+        monkeypatch.setattr(phantom, "PHANTOM_VERSION", -1)
         monkeypatch.setattr(phantom, "make_phantom", lambda site, *rest: make(f"{site}x", *rest))
         assert data(load(PHANTOM), 0).fingerprint() != first

@@ -135,6 +135,14 @@ class DataSettings(Settings):
     augmentation: bool | Texts | None = None
     """random transforms in training: true: the task's, false: none, a list: these of the task's; none: as the job"""
 
+    def is_raw(self) -> bool:
+        """Whether scans for reconstruction are k-space of all coils, not images; it may have to look at the files.
+
+        Raises:
+            InputError: a file of a format that may hold either cannot be read.
+        """
+        return False
+
     def find_slice_axis(self) -> int:
         """The axis of the slices, after the scan was turned to `orientation`."""
         return 2

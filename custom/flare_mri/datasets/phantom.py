@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A multi-site MR phantom: the same kind of heads, each site with its own scanner and protocol.
 
-Tissue maps pass through the signal equations of the site's sequence, a coil sensitivity and Rician noise, so that sites
-differ as real ones do. A site's name decides its protocol and its subjects.
+Tissue maps pass through the signal equations of the site's sequence, coil sensitivities and noise, so that sites differ
+as real ones do. A site's name decides its protocol and its subjects.
 """
 
 import hashlib
@@ -13,14 +13,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from flare_mri.config.mask import MaskSettings
 from flare_mri.datasets.phantom_head import Label, head_labels, smooth_noise
+from flare_mri.datasets.phantom_kspace import DEFAULT_COILS, simulate_coils
+from flare_mri.physics.classical import root_sum_of_squares
 
 DEFAULT_MATRIX = (96, 96)
 DEFAULT_SUBJECTS = 10
 SLICES = 6
-PHANTOM_VERSION = 2  # part of the cache key: raise it when the images change
+PHANTOM_VERSION = 3  # part of the cache key: raise it when the images change
 
 _OVERSAMPLING = 2  # tissue maps are finer than the image, so that edges hold partial volume
 
@@ -66,7 +69,7 @@ class PhantomSite:
     Attributes:
         sequence: what it measures.
         field: strength in tesla.
-        shading: relative drop of the coil's sensitivity over the head, 0 for a flat coil.
+        shading: relative drop of the sensitivity of all coils together over the head, 0 for none.
         snr: brightest tissue / standard deviation of the noise in each of the real and imaginary channels.
         mask: how it undersamples k-space.
     """
@@ -124,11 +127,16 @@ PRESETS = (
 
 @dataclass(frozen=True)
 class PhantomVolume:
-    """One subject: magnitude `slices` float32 [S, H, W] and `labels` uint8 [S, H, W] of `Label` values."""
+    """One subject: `kspace` complex64 [S, C, H, W] and `labels` uint8 [S, H, W] of `Label` values."""
 
     name: str
-    slices: np.ndarray
+    kspace: np.ndarray
     labels: np.ndarray
+
+    @property
+    def slices(self) -> np.ndarray:
+        """Magnitudes float32 [S, H, W], root of the sum of squares over the coils."""
+        return root_sum_of_squares(torch.from_numpy(self.kspace))[:, 0].numpy()
 
 
 def phantom_site(site_name: str) -> PhantomSite:
@@ -170,12 +178,9 @@ def signal(sequence: Sequence, tissue: Tissue, field: float) -> float:
 
 
 def acquire(
-    rng: np.random.Generator,
-    labels: np.ndarray,
-    site: PhantomSite,
-    tissues: Mapping[Any, Tissue] = TISSUES,
+    rng: np.random.Generator, labels: np.ndarray, site: PhantomSite, tissues: Mapping[Any, Tissue] = TISSUES
 ) -> np.ndarray:
-    """Scans a label map.
+    """Scans a label map with one coil.
 
     Args:
         rng: draws the tissue texture, the coil's place and the noise.
@@ -186,31 +191,49 @@ def acquire(
     Returns:
         float32 [S, H, W] magnitudes >= 0, the brightest tissue about 1.
     """
+    image = magnetise(rng, labels, site, tissues)
+    noise = rng.standard_normal((2, *image.shape)) / site.snr
+    return np.hypot(image + noise[0], noise[1]).astype(np.float32)
+
+
+def magnetise(
+    rng: np.random.Generator, labels: np.ndarray, site: PhantomSite, tissues: Mapping[Any, Tissue] = TISSUES
+) -> np.ndarray:
+    """The transverse magnetisation of a label map, with the site's shading and without noise.
+
+    Arguments are those of :func:`acquire`.
+
+    Returns:
+        float64 [S, H, W] >= 0, the brightest tissue about 1.
+    """
     table = np.array([signal(site.sequence, tissue, site.field) for tissue in tissues.values()])
     table /= table.max()
     slices, height, width = labels.shape
     fine = table[labels] * (1 + 0.02 * smooth_noise(rng, (slices, height, width), (0, 2.5, 2.5)))
     halves = (slices, height // _OVERSAMPLING, _OVERSAMPLING, width // _OVERSAMPLING, _OVERSAMPLING)
-    image = fine.reshape(halves).mean((2, 4)) * _sensitivity(rng, slices, halves[1], halves[3], site.shading)
-    noise = rng.standard_normal((2, *image.shape)) / site.snr
-    return np.hypot(image + noise[0], noise[1]).astype(np.float32)
+    return fine.reshape(halves).mean((2, 4)) * _sensitivity(rng, slices, halves[1], halves[3], site.shading)
 
 
-def make_phantom(site_name: str, subject: int, spatial_size: tuple[int, int] = DEFAULT_MATRIX) -> PhantomVolume:
-    """Makes one subject of a site; the same arguments give the same volume.
+def make_phantom(
+    site_name: str, subject: int, spatial_size: tuple[int, int] = DEFAULT_MATRIX, coils: int = DEFAULT_COILS
+) -> PhantomVolume:
+    """Scans one subject of a site; the same arguments give the same volume.
 
     Args:
         site_name: decides the protocol and, with `subject`, the anatomy.
         subject: number of the subject, from 0.
         spatial_size: (H, W) of the images.
+        coils: that receive.
 
     Returns:
-        `SLICES` transverse slices with their labels.
+        k-space of `SLICES` transverse slices, fully sampled, with their labels.
     """
     rng = np.random.default_rng([stable_hash(site_name), subject])
     fine = head_labels(rng, (SLICES, _OVERSAMPLING * spatial_size[0], _OVERSAMPLING * spatial_size[1]))
     labels = np.ascontiguousarray(fine[:, ::_OVERSAMPLING, ::_OVERSAMPLING])
-    return PhantomVolume(f"subject-{subject:02d}", acquire(rng, fine, phantom_site(site_name)), labels)
+    site = phantom_site(site_name)
+    scan = simulate_coils(magnetise(rng, fine, site), rng, coils, site.snr)
+    return PhantomVolume(f"subject-{subject:02d}", scan.kspace, labels)
 
 
 def _sensitivity(rng: np.random.Generator, slices: int, height: int, width: int, shading: float) -> np.ndarray:

@@ -16,13 +16,12 @@ from torch.utils.data import Dataset
 from flare_mri.config.mask import MaskSettings
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
-from flare_mri.datasets.measured import MeasuredVolume, open_measured_volumes
+from flare_mri.datasets.raw_volumes import RawVolume, open_raw_volumes
 from flare_mri.datasets.split import fingerprint, seed_of_sample, split_slices
 from flare_mri.datasets.volumes import Volume, find_scans, open_volumes
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, naming_site
-from flare_mri.io.raw.format import holds_measured
-from flare_mri.transforms.augmentation import Augmentation, MeasuredAugmentation, choose_augmentation
+from flare_mri.transforms.augmentation import Augmentation, RawAugmentation, choose_augmentation
 from flare_mri.transforms.kspace import build_undersampling
 from flare_mri.transforms.masks import make_mask
 
@@ -36,8 +35,8 @@ class Slices(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-class Measured(Protocol):
-    """Slices of measured k-space: `item(index)` gives `full` and `sensitivities`, complex64 [C, H, W]."""
+class KspaceSlices(Protocol):
+    """Slices of multi-coil k-space: `item(index)` gives `full` and `sensitivities`, complex64 [C, H, W]."""
 
     def item(self, index: int) -> dict[str, Tensor]: ...
 
@@ -59,7 +58,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         indices: (volume, slice) of each item.
         keys: those of :data:`SAMPLE_KEYS` that the network is called with.
         highest: volume -> its `max`; None: samples have none, as in training.
-        measured: the same volumes' k-space where it was measured; None: it is simulated from the magnitudes.
+        raw: the same volumes' multi-coil k-space; None: k-space of one coil is simulated from the magnitudes.
     """
 
     def __init__(
@@ -69,12 +68,12 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         indices: Sequence[tuple[int, int]],
         keys: Sequence[str] = ("image",),
         highest: Mapping[int, float] | None = None,
-        measured: Sequence[Measured] | None = None,
+        raw: Sequence[KspaceSlices] | None = None,
     ):
-        self.measured = measured
+        self.raw = raw
         self.volumes, self.indices, self.keys, self.highest = volumes, list(indices), tuple(keys), highest
         self.sample = build_undersampling(mask)
-        self._augmentation: Augmentation | MeasuredAugmentation | None = None
+        self._augmentation: Augmentation | RawAugmentation | None = None
         self._drawn: MaskSettings | None = None
         self._seed = 0
 
@@ -84,8 +83,8 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, place: int) -> dict[str, Any]:
         volume, index = self.indices[place]
         item: Any = {"target": torch.from_numpy(np.asarray(self.volumes[volume][index], np.float32))[None]}
-        if self.measured is not None:
-            item |= self.measured[volume].item(index)
+        if self.raw is not None:
+            item |= self.raw[volume].item(index)
         if self._augmentation is not None:
             item = self._augmentation(item, seed_of_sample(self._seed, place))
         made = self._pipeline(item["target"], place)(item)
@@ -113,8 +112,8 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         other = copy.copy(self)
         other._seed, other._drawn = seed, mask
         if names:
-            simulated = self.measured is None
-            other._augmentation = Augmentation(RECONSTRUCTION, names) if simulated else MeasuredAugmentation(names)
+            images = self.raw is None
+            other._augmentation = Augmentation(RECONSTRUCTION, names) if images else RawAugmentation(names)
         return other
 
 
@@ -142,9 +141,9 @@ class ReconstructionData:
     def __init__(self, config: SiteConfig, seed: int, keys: Sequence[str] = ("image",), augmentation: bool = False):
         with naming_site(config.site):
             scans = find_scans(config, RECONSTRUCTION)
-            volumes: Sequence[Volume | MeasuredVolume]
-            measured = open_measured_volumes(config, scans) if holds_measured(config.data) else None
-            volumes = open_volumes(config, RECONSTRUCTION) if measured is None else measured
+            volumes: Sequence[Volume | RawVolume]
+            raw = open_raw_volumes(config, scans) if config.data.is_raw() else None
+            volumes = open_volumes(config, RECONSTRUCTION) if raw is None else raw
             self.augmentation = choose_augmentation(RECONSTRUCTION, augmentation, config.data.augmentation)
             slices = [volume.slices for volume in volumes]
             height, width = slices[0].shape[1:]
@@ -154,9 +153,9 @@ class ReconstructionData:
             subjects = [volume.subject for volume in volumes]
             parts = split_slices([len(volume) for volume in slices], subjects, config.split, seed)
             self.volume_names = [volume.name for volume in volumes]
-            self.train = ReconstructionDataset(slices, mask, parts.train, keys, measured=measured)
+            self.train = ReconstructionDataset(slices, mask, parts.train, keys, raw=raw)
             self.validation, self.test = (
-                ReconstructionDataset(slices, mask, part, keys, self._find_highest(slices, part), measured)
+                ReconstructionDataset(slices, mask, part, keys, self._find_highest(slices, part), raw)
                 for part in (parts.validation, parts.test)
             )
         self._notes: list[str] = []
@@ -205,9 +204,10 @@ class ReconstructionData:
         return highest
 
 
-def _find_acquisition(volume: Volume | MeasuredVolume, shape: tuple[int, int], mask: np.ndarray) -> Acquisition:
+def _find_acquisition(volume: Volume | RawVolume, shape: tuple[int, int], mask: np.ndarray) -> Acquisition:
     """How a site's samples are acquired, by its first volume."""
     acceleration = 1 / float(mask.mean())
-    if isinstance(volume, MeasuredVolume):
-        return Acquisition(MEASURED, volume.kspace.shape[1], shape, acceleration, volume.field_of_view)
+    if isinstance(volume, RawVolume):
+        kspace = SIMULATED if volume.simulated else MEASURED
+        return Acquisition(kspace, volume.kspace.shape[1], shape, acceleration, volume.field_of_view)
     return Acquisition(SIMULATED, 1, shape, acceleration)

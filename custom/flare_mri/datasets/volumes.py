@@ -14,7 +14,6 @@ from nibabel.orientations import aff2axcodes
 from flare_mri.config.data import DataSettings
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.cache import CachedVolume, cache_key, open_cache
-from flare_mri.datasets.phantom import PHANTOM_VERSION
 from flare_mri.datasets.phantom_pelvis import PELVIS_VERSION
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_VOXELS, check_matrix
@@ -102,7 +101,7 @@ def open_volumes(config: SiteConfig, task: str) -> list[Volume]:
     settings = {**data.model_dump(mode="json", exclude=_UNCACHED), "task": task, "version": CACHE_VERSION}
     volumes: list[Volume] = []
     for scan in scans:
-        made = [config.site, scan.name, data.spatial_size, PHANTOM_VERSION, PELVIS_VERSION]
+        made = [config.site, scan.name, data.spatial_size, PELVIS_VERSION]
         label = [scan.name, len(scan.files)] if scan.files else made
         key = cache_key(scan.files, [settings, label])  # looks at the files once
         keys = [cache_key((), [key, part]) for part in ("plan", "slices")]

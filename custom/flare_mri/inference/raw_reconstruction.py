@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.acquisition import MEASURED, Acquisition
+from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
+from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import encode_nifti
@@ -25,9 +26,10 @@ from flare_mri.inference.raw_slices import RawSlices
 from flare_mri.inference.reconstruction import score_images, tell_scores
 from flare_mri.inference.result import Result
 from flare_mri.inference.scan_numbers import Residual, estimate_noise, relative_noise, spread_of_cascades
-from flare_mri.io.raw.format import RawSettings, find_raw
+from flare_mri.io.formats import RECONSTRUCTION
+from flare_mri.io.raw.format import find_raw
 from flare_mri.io.raw.read import RAW_SUFFIXES
-from flare_mri.io.raw.reader import RawReader, geometry_of
+from flare_mri.io.raw.reader import geometry_of, raw_reader
 from flare_mri.io.raw.scan import RawScan
 from flare_mri.networks import UnrolledNetwork
 from flare_mri.training.build import resolve_device
@@ -72,11 +74,12 @@ class RawReconstructor:
         undersampled: bool = False,
         extra: Sequence[str] = (),
     ):
-        assert isinstance(config.data, RawSettings)
-        self._settings = config.data
-        if scans is not None:
-            self._settings = self._settings.model_copy(update={"root": scans, "include": ()})
-        self._scans = find_raw(self._settings, RAW_SUFFIXES, "raw scans (" + ", ".join(RAW_SUFFIXES) + ")")
+        if scans is None:
+            self._scans = find_scans(config, RECONSTRUCTION)
+        else:
+            settings = config.data.model_copy(update={"root": scans, "include": ()})
+            self._scans = find_raw(settings, RAW_SUFFIXES, "raw scans (" + ", ".join(RAW_SUFFIXES) + ")")
+        self._sensitivities = config.data.sensitivities  # type: ignore[attr-defined]
         self._mask, self._model, self._undersampled = config.mask, model, undersampled
         self.names = [scan.name for scan in self._scans]
         self._device = resolve_device(config.device, config.site, config.file)
@@ -96,8 +99,7 @@ class RawReconstructor:
             InputError: a scan that cannot be read, or a mask whose centre is too small for coil sensitivities.
         """
         found = self._scans[number]
-        reader = found.image.reader
-        assert isinstance(reader, RawReader)
+        reader = raw_reader(found)
         scan = reader.read_raw(found.files)
         if self._undersampled:
             scan = replace(scan, target=None)
@@ -107,7 +109,7 @@ class RawReconstructor:
             masks = masks & chosen
         residual, batches = Residual(), Images(list)
         try:
-            for batch in DataLoader(RawSlices(scan, masks, self._settings.sensitivities), batch_size=_BATCH):
+            for batch in DataLoader(RawSlices(scan, masks, self._sensitivities), batch_size=_BATCH):
                 self._reconstruct(on_device(batch, self._device), batches, residual)
         except InputError as error:
             raise InputError(f"{found.origin}: {error}") from None
@@ -118,7 +120,7 @@ class RawReconstructor:
         if target is not None:
             pictures["target"] = target[middle]
             scores = {name: score_images(images[name], target) for name in ("zero_filled", "reconstruction")}
-        acquisition = _find_acquisition(scan, masks)
+        acquisition = _find_acquisition(scan, masks, reader.simulated)
         warnings = self._find_warnings(acquisition)
         numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
         numbers |= {"centre": replace(scan, mask=masks).centre, "warnings": warnings, "notes": list(scan.notes)}
@@ -158,10 +160,11 @@ class RawReconstructor:
         return acquisition.find_differences(self._model.acquisition)
 
 
-def _find_acquisition(scan: RawScan, masks: np.ndarray) -> Acquisition:
+def _find_acquisition(scan: RawScan, masks: np.ndarray, simulated: bool) -> Acquisition:
     height, width = masks.shape[1:]
     field = None if scan.field_of_view is None else scan.field_of_view[:2]
-    return Acquisition(MEASURED, scan.kspace.shape[1], (height, width), 1 / float(masks.mean()), field)
+    kspace = SIMULATED if simulated else MEASURED
+    return Acquisition(kspace, scan.kspace.shape[1], (height, width), 1 / float(masks.mean()), field)
 
 
 def _measure(scan: RawScan, masks: np.ndarray, residual: float) -> dict[str, float]:

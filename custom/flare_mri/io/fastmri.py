@@ -29,7 +29,7 @@ class FastMRISettings(RawSettings):
     """simulate k-space of one coil from finished magnitudes; none: where the files hold no k-space, or images are to be
     resampled by `spatial_size`, `spacing` or `orientation`, which measured k-space cannot be"""
 
-    def is_measured(self) -> bool:
+    def is_raw(self) -> bool:
         """As `simulate` says, or else the first file.
 
         Raises:
@@ -83,7 +83,7 @@ class FastMRIReader(ScanReader):
 def find_fastmri(settings: FastMRISettings) -> list[Scan]:
     """Scans of `<root>/*.h5`, one volume and one subject a file."""
     files = choose_entries(list_entries(settings.root, _is_hdf5, "fastMRI files *.h5"), settings.include)
-    reader = RawReader() if settings.is_measured() else FastMRIReader()
+    reader = RawReader() if settings.is_raw() else FastMRIReader()
     return [Scan(path.stem, path.stem, ScanFile((path,), reader)) for path in files]
 
 

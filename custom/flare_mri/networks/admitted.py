@@ -14,7 +14,8 @@ from flare_mri.errors import InputError
 
 PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
 UNROLLED = "flare_mri.networks.unrolled.UnrolledNetwork"
-WITH_ENCODER = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet", UNROLLED)
+U_NETS = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet")
+WITH_ENCODER = (*U_NETS, UNROLLED)
 """This package's networks whose encoder is the submodule ``encoder``, by their one full name; of the unrolled network
 with a U-Net as its regulariser."""
 OWN = (*WITH_ENCODER, "flare_mri.networks.variational.VariationalNetwork")

@@ -36,7 +36,7 @@ RECONSTRUCTION_TRANSFORMS: Recipe = {
     ),
 }
 """Of the fully sampled image before it is undersampled, so that the scan stays one of its target: the magnitude
-[1, H, W]; of measured k-space the images of all coils and their sensitivities, alike."""
+[1, H, W]; of raw k-space the images of all coils and their sensitivities, alike."""
 
 SEGMENTATION_TRANSFORMS: Recipe = {
     "flip": lambda keys: RandFlipd(keys, prob=0.5, spatial_axis=_LEFT_RIGHT),
@@ -117,8 +117,8 @@ class Augmentation:
             set_track_meta(tracked)
 
 
-class MeasuredAugmentation:
-    """The random transforms of reconstruction on measured k-space: of all coils' images and sensitivities alike.
+class RawAugmentation:
+    """The random transforms of reconstruction on raw k-space: of all coils' images and sensitivities alike.
 
     Args:
         names: of :data:`RECONSTRUCTION_TRANSFORMS`.

@@ -138,10 +138,41 @@ BASIC = "monai.networks.nets.BasicUNet"
 @pytest.mark.parametrize(
     ("job", "words", "name", "arguments"),
     [
-        ("fedmri", [], "UNet", {"channels": 32, "num_pools": 4, "norm": "instance", "decoder": "plain"}),
-        ("fedmri", ["--channels", "8", "--norm", "batch"], "UNet", {"channels": 8, "norm": "batch"}),
-        ("fedmri", ["--domain", "dual", "--decoder", "refined"], "DualDomainUNet", {"decoder": "refined"}),
-        ("fedmri", ["--network_args", '{"dropout": 0.5}'], "UNet", {"dropout": 0.5, "channels": 32}),
+        ("fedmri", [], "UnrolledNetwork", {"num_cascades": 4, "regulariser_args": {"channels": 16, "num_pools": 3}}),
+        (
+            "fedmri",
+            ["--channels", "8", "--norm", "batch", "--num_cascades", "2", "--decoder", "refined"],
+            "UnrolledNetwork",
+            {
+                "num_cascades": 2,
+                "regulariser_args": {"channels": 8, "num_pools": 3, "norm": "batch", "decoder": "refined"},
+            },
+        ),
+        (
+            "fedmri",
+            ["--network_args", '{"regulariser_args": {"dropout": 0.5}, "data_consistency": "cg"}', "--channels", "4"],
+            "UnrolledNetwork",
+            {"data_consistency": "cg", "regulariser_args": {"channels": 4, "num_pools": 3, "dropout": 0.5}},
+        ),
+        (
+            "fedmri",
+            ["--network_args", '{"regulariser": "monai.networks.nets.BasicUNet"}'],
+            "UnrolledNetwork",
+            {"num_cascades": 4, "regulariser": "monai.networks.nets.BasicUNet"},
+        ),
+        (
+            "fedmri",
+            ["--network", "UNet"],
+            "UNet",
+            {"channels": 32, "num_pools": 4, "norm": "instance", "decoder": "plain"},
+        ),
+        ("fedmri", ["--network", "DualDomainUNet", "--decoder", "refined"], "DualDomainUNet", {"decoder": "refined"}),
+        (
+            "fedmri",
+            ["--network", "UNet", "--network_args", '{"dropout": 0.5}'],
+            "UNet",
+            {"dropout": 0.5, "channels": 32},
+        ),
         ("fedmri", ["--network", BASIC], "BasicUNet", {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}),
         ("iopfl", [], "UNet", {"norm": "batch", "in_channels": 3, "channels": 32}),
         ("iopfl", ["--network", BASIC], "BasicUNet", {"spatial_dims": 2, "in_channels": 3, "out_channels": 2}),
@@ -166,11 +197,21 @@ def test_the_network_is_what_the_flags_say(
 @pytest.mark.parametrize(
     ("job", "words", "told"),
     [
-        ("fedmri", ["--network", BASIC, "--channels", "32"], f"--channels with --network {BASIC}: it is of our own"),
-        ("fedmri", ["--network", BASIC, "--decoder", "plain"], f"--decoder with --network {BASIC}: it is of our own"),
-        ("fedmri", ["--network", BASIC, "--domain", "dual"], f"--domain with --network {BASIC}: it is of our own"),
-        ("fedmri", ["--network", BASIC, "--refined_at", "site-1"], f"--refined_at with --network {BASIC}: it is"),
-        ("iopfl", ["--network", BASIC, "--norm", "batch"], f"--norm with --network {BASIC}: it is of our own"),
+        ("fedmri", ["--network", BASIC, "--channels", "32"], f"--channels with network {BASIC}: it has none"),
+        ("fedmri", ["--network", BASIC, "--decoder", "plain"], f"--decoder with network {BASIC}: it has none"),
+        ("fedmri", ["--network", BASIC, "--refined_at", "site-1"], f"--refined_at with network {BASIC}: it has none"),
+        ("fedmri", ["--network", "UNet", "--num_cascades", "3"], "--num_cascades with network flare_mri.networks.unet"),
+        (
+            "fedmri",
+            ["--channels", "8", "--network_args", f'{{"regulariser": "{BASIC}"}}'],
+            f"--channels with network {BASIC}: it has none",
+        ),
+        (
+            "fedmri",
+            ["--channels", "8", "--network_args", '{"regulariser_args": {"channels": 8}}'],
+            "channels is what --channels says already",
+        ),
+        ("iopfl", ["--network", BASIC, "--norm", "batch"], f"--norm with network {BASIC}: it has none"),
         ("iopfl", ["--norm", "batch", "--network_args", '{"norm": "batch"}'], "norm is what --norm says already"),
         ("fedmri", ["--network_args", "[1]"], "--network_args: expected a JSON object"),
     ],

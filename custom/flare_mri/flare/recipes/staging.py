@@ -48,9 +48,9 @@ def find_staged_differences(job: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files of a package, but what Python itself leaves there."""
+    """All files of a package, but what Python itself leaves there and what another process is about to rename."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
-    return [name for name in found if "__pycache__" not in name.parts]
+    return [name for name in found if "__pycache__" not in name.parts and name.suffix != ".tmp"]
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:

@@ -31,7 +31,7 @@ class TrainingRecipe(FlareMRIRecipe):
         name: name of the job and of its folder in every site's store.
         method: one of the recipe's `methods`.
         min_clients: sites the job needs, also the good updates a round needs.
-        network: network settings, ``{"path": ..., "args": {...}}``; the paper's U-Net by default. ``spatial_dims``,
+        network: network settings, ``{"path": ..., "args": {...}}``; `default_network` by default. ``spatial_dims``,
             ``in_channels`` and ``out_channels`` of one of MONAI's are the task's where they are left out.
         shared_layers: what is shared, where it is to differ from the method's.
         training: settings of every site's training.
@@ -50,6 +50,7 @@ class TrainingRecipe(FlareMRIRecipe):
     site_task: ClassVar[str]
     methods: ClassVar[dict[str, Method]]
     default_network: ClassVar[dict[str, Any]]
+    network_flags: ClassVar[tuple[str, ...]] = ("channels", "num_pools", "norm")
     default_training: ClassVar[TrainingSettings]
     default_weighting: ClassVar[str]
 

@@ -5,10 +5,12 @@
 from pathlib import Path
 from typing import Literal
 
-from flare_mri.config.data import DataSettings, RootedSettings, Texts
+from flare_mri.config.data import RootedSettings, Texts
 from flare_mri.io.listing import choose_entries, list_entries
 from flare_mri.io.raw.reader import RawReader
 from flare_mri.io.scan import Scan, ScanFile
+
+Sensitivities = Literal["espirit", "low_pass"]
 
 
 class RawSettings(RootedSettings):
@@ -16,21 +18,11 @@ class RawSettings(RootedSettings):
 
     include: Texts = ()
     """patterns of file names to take; none: all"""
-    sensitivities: Literal["espirit", "low_pass"] = "espirit"
+    sensitivities: Sensitivities = "espirit"
     """how coil sensitivities are found from the sampled centre of measured k-space: espirit needs the extra `raw`"""
 
-    def is_measured(self) -> bool:
-        """Whether k-space is read as it was measured; a format that also holds magnitudes looks at its files."""
+    def is_raw(self) -> bool:
         return True
-
-
-def holds_measured(data: DataSettings) -> bool:
-    """Whether a site's scans are k-space as it was measured.
-
-    Raises:
-        InputError: a file of a format that may hold either cannot be read.
-    """
-    return isinstance(data, RawSettings) and data.is_measured()
 
 
 def find_raw(settings: RawSettings, suffixes: tuple[str, ...], wanted: str) -> list[Scan]:

@@ -3,18 +3,28 @@
 """The reader of scans whose k-space was measured: raw for reconstruction, and as an image their magnitudes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from flare_mri.errors import InputError
 from flare_mri.io.raw.read import read_raw
 from flare_mri.io.raw.scan import RawScan
-from flare_mri.io.scan import Geometry, ScanReader
+from flare_mri.io.scan import Geometry, Scan, ScanReader
 
 
 class RawReader(ScanReader):
-    """Reads one raw scan of whatever format, told by what is in the file (:func:`flare_mri.io.raw.read.read_raw`)."""
+    """Reads one raw scan of whatever format, told by what is in the file (:func:`flare_mri.io.raw.read.read_raw`).
+
+    Attributes:
+        simulated: whether no scanner measured the k-space.
+    """
+
+    simulated: ClassVar[bool] = False
+
+    def identity(self) -> list[Any]:
+        """Beside the files, what tells a scan from others; for JSON."""
+        return []
 
     def read_raw(self, files: tuple[Path, ...]) -> RawScan:
         """k-space of all coils, with mask and geometry.
@@ -45,6 +55,13 @@ class RawReader(ScanReader):
                 "it out"
             )
         return np.ascontiguousarray(scan.target.transpose(1, 2, 0)), geometry_of(scan)
+
+
+def raw_reader(scan: Scan) -> RawReader:
+    """The reader of a scan of data that :meth:`~flare_mri.config.data.DataSettings.is_raw`."""
+    reader = scan.image.reader
+    assert isinstance(reader, RawReader)
+    return reader
 
 
 def geometry_of(scan: RawScan) -> Geometry:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data of measured k-space: multi-coil to the network, consistent under random transforms, cached once."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,9 @@ def test_a_sample_holds_all_coils(tmp_path: Path, name: str) -> None:
 def test_the_fully_sampled_scan_is_the_target(tmp_path: Path) -> None:
     """The SENSE image of all samples is near the root of the sum of squares: sensitivities belong to these coils."""
     data = ReconstructionData(site(tmp_path, "ismrmrd"), 0, KEYS)
-    assert data.train.measured is not None
+    assert data.train.raw is not None
     volume, index = data.train.indices[0]
-    item = data.train.measured[volume].item(index)
+    item = data.train.raw[volume].item(index)
     full = torch.ones(1, 1, *item["full"].shape[1:])
     image = SenseOperator(item["sensitivities"][None], full).adjoint(item["full"][None]).abs()[0]
     target = torch.from_numpy(np.asarray(data.train.volumes[volume][index]))[None]
@@ -85,18 +86,18 @@ def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     config = site(tmp_path, "ismrmrd")
     first = ReconstructionData(config, 0, KEYS)
     monkeypatch.setattr("flare_mri.io.raw.reader.read_raw", None)
-    monkeypatch.setattr("flare_mri.datasets.measured.estimate_sensitivities", None)
+    monkeypatch.setattr("flare_mri.datasets.raw_volumes.estimate_sensitivities", None)
     again = ReconstructionData(config, 0, KEYS)
     assert again.fingerprint() == first.fingerprint()
     assert torch.equal(again.test[0]["kspace"], first.test[0]["kspace"])
 
 
 def test_other_sizes_and_settings_of_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="data.spatial_size: expected none for measured k-space"):
+    with pytest.raises(InputError, match="data.spatial_size: expected none for raw k-space"):
         ReconstructionData(site(tmp_path, "bart", ", spatial_size: [16, 16]"), 0, KEYS)
 
 
-def test_k_space_of_fastmri_files_is_measured_unless_asked_otherwise(tmp_path: Path) -> None:
+def test_k_space_of_fastmri_files_is_raw_unless_asked_otherwise(tmp_path: Path) -> None:
     from flare_mri.io.raw.samples import sample_scan, write_fastmri_raw
 
     (tmp_path / "data").mkdir()
@@ -125,3 +126,21 @@ def test_masks_are_redrawn_in_training_alone(tmp_path: Path, kind: str) -> None:
     assert torch.equal(fixed[0]["mask"], fixed[1]["mask"]) and torch.equal(
         task.dataset("train")[0]["mask"], fixed[0]["mask"]
     )
+
+
+def test_the_phantom_is_a_simulated_scan_of_many_coils(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text(
+        "data: {format: phantom, subjects: 2, spatial_size: [33, 40], coils: 5}\n"
+        "split: {train: 0.5, validation: 0, test: 0.5, by: volume}\n"
+    )
+    data = ReconstructionData(load_site_config(tmp_path / "site.yaml", "site-2"), 0, KEYS)
+    assert [data.describe()[key] for key in ("kspace", "coils", "spatial_size")] == ["simulated", 5, [33, 40]]
+    one, two = data.train[0], data.test[0]
+    assert one["kspace"].shape == (5, 33, 40) and one["kspace"].imag.abs().max() > 0.1 * one["kspace"].abs().max()
+    assert not torch.equal(one["target"], two["target"])  # subjects are told apart in the cache
+
+
+def test_samples_can_be_sent_to_worker_processes(tmp_path: Path) -> None:
+    test = ReconstructionData(site(tmp_path, "bart"), 0, KEYS).test
+    sent = pickle.loads(pickle.dumps(test))
+    assert torch.equal(sent[0]["sensitivities"], test[0]["sensitivities"])

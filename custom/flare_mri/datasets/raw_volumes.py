@@ -1,8 +1,9 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""A site's volumes of measured k-space: read once, with coil sensitivities of the sampled centre, and cached."""
+"""A site's volumes of multi-coil k-space: read once, with coil sensitivities of the sampled centre, and cached."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.cache import CachedVolume, VolumeCache, cache_key, open_cache
 from flare_mri.errors import InputError
-from flare_mri.io.raw.reader import RawReader
+from flare_mri.io.raw.reader import raw_reader
 from flare_mri.io.raw.scan import RawScan
 from flare_mri.io.scan import Scan
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
@@ -22,7 +23,7 @@ RAW_VERSION = 3  # raise it when readers or sensitivities give other numbers for
 
 
 @dataclass(frozen=True)
-class MeasuredVolume:
+class RawVolume:
     """Fully sampled k-space of one volume.
 
     Attributes:
@@ -31,6 +32,7 @@ class MeasuredVolume:
         kspace: float32 [C, H, W, 2], real and imaginary part, when asked for.
         sensitivities: the same, from the part that the site's mask samples in the middle.
         field_of_view: mm along H and W; None where the file does not say.
+        simulated: whether no scanner measured it.
         orientation: empty: the image stays as it was measured.
     """
 
@@ -40,6 +42,7 @@ class MeasuredVolume:
     kspace: CachedVolume
     sensitivities: CachedVolume
     field_of_view: tuple[float, float] | None = None
+    simulated: bool = False
     orientation: str = ""
 
     @property
@@ -57,7 +60,7 @@ def as_complex(values: np.ndarray) -> Tensor:
     return torch.view_as_complex(torch.from_numpy(values))
 
 
-def open_measured_volumes(config: SiteConfig, scans: list[Scan]) -> list[MeasuredVolume]:
+def open_raw_volumes(config: SiteConfig, scans: list[Scan]) -> list[RawVolume]:
     """All volumes of a site; each is read, and its sensitivities found, only where the cache does not hold it.
 
     Args:
@@ -69,10 +72,11 @@ def open_measured_volumes(config: SiteConfig, scans: list[Scan]) -> list[Measure
             mask whose centre is too small for the coil sensitivities.
     """
     for key in ("spatial_size", "spacing", "orientation"):
-        if getattr(config.data, key) is not None:
-            raise InputError(f"data.{key}: expected none for measured k-space, which stays as it is; remove it")
+        made = key == "spatial_size" and all(raw_reader(scan).simulated for scan in scans)
+        if getattr(config.data, key) is not None and not made:
+            raise InputError(f"data.{key}: expected none for raw k-space, which stays as it is; remove it")
     cache = open_cache(config)
-    volumes: list[MeasuredVolume] = []
+    volumes: list[RawVolume] = []
     for scan in scans:
         volume = _open(config, scan, cache)
         first = volumes[0] if volumes else volume
@@ -87,23 +91,20 @@ def open_measured_volumes(config: SiteConfig, scans: list[Scan]) -> list[Measure
     return volumes
 
 
-def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> MeasuredVolume:
+def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> RawVolume:
     slices = config.data.slices.model_dump()
-    base = cache_key(scan.files, [RAW_VERSION, slices])
+    reader = raw_reader(scan)
+    base = cache_key(scan.files, [RAW_VERSION, slices, *reader.identity()])
     preparation = Preparation(scan, config)
     kspace = cache.open(cache_key((), [base, "kspace"]), preparation.make_kspace)
     down, across = cache.open(cache_key((), [base, "field of view"]), preparation.make_field_of_view)[:].tolist()
     target = cache.open(cache_key((), [base, "target"]), preparation.make_target)
     mask = make_mask(config.mask, (kspace.shape[2], kspace.shape[3]))
     method = config.data.sensitivities  # type: ignore[attr-defined]
-
-    def make_sensitivities() -> np.ndarray:
-        return find_sensitivities(kspace, mask, method)
-
     key = cache_key((), [base, "sensitivities", method, np.packbits(mask).tobytes().hex()])
-    sensitivities = cache.open(key, make_sensitivities)
+    sensitivities = cache.open(key, partial(find_sensitivities, kspace, mask, method))
     field_of_view = (down, across) if down and across else None
-    return MeasuredVolume(scan.name, scan.subject, target, kspace, sensitivities, field_of_view)
+    return RawVolume(scan.name, scan.subject, target, kspace, sensitivities, field_of_view, reader.simulated)
 
 
 def find_sensitivities(kspace: Any, mask: np.ndarray, method: str) -> np.ndarray:
@@ -165,9 +166,7 @@ class Preparation:
 
     def _scan(self) -> RawScan:
         if self._read is None:
-            reader = self.scan.image.reader
-            assert isinstance(reader, RawReader)
-            self._read = reader.read_raw(self.scan.files)
+            self._read = raw_reader(self.scan).read_raw(self.scan.files)
         if self._read.target is None:
             raise InputError(
                 f"{self.scan.origin}: expected a fully sampled scan to train on, got one of acceleration "
