@@ -77,8 +77,7 @@ class RawReconstructor:
         if scans is None:
             self._scans = find_scans(config, RECONSTRUCTION)
         else:
-            settings = config.data.model_copy(update={"root": scans, "include": ()})
-            self._scans = find_raw(settings, RAW_SUFFIXES, "raw scans (" + ", ".join(RAW_SUFFIXES) + ")")
+            self._scans = find_raw(scans, (), RAW_SUFFIXES, "raw scans (" + ", ".join(RAW_SUFFIXES) + ")")
         self._sensitivities = config.data.sensitivities  # type: ignore[attr-defined]
         self._mask, self._model, self._undersampled = config.mask, model, undersampled
         self.names = [scan.name for scan in self._scans]

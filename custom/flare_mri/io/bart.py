@@ -18,7 +18,7 @@ class BartSettings(RawSettings):
 
 def find_bart(settings: BartSettings) -> list[Scan]:
     """Scans of `<root>/*.cfl`."""
-    return find_raw(settings, (".cfl",), "BART files *.cfl, each with its *.hdr")
+    return find_raw(settings.root, settings.include, (".cfl",), "BART files *.cfl, each with its *.hdr")
 
 
 def sniff_bart(folder: Path) -> bool:

@@ -25,7 +25,7 @@ class IsmrmrdSettings(RawSettings):
 
 def find_ismrmrd(settings: IsmrmrdSettings) -> list[Scan]:
     """Scans of `<root>/*.h5` and `*.mrd`."""
-    return find_raw(settings, _SUFFIXES, "ISMRMRD files *.h5 or *.mrd")
+    return find_raw(settings.root, settings.include, _SUFFIXES, "ISMRMRD files *.h5 or *.mrd")
 
 
 def sniff_ismrmrd(folder: Path) -> bool:

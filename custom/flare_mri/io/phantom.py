@@ -107,7 +107,7 @@ def find_phantom(settings: PhantomSettings, site: str, task: str) -> list[Scan]:
         else:
             readers = (HeadReader(site, subject, settings.spatial_size, settings.coils),)
         files = [ScanFile((), reader, name) for reader in readers]
-        scans.append(Scan(name, name, *files))
+        scans.append(Scan(name, name, files[0], files[1] if len(files) > 1 else None))
     return scans
 
 

@@ -25,8 +25,14 @@ class RawSettings(RootedSettings):
         return True
 
 
-def find_raw(settings: RawSettings, suffixes: tuple[str, ...], wanted: str) -> list[Scan]:
+def find_raw(root: Path, include: Texts, suffixes: tuple[str, ...], wanted: str) -> list[Scan]:
     """Scans of the files `<root>/*` with one of the suffixes, one volume and one subject a file.
+
+    Args:
+        root: folder of the files.
+        include: patterns of names to take; none: all.
+        suffixes: of the files.
+        wanted: what they are, for messages.
 
     Raises:
         InputError: there is none.
@@ -35,5 +41,5 @@ def find_raw(settings: RawSettings, suffixes: tuple[str, ...], wanted: str) -> l
     def keep(path: Path) -> bool:
         return path.suffix in suffixes and path.is_file()
 
-    files = choose_entries(list_entries(settings.root, keep, wanted), settings.include)
+    files = choose_entries(list_entries(root, keep, wanted), include)
     return [Scan(path.stem, path.stem, ScanFile((path,), RawReader())) for path in files]
