@@ -95,6 +95,18 @@ def test_what_cannot_be_resumed(tmp_path: Path, cache: Path, changes: dict[str, 
     assert not other.sent, "nothing was asked of the sites"
 
 
+def test_a_cosine_over_all_rounds_is_stretched_when_a_job_goes_on_for_longer(tmp_path: Path, cache: Path) -> None:
+    root = prepare(tmp_path, cache)
+    cosine = TrainingSettings(lr=1e-3, lr_schedule="cosine")
+    federation(root, rounds=1, training=cosine).run()
+    longer = federation(root, rounds=2, training=cosine, resume=True)
+    assert len(longer.run()["methods"]["FedMRI"]["rounds"]) == 2 and not longer.panics
+    given = cosine.model_copy(update={"lr_rounds": 5})
+    other = federation(root, rounds=3, training=given, resume=True)
+    other.run()
+    assert len(other.panics) == 1 and "'lr_rounds': 5" in other.panics[0]
+
+
 def test_a_checkpoint_of_an_earlier_version_is_one_line(tmp_path: Path, cache: Path) -> None:
     root = prepare(tmp_path, cache)
     federation(root, rounds=1).run()

@@ -98,9 +98,9 @@ class RunStore:
                 "the job under another name"
             )
         checkpoint = Checkpoint(**{**state, "record": json.loads(state["record"])})
-        before = {**checkpoint.record["settings"], "method": checkpoint.record["method"]}
-        now = {**json.loads(json.dumps(settings)), "method": method}
-        for key in sorted((before.keys() | now.keys()) - _MAY_DIFFER):
+        before = _comparable(checkpoint.record["settings"], checkpoint.record["method"])
+        now = _comparable(json.loads(json.dumps(settings)), method)
+        for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 there, here = _first_difference(before.get(key), now.get(key))
                 raise InputError(f"resume: {key} was {there}, is now {here}; use the settings of {where}")
@@ -109,6 +109,15 @@ class RunStore:
                 f"resume: {where} has {checkpoint.finished + 1} finished rounds, num_rounds is {num_rounds}; raise it"
             )
         return checkpoint
+
+
+def _comparable(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """What must be equal for a job to go on; a cosine over all rounds of the job is stretched with them."""
+    kept = {key: value for key, value in settings.items() if key not in _MAY_DIFFER}
+    training = kept.get("training")
+    if isinstance(training, Mapping) and training.get("lr_rounds") == settings.get("num_rounds"):
+        kept["training"] = {key: value for key, value in training.items() if key != "lr_rounds"}
+    return {**kept, "method": method}
 
 
 def _first_difference(one: Any, other: Any) -> tuple[Any, Any]:
