@@ -20,7 +20,7 @@ from flare_mri.flare.workflows.answers import NEEDED, Answers
 from flare_mri.flare.workflows.outside import _routing
 from flare_mri.networks import SharedPart, build_network
 from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
-from flare_mri.training import SiteStore
+from flare_mri.training import SiteStore, TrainingSettings
 
 SITES = ["site-1", "site-2"]
 
@@ -30,7 +30,8 @@ def federation(root: Path, cache: Path, sites: list[str] = SITES, rounds: int = 
         if not (root / site).exists():
             write_site(root / site, cache)
     harness = {k: options.pop(k) for k in ("tamper", "connected") if k in options}
-    settings = {"network": TINY, "min_clients": len(sites) - 1, "num_rounds": rounds, **options}
+    training = TrainingSettings(augmentation=True)  # steps of the same rate, however often a job is resumed
+    settings = {"network": TINY, "training": training, "min_clients": len(sites) - 1, "num_rounds": rounds, **options}
     return Federation(FedMRIRecipe(include_code=False, **settings), sites, root, **harness)
 
 
