@@ -73,6 +73,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
 }
 NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus", "raw_reconstruction")
 IN_TEST_DEPLOY = (  # which take minutes
+    PAPERS,  # the benchmark of the brain data trains with the same settings
     "python benchmarks/raw_reconstruction.py",
     "python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation",
 )

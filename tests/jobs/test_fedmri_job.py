@@ -23,7 +23,7 @@ from flare_mri.flare.recipes.staging import find_staged_differences, stage_code
 from simulation import ALLOWED, NVFLARE, REPO, export_module, fails, load_script, prepare, run, small_copy
 
 SITES = ["site-1", "site-2"]
-SMALL = ["--num_rounds", "2", "--channels", "4", "--num_pools", "2"]
+SMALL = ["--num_rounds", "2", "--num_cascades", "2", "--channels", "4", "--num_pools", "2"]
 
 
 def sites_of(results: Path) -> dict[str, Any]:
