@@ -19,8 +19,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from runs import JOBS, format_mean, run_once
-from runs import PUBLISHED as PUBLISHED_SETTING
+from runs import JOBS, PUBLISHED_SETTING, format_mean, run_once
 
 from flare_mri.config.cli import add_options
 from flare_mri.flare.recipes.simulate import default_workspace
@@ -49,12 +48,13 @@ def mean_psnr(run: dict[str, Any]) -> dict[str, float]:
 def train(args: argparse.Namespace, method: str, seed: int) -> dict[str, float]:
     """The scores of one method with one seed."""
     unrolled = args.network == UNROLLED
-    arguments = ["--sites", str(args.sites), "--seed", str(seed), "--method", method, *args.more]
+    arguments = ["--sites", str(args.sites), "--seed", str(seed), "--method", method]
     arguments += [] if unrolled else [*PUBLISHED_SETTING, "--lr_step", "0"]
     arguments += ["--augmentation" if args.augmentation else "--no-augmentation"]
     arguments += ["--norm", "batch"] if method == "FedBN" else []
     if method == "FedMRI":
         arguments += ["--contrastive_weight", str(args.contrastive_weight), "--negatives", args.negatives]
+    arguments += args.more
     name = f"brain-{method.lower()}-{seed}" + "-augmented" * args.augmentation + "-unrolled" * unrolled
     channels = args.channels or (16 if unrolled else 32)
     path = run_once("fedmri", name, arguments, args.workspace, args.num_rounds, channels)

@@ -13,7 +13,8 @@ from flare_mri.flare.recipes.simulate import results_path
 from flare_mri.report.results import load_results
 
 JOBS = Path(__file__).parents[1] / "jobs"
-PUBLISHED = ["--network", "UNet", "--optimizer", "rmsprop", "--lr", "3e-4", "--lr_schedule", "step", "--loss", "mse"]
+PUBLISHED_SETTING = ["--network", "UNet", "--optimizer", "rmsprop", "--lr", "3e-4", "--loss", "mse"]
+PUBLISHED_SETTING += ["--lr_schedule", "step", "--lr_gamma", "0.1"]
 """Arguments of jobs/fedmri that train as the published code does, but for what a benchmark varies."""
 
 

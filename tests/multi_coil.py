@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flare_mri.datasets.phantom import make_phantom
+from flare_mri.io.raw.build import make_target
 from flare_mri.physics import SenseOperator
 
 
@@ -43,7 +44,9 @@ def make_scan(
 ) -> Scan:
     """A phantom's head with a smooth phase; `noise` is the standard deviation of the complex noise in every sample."""
     even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-    magnitude = torch.from_numpy(make_phantom("site-1", seed, even, coils=1).slices[3])[: size[0], : size[1]]
+    magnitude = torch.from_numpy(make_target(make_phantom("site-1", seed, even, coils=1).kspace)[3])[
+        : size[0], : size[1]
+    ]
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, length) for length in size), indexing="ij")
     image = (magnitude * torch.exp(1j * (0.5 + x - 0.7 * y * x)))[None, None].to(torch.complex64)
     maps, mask = coil_maps(coils, size), columns(size, step, centre)

@@ -20,8 +20,8 @@ from flare_mri.transforms.augmentation import TASK_TRANSFORMS
 REPO = Path(__file__).parents[1]
 DATA = Path(os.environ.get("FLARE_MRI_DATA", REPO.parent / "shared" / "data"))
 SMALL = "--num_rounds 1 --channels 4 --num_pools 2"
-PAPERS = "python jobs/fedmri/job.py --network UNet --optimizer rmsprop --lr 3e-4 --lr_schedule step --loss mse"
-PAPERS += " --no-augmentation"
+PAPERS = "python jobs/fedmri/job.py --network UNet --optimizer rmsprop --lr 3e-4 --lr_schedule step"
+PAPERS += " --lr_gamma 0.1 --loss mse"
 RUN_HERE = {
     "make demo": "python jobs/demo.py --methods local-only FedMRI --num_rounds 1 --channels 4",
     PAPERS: f"{PAPERS} {SMALL}",
@@ -29,7 +29,8 @@ RUN_HERE = {
     "python benchmarks/brain_reconstruction.py": "python benchmarks/brain_reconstruction.py --methods local-only "
     "--num_rounds 1 --channels 4",
     "python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation": "python "
-    "benchmarks/brain_reconstruction.py --network UnrolledNetwork --methods FedMRI --num_rounds 1 --channels 4",
+    "benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation --methods FedMRI --num_rounds 1 "
+    "--channels 4",
     "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 "
     "--spatial_size 32",
     "python benchmarks/privacy_cost.py": "python benchmarks/privacy_cost.py --settings 4 --num_rounds 1 --channels 4",

@@ -18,6 +18,8 @@ from flare_mri.datasets.phantom import (
     signal,
 )
 from flare_mri.datasets.phantom_head import Label
+from flare_mri.datasets.phantom_kspace import DEFAULT_COILS
+from flare_mri.io.raw.build import make_target
 
 
 def test_signal_equations():
@@ -76,10 +78,9 @@ def test_shading_is_bounded():
 @pytest.mark.parametrize("spatial_size", [(96, 96), (64, 64), (48, 80)])
 def test_shapes_and_reproducibility(spatial_size):
     one, two = make_phantom("site-1", 0, spatial_size), make_phantom("site-1", 0, spatial_size)
-    assert one.slices.shape == one.labels.shape == (SLICES, *spatial_size)
-    assert (one.slices.dtype, one.labels.dtype) == (np.float32, np.uint8)
-    assert np.array_equal(one.slices, two.slices) and np.array_equal(one.labels, two.labels)
-    assert one.slices.min() >= 0
+    assert one.kspace.shape == (SLICES, DEFAULT_COILS, *spatial_size) and one.labels.shape == (SLICES, *spatial_size)
+    assert (one.kspace.dtype, one.labels.dtype) == (np.complex64, np.uint8)
+    assert np.array_equal(one.kspace, two.kspace) and np.array_equal(one.labels, two.labels)
 
 
 def test_subjects_and_sites_differ_in_anatomy():
@@ -107,7 +108,8 @@ def test_contrast_is_that_of_the_protocol():
     }
     for site, labels in order.items():
         volume = make_phantom(site, 1)
-        values = [volume.slices[volume.labels == label].mean() for label in labels]
+        image = make_target(volume.kspace)
+        values = [image[volume.labels == label].mean() for label in labels]
         assert values == sorted(values, reverse=True), site
 
 

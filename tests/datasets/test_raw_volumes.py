@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training data of measured k-space: multi-coil to the network, consistent under random transforms, cached once."""
+"""Training data of raw k-space: multi-coil to the network, consistent under random transforms, cached once."""
 
 import pickle
 from pathlib import Path

@@ -12,11 +12,16 @@ from flare_mri.datasets.phantom import make_phantom
 from flare_mri.datasets.volumes import Preparation
 from flare_mri.datasets.volumes import open_volumes as open_task_volumes
 from flare_mri.io.formats import RECONSTRUCTION
+from flare_mri.io.raw.build import make_target
 from flare_mri.transforms.kspace import crop_kspace
 
 
 def open_volumes(config):
     return open_task_volumes(config, RECONSTRUCTION)
+
+
+def magnitudes(site: str, subject: int) -> np.ndarray:
+    return make_target(make_phantom(site, subject, (32, 32)).kspace)
 
 
 def stacked(volume):
@@ -109,6 +114,6 @@ def test_a_cache_that_is_too_small(load, tmp_path, write_nifti, refused):
 def test_the_phantom(load):
     config = load("data: {format: phantom, subjects: 2, spatial_size: [32, 32], slices: {start: 1, stop: 4}}")
     for subject, volume in enumerate(open_volumes(config)):
-        np.testing.assert_array_equal(stacked(volume), make_phantom("site-1", subject, (32, 32)).slices[1:4])
+        np.testing.assert_array_equal(stacked(volume), magnitudes("site-1", subject)[1:4])
     other = open_volumes(config.model_copy(update={"site": "site-2"}))[0]
-    np.testing.assert_array_equal(stacked(other), make_phantom("site-2", 0, (32, 32)).slices[1:4])
+    np.testing.assert_array_equal(stacked(other), magnitudes("site-2", 0)[1:4])

@@ -37,7 +37,7 @@ class TrainingSettings(Settings):
     """step: times lr_gamma every lr_step rounds; cosine: from lr to lr_gamma times it over lr_rounds."""
 
     lr_rounds: Annotated[int, Field(ge=0)] = 0
-    """Rounds over which a cosine falls; 0: all rounds of the job, also of one that is resumed for longer."""
+    """Rounds over which a cosine falls; 0: all rounds of the job, stretched where it is resumed for more."""
 
     lr_step: Annotated[int, Field(ge=0)] = 20
     """Rounds of the job after which the learning rate falls by lr_gamma in steps; 0 keeps it constant."""

@@ -19,8 +19,8 @@ class Acquisition:
     """What of an acquisition a model depends on.
 
     Attributes:
-        kspace: `measured`, or `simulated` from magnitudes.
-        coils: their number; 1 where k-space is simulated.
+        kspace: `measured`, or `simulated`, from magnitudes or of a phantom.
+        coils: their number; 1 where k-space is simulated from magnitudes.
         spatial_size: (H, W) of the slices.
         acceleration: all samples of k-space over those that are used, 1 or more.
         field_of_view: mm along H and W; None where a file does not say.

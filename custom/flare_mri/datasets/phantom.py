@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from flare_mri.config.mask import MaskSettings
 from flare_mri.datasets.phantom_head import Label, head_labels, smooth_noise
 from flare_mri.datasets.phantom_kspace import DEFAULT_COILS, simulate_coils
-from flare_mri.physics.classical import root_sum_of_squares
 
 DEFAULT_MATRIX = (96, 96)
 DEFAULT_SUBJECTS = 10
@@ -132,11 +130,6 @@ class PhantomVolume:
     name: str
     kspace: np.ndarray
     labels: np.ndarray
-
-    @property
-    def slices(self) -> np.ndarray:
-        """Magnitudes float32 [S, H, W], root of the sum of squares over the coils."""
-        return root_sum_of_squares(torch.from_numpy(self.kspace))[:, 0].numpy()
 
 
 def phantom_site(site_name: str) -> PhantomSite:

@@ -50,7 +50,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     target of the volume among these slices, in the scanner's units, which metrics take as data range. Where asked for,
     also `kspace` complex64 [C, H, W], the sampled centred orthonormal k-space divided by `scale` (so its images are
     magnitudes / `scale`, with the mean still in), `mask` bool [1, H, W], and `sensitivities` complex64 [C, H, W] of the
-    coils. Simulated k-space has one coil, of sensitivity 1.
+    coils. K-space simulated from magnitudes has one coil, of sensitivity 1.
 
     Args:
         volumes: each [S, H, W], float32 magnitudes.

@@ -20,7 +20,8 @@ _SAID = {
     "norm": "norm layers",
     "decoder": "kind of decoder",
 }
-_U_NET_FLAGS = tuple(_SAID)
+_FLAGS = tuple(_SAID)
+_U_NET = U_NETS[0]
 _PARAMETERS = inspect.signature(UNet).parameters
 
 
@@ -69,12 +70,12 @@ def read_network(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[s
         raise InputError(f'--network_args: expected a JSON object such as {{"dropout": 0.1}}, got {own!r}')
     path = default["path"] if args.network is None else _SHORT_NAMES.get(args.network, args.network)
     usual = default["args"] if path == default["path"] else {}
-    cascades, flags = _given(args, ("num_cascades",)), _given(args, _U_NET_FLAGS)
+    cascades, flags = _given(args, ("num_cascades",)), _given(args, _FLAGS)
     if path == UNROLLED:
         _refuse_twice(cascades, own)
-        regulariser = own.get("regulariser", U_NETS[0])
+        regulariser = own.get("regulariser", _U_NET)
         of_unet = own.get("regulariser_args", {})
-        if regulariser == U_NETS[0] and isinstance(of_unet, dict):
+        if regulariser == _U_NET and isinstance(of_unet, dict):
             _refuse_twice(flags, of_unet)
             own = {**own, "regulariser_args": {**usual.get("regulariser_args", {}), **flags, **of_unet}}
         else:
@@ -86,7 +87,7 @@ def read_network(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[s
         _refuse(flags, path)
         return {"path": path, "args": {**usual, **own}}
     _refuse_twice(flags, own)
-    full = {flag: usual.get(flag, _PARAMETERS[flag].default) for flag in _U_NET_FLAGS if hasattr(args, flag)}
+    full = {flag: usual.get(flag, _PARAMETERS[flag].default) for flag in _FLAGS if hasattr(args, flag)}
     return {"path": path, "args": {**usual, **full, **flags, **own}}
 
 
@@ -102,7 +103,7 @@ def refine_decoder(network: Mapping[str, Any]) -> dict[str, Any]:
     refined = {"decoder": "refined"}
     if network["path"] in U_NETS:
         return refined
-    if network["path"] != UNROLLED or network["args"].get("regulariser", U_NETS[0]) != U_NETS[0]:
+    if network["path"] != UNROLLED or network["args"].get("regulariser", _U_NET) != _U_NET:
         _refuse({"refined_at": None}, network["path"])
     return {"regulariser_args": {**network["args"].get("regulariser_args", {}), **refined}}
 

@@ -5,7 +5,7 @@
 from pathlib import Path
 
 import flare_mri
-from flare_mri.atomic_file import write_atomically
+from flare_mri.atomic_file import final_name, write_atomically
 
 _PACKAGE = Path(flare_mri.__file__).parent
 
@@ -48,9 +48,9 @@ def find_staged_differences(job: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files of a package, but what Python itself leaves there and what another process is about to rename."""
+    """All files of a package, but what Python itself leaves there and what another process is just writing."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
-    return [name for name in found if "__pycache__" not in name.parts and name.suffix != ".tmp"]
+    return [name for name in found if "__pycache__" not in name.parts and final_name(name.name) is None]
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:

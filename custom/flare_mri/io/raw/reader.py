@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The reader of scans whose k-space was measured: raw for reconstruction, and as an image their magnitudes."""
+"""The reader of raw scans: k-space of all coils for reconstruction, and as an image their magnitudes."""
 
 from pathlib import Path
 from typing import Any, ClassVar
