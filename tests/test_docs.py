@@ -74,8 +74,11 @@ RUN_ELSEWHERE = {  # these and all that begin so
 }
 NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus", "raw_reconstruction")
 IN_TEST_DEPLOY = (  # which take minutes
-    PAPERS,  # the benchmark of the brain data trains with the same settings
+    PAPERS,
     "python benchmarks/raw_reconstruction.py",
+    "python benchmarks/brain_reconstruction.py",
+    "python benchmarks/hippocampus_segmentation.py",
+    "python benchmarks/privacy_cost.py",
     "python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation",
 )
 
