@@ -18,6 +18,7 @@ from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.base import Settings
 from flare_mri.config.data import DataSettings, SliceRange
 from flare_mri.config.mask import MaskSettings
+from flare_mri.config.network import NetworkSettings
 from flare_mri.config.results import Results
 from flare_mri.config.server import ServerSettings
 from flare_mri.config.site import CacheSettings, PooledSettings, SiteSettings, SplitSettings
@@ -45,6 +46,7 @@ def export_files() -> dict[Path, str]:
         "site": _site_schema(),
         "policy": _schema_of(Policy, POLICY_FILE),
         "training": _schema_of(TrainingSettings, "Training settings of a job"),
+        "network": _schema_of(NetworkSettings, "Network of a job"),
         "server": _schema_of(ServerSettings, "Settings of a job at the server"),
         "adaptation": _schema_of(AdaptationSettings, "Settings of test-time routing"),
         "results": _results_schema(),
@@ -127,7 +129,8 @@ def _markdown() -> str:
     for name, method in METHODS.items():
         if method.options.model_fields:
             parts += [f"### Method {name}", _table(method.options)]
-    parts += ["## Server", "Options of the training jobs."]
+    parts += ["## Network", "What `--network` and the options of networks become in a job."]
+    parts += [_table(NetworkSettings), "## Server", "Options of the training jobs."]
     parts += [_table(ServerSettings, job="iopfl", other={"weighting": IOPFLRecipe.default_weighting})]
     parts += ["## Test-time routing", "Options of `jobs/iopfl_outside`.", _table(AdaptationSettings)]
     parts += [

@@ -53,11 +53,11 @@ def test_args_reach_the_network_and_may_be_left_out():
         ({"path": "flare_mri.networks.shared_layers.shared_keys"}, "expected a torch.nn.Module class"),
         ({"path": SPEC["path"], "args": {"chanels": 2}}, "chanels.*it takes in_channels"),
         ({"path": SPEC["path"], "args": {"norm": "layer"}}, "norm: expected one of"),
-        ({"path": SPEC["path"], "args": [2]}, "expected 'args' to be a mapping"),
-        ({"path": SPEC["path"], "channels": 2}, "unknown key 'channels'"),
+        ({"path": SPEC["path"], "args": [2]}, "network: args: expected a mapping"),
+        ({"path": SPEC["path"], "channels": 2}, "channels: expected one of the keys args, config_type, path"),
         ({"path": MONAI["path"], "args": {"spatial_dims": 7}}, "cannot be built with args {'spatial_dims': 7}"),
-        ({"name": "UNet"}, "network: expected {'path'"),
-        ("UNet", "network: expected {'path'"),
+        ({"name": "UNet"}, "network: (name|path): expected"),
+        ("UNet", "network: expected {'path'.*, got 'UNet'; correct the job"),
     ],
 )
 def test_a_wrong_spec_is_one_clear_line(spec, message):

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from flare_mri.config.network import NetworkSettings
 from flare_mri.errors import InputError
 
 PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
@@ -36,18 +37,16 @@ def network_class(spec: Any) -> type[nn.Module]:
     ``in_channels`` and ``out_channels``.
 
     Args:
-        spec: ``{"path": ..., "args": {...}}``.
+        spec: ``{"path": ..., "args": {...}}``, see :class:`~flare_mri.config.network.NetworkSettings`.
 
     Raises:
         InputError: no such settings, a path that names nothing, or a class that is not admitted.
     """
-    if not isinstance(spec, Mapping) or not isinstance(spec.get("path"), str):
+    if not isinstance(spec, Mapping):
         raise InputError(
-            f"network: expected {{'path': '{OWN[0]}', 'args': {{...}}}}, got {str(spec):.200}; correct the job"
+            f"network: expected {{'path': '{OWN[0]}', 'args': {{...}}}}, got {spec!r:.200}; correct the job"
         )
-    if unknown := sorted(set(map(str, spec)) - {"path", "args", "config_type"}):
-        raise InputError(f"network {spec['path']}: unknown key {unknown[0]!r}; the network's arguments go under 'args'")
-    path = spec["path"]
+    path = NetworkSettings.read(spec, "network").path
     if not path.startswith(PACKAGES):
         raise InputError(f"network path: expected a class under {' or '.join(PACKAGES)}, got {path!r:.200}")
     module_name, _, class_name = path.rpartition(".")
@@ -94,11 +93,7 @@ def check_arguments(spec: Mapping[str, Any]) -> dict[str, Any]:
         InputError: an argument that the class does not take, one that makes MONAI download weights, or a value other
             than numbers, truth values, short names, and lists and mappings of these: URLs and paths are none.
     """
-    found, args = network_class(spec), spec.get("args", {})
-    if not isinstance(args, Mapping):
-        raise InputError(
-            f"network {spec['path']}: expected 'args' to be a mapping of argument names, got {args!r:.200}"
-        )
+    found, args = network_class(spec), NetworkSettings.read(spec, "network").args
     known = [name for name, p in inspect.signature(found).parameters.items() if p.kind is not p.VAR_KEYWORD]
     for name, value in args.items():
         if name not in known:
