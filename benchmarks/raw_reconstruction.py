@@ -13,66 +13,36 @@ after the last round. Needs the extra `raw`.
 
 import argparse
 import statistics
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from runs import JOBS, format_mean, is_complete
-from torch import Tensor
 
 from flare_mri.config.site import load_site_config
-from flare_mri.datasets.reconstruction import ReconstructionData, ReconstructionDataset
+from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import default_workspace, results_path
-from flare_mri.metrics.reconstruction import VolumeMetrics
-from flare_mri.physics.classical import cg_sense, l1_wavelet
 from flare_mri.report.results import load_results
+from flare_mri.training.classical import CLASSICAL, score_classical
+from flare_mri.training.reconstruction import ReconstructionTask
 
 METHODS = ("local-only", "FedMRI", "encoder-sharing", "FedAvg")
-WEIGHTS = {"CG-SENSE": (0.001, 0.003, 0.01, 0.03, 0.1), "l1-ESPIRiT": (0.001, 0.003, 0.01, 0.02)}
-SOLVERS: dict[str, Callable[..., Tensor]] = {"CG-SENSE": cg_sense, "l1-ESPIRiT": l1_wavelet}
-SOME = 4  # training slices that choose a weight
-
+TITLES = {entry.title: name for name, entry in CLASSICAL.items()}
 Scores = dict[str, float]
 
 
-def score(dataset: ReconstructionDataset, places: Iterable[int], make: Callable[[dict[str, Any]], Tensor]) -> Scores:
-    """Metrics of images [1, H, W] that `make` gives of samples, against their targets, by volume."""
-    metrics = VolumeMetrics()
-    for place in places:
-        sample = dataset[place]
-        target = (sample["target"] * sample["scale"] + sample["offset"])[0].numpy()
-        image = (make(sample) * sample["scale"])[0].numpy()
-        metrics.add(sample["volume"], image, target, float(sample["max"]) if "max" in sample else None)
-    return metrics.aggregate()
-
-
-def solve(name: str, weight: float) -> Callable[[dict[str, Any]], Tensor]:
-    """A classical reconstruction of one sample."""
-
-    def make(sample: dict[str, Any]) -> Tensor:
-        arguments = (sample[key][None] for key in ("kspace", "mask", "sensitivities"))
-        return SOLVERS[name](*arguments, penalty=weight)[0].abs()
-
-    return make
-
-
-def find_classical(sites: Path, names: list[str]) -> dict[str, dict[str, Scores]]:
+def find_classical(sites: Path, titles: list[str]) -> dict[str, dict[str, Scores]]:
     """Test scores by method and site."""
-    found: dict[str, dict[str, Scores]] = {name: {} for name in ("zero-filled", *names)}
+    found: dict[str, dict[str, Scores]] = {title: {} for title in ("zero-filled", *titles)}
     for path in sorted(sites.glob("*/site.yaml")):
         site = path.parent.name
-        data = ReconstructionData(load_site_config(path, site), 0, ("kspace", "mask", "sensitivities"))
-        everything = range(len(data.test))
-        shifted = score(data.test, everything, lambda sample: sample["image"] + sample["offset"] / sample["scale"])
-        found["zero-filled"][site] = shifted
-        some = torch.linspace(0, len(data.train) - 1, SOME).long().tolist()
-        for name in names:
-            tried = {weight: score(data.train, some, solve(name, weight))["psnr"] for weight in WEIGHTS[name]}
-            best = max(tried, key=lambda weight: tried[weight])
-            found[name][site] = score(data.test, everything, solve(name, best))
-            print(f"{site}: {name}, weight {best:g}: PSNR {found[name][site]['psnr']:.2f} dB", flush=True)
+        config = load_site_config(path, site)
+        data = ReconstructionData(config, 0)
+        task = ReconstructionTask(data, config, torch.device("cpu"))
+        found["zero-filled"][site] = task.baselines(classical=False)["zero_filled"]
+        for title in titles:
+            found[title][site], weight = score_classical(data, TITLES[title])
+            print(f"{site}: {title}, weight {weight:g}: PSNR {found[title][site]['psnr']:.2f} dB", flush=True)
     return found
 
 
@@ -92,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the methods and seeds that are not there yet and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS), metavar="METHOD")
-    parser.add_argument("--classical", nargs="*", choices=SOLVERS, default=list(SOLVERS), metavar="METHOD")
+    parser.add_argument("--classical", nargs="*", choices=TITLES, default=list(TITLES), metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--num_rounds", type=int, default=30)
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "raw")

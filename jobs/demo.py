@@ -74,12 +74,13 @@ class Demonstration:
 
 
 def fedmri(args: argparse.Namespace) -> None:
-    """Zero-filled, local training, FedAvg and FedMRI, or the methods that are asked for, at four sites."""
+    """Classical reconstructions, local training, FedAvg and FedMRI, or the methods asked for, at four sites."""
     demonstration = Demonstration(args, "demo")
     arguments = demonstration.sites([f"site-{i + 1}" for i in range(4)], SCARCE_SITE)
     arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--local_epochs", "2"]
-    for method in args.methods or ("local-only", "FedAvg", "FedMRI"):
-        demonstration.run("fedmri", method, [*arguments, "--method", method])
+    for number, method in enumerate(args.methods or ("local-only", "FedAvg", "FedMRI")):
+        classical = [] if number else ["--classical"]  # once: they are the same for every method
+        demonstration.run("fedmri", method, [*arguments, "--method", method, *classical])
     demonstration.finish()
 
 

@@ -212,7 +212,7 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     if command == "make demo":
         page = (tmp_path / "out" / "report.html").read_text()
-        assert all(word in page for word in ("Zero-filled", "local-only", "FedMRI", "site-4"))
+        assert all(word in page for word in ("Zero-filled", "CG-SENSE", "l1-ESPIRiT", "local-only", "FedMRI", "site-4"))
         assert "<img" in page and "http://" not in page.replace("http://www.w3.org", "")
     if command == "make demo-iopfl":
         page = (tmp_path / "out" / "report.html").read_text()

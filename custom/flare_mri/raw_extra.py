@@ -8,6 +8,10 @@ from typing import Any
 from flare_mri.errors import InputError
 
 
+class MissingExtraError(InputError):
+    """A package of the extra is needed and not installed."""
+
+
 def import_raw_extra(module: str, wanted: object) -> Any:
     """A module of the extra, imported where it is first needed, since that takes seconds.
 
@@ -16,12 +20,12 @@ def import_raw_extra(module: str, wanted: object) -> Any:
         wanted: the file or the method that needs it, for the message.
 
     Raises:
-        InputError: it is not installed.
+        MissingExtraError: it is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise InputError(
+        raise MissingExtraError(
             f"{wanted}: expected the package {module.partition('.')[0]}, got no {error.name}; pip install "
             "'flare-mri[raw]'"
         ) from error

@@ -26,7 +26,14 @@ def test_the_metrics_that_exist_are_listed() -> None:
     segmentation.add("volume", 0, np.eye(8, dtype=np.uint8), np.eye(8, dtype=np.uint8))
     assert segmentation.aggregate().keys() == set(SEGMENTATION_METRICS)
     for metric in RECONSTRUCTION_METRICS + SEGMENTATION_METRICS:
-        for name in ("validation", "personal/test", "zero_filled/test", "expert-12/test", "routing/test"):
+        for name in (
+            "validation",
+            "personal/test",
+            "zero_filled/test",
+            "l1_espirit/test",
+            "expert-12/test",
+            "routing/test",
+        ):
             assert not problem_in_metrics({f"{name}/{metric}": 0.5}), metric
 
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from flare_mri.config.results import BASELINE
 from flare_mri.metrics.metric_table import KNOWN, METRICS, format_bytes, format_seconds
 from flare_mri.report.scores import (
-    BASELINE,
     collect,
     comparison_notes,
     curve_split,
@@ -106,6 +106,17 @@ def test_notes_say_what_is_not_comparable(results):
     results["methods"]["FedAvg"]["sites"]["site-2"]["zero_filled"]["psnr"] = 21.0
     notes = " ".join(comparison_notes(results))
     assert "same data at site-2" in notes and "seeds" in notes and "2 to 3" in notes and "site-1" not in notes
+
+
+def test_classical_reconstructions_are_rows_and_no_methods(results):
+    for site, value in (("site-1", 27.0), ("site-2", 99.0)):
+        results["methods"]["FedAvg"]["sites"][site]["l1_espirit"] = {"psnr": value}
+    scores = collect(results, PSNR)
+    assert list(scores.values) == ["Zero-filled", "l1-ESPIRiT", "FedMRI", "FedAvg"]
+    assert scores.methods == ["FedMRI", "FedAvg"] and scores.ranking() == ["FedMRI", "FedAvg"]
+    assert scores.best("site-2") == {"l1-ESPIRiT"}
+    told = summary_sentences(scores)
+    assert "At site-2 l1-ESPIRiT, which learns nothing, was better." in told and not any("CG" in line for line in told)
 
 
 def test_summary_says_the_winner_the_gains_and_where(results):

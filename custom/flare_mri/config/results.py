@@ -15,7 +15,9 @@ from flare_mri.metrics.metric_table import KNOWN, METRICS, metrics_in
 
 FORMAT_VERSION = 1
 PERSONAL = " (personal)"
-BASELINE = "Zero-filled"
+BASELINES = {"zero_filled": "Zero-filled", "cg_sense": "CG-SENSE", "l1_espirit": "l1-ESPIRiT"}
+"""Reconstructions that learn nothing: keys of a site, and their rows of tables."""
+BASELINE = BASELINES["zero_filled"]
 """Name of the row of the unprocessed input, which every reconstruction is compared with."""
 
 
@@ -97,6 +99,10 @@ class SiteResults(TwoScores):
 
     zero_filled: Scores | None = None
     """scores of the unprocessed input"""
+    cg_sense: Scores | None = None
+    """scores of CG-SENSE"""
+    l1_espirit: Scores | None = None
+    """scores of l1-ESPIRiT"""
     best: BestScores | None = None
     """the model that did best"""
     personal: TwoScores | None = None
@@ -199,7 +205,7 @@ class Results(_Entry):
         if not self.methods:
             raise ValueError("methods: expected at least one method, got none; run a job first")
         for name in self.methods:
-            if name == BASELINE or name.endswith(PERSONAL):
+            if name in BASELINES.values() or name.endswith(PERSONAL):
                 raise ValueError(
                     f"methods: expected names that the report does not give itself, got {name!r}; rename the method"
                 )

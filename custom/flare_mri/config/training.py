@@ -67,6 +67,9 @@ class TrainingSettings(Settings):
     test_each_round: bool = False
     """Evaluate the test split too whenever the validation split is, for curves."""
 
+    classical: bool = False
+    """Score CG-SENSE and l1-ESPIRiT on the test slices too, once; about half a second a slice. Needs SigPy."""
+
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights and of every site's shuffling."""
 

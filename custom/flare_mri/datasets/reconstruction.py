@@ -101,6 +101,12 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         settings = self._drawn.model_copy(update={"seed": seed_of_sample(self._seed, place)})
         return build_undersampling(make_mask(settings, (image.shape[-2], image.shape[-1])))
 
+    def with_keys(self, keys: Sequence[str]) -> "ReconstructionDataset":
+        """The same slices with these entries of :data:`SAMPLE_KEYS` in a sample."""
+        other = copy.copy(self)
+        other.keys = tuple(keys)
+        return other
+
     def augment(self, names: tuple[str, ...], seed: int, mask: MaskSettings | None = None) -> "ReconstructionDataset":
         """The same slices, each randomly transformed; the same seed gives the same, in whatever process.
 

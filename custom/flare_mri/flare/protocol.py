@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from flare_mri.config.results import BASELINES
+
 
 class TaskName:
     """Tasks a server may give to a site."""
@@ -42,7 +44,7 @@ METRIC_NAME: Final = re.compile(
     r"|wire/(received|sent)"
     r"|best/round"
     rf"|((best|personal)/)?(validation|test)/({_SCORE})"
-    rf"|zero_filled/test/({_SCORE})"
+    rf"|({'|'.join(BASELINES)})/test/({_SCORE})"
     rf"|(global|mean|unadapted|routing|expert-[0-9]{{1,3}})/test/({_SCORE})"
     r"|routing/(seconds|fallback|entropy_before|entropy_after|movement)"
     r"|routing/weight/[A-Za-z0-9_.]{1,128}/[0-9]{1,3}"

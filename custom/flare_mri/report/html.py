@@ -11,13 +11,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flare_mri.atomic_file import write_atomically
-from flare_mri.config.results import validate_results
+from flare_mri.config.results import BASELINE, validate_results
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import metrics_in
 from flare_mri.report import figures, images, sections
 from flare_mri.report.examples import Examples, load_examples
 from flare_mri.report.panels import common_error_limit
-from flare_mri.report.scores import BASELINE, collect, metrics_of, rows_of
+from flare_mri.report.scores import collect, metrics_of, rows_of
 from flare_mri.report.tables import overview
 
 _TEMPLATES = Environment(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from flare_mri.config.results import BASELINE, PERSONAL
+from flare_mri.config.results import BASELINES, PERSONAL
 from flare_mri.metrics.metric_table import Metric, metrics_in
 
 
@@ -42,8 +42,8 @@ class Scores:
     Attributes:
         metric: Of the numbers.
         sites: All sites, in natural order.
-        values: method -> site -> value of the final model on the test slices; the zero-filled input
-            comes first, as a method of its own, where the results hold it. Missing values are left out.
+        values: method -> site -> value of the final model on the test slices; what learns nothing, the zero-filled
+            input before all, comes first where the results hold it. Missing values are left out.
     """
 
     metric: Metric
@@ -53,7 +53,7 @@ class Scores:
     @property
     def methods(self) -> list[str]:
         """Rows of trained models only, in the order of the file."""
-        return [method for method in self.values if method != BASELINE]
+        return [method for method in self.values if method not in BASELINES.values()]
 
     def get(self, method: str, site: str) -> float | None:
         """The value, or None where the method has none at this site."""
@@ -105,7 +105,7 @@ class Scores:
 
     def ranking(self) -> list[str]:
         """Trained methods with comparable means, the best first."""
-        methods = [method for method in self.comparable() if method != BASELINE]
+        methods = [method for method in self.comparable() if method not in BASELINES.values()]
         return sorted(methods, key=lambda m: self.mean(m) or 0.0, reverse=self.metric.higher_is_better)
 
 
@@ -120,19 +120,21 @@ def rows_of(results: dict[str, Any]) -> dict[str, tuple[str, bool]]:
 
 
 def collect(results: dict[str, Any], metric: Metric) -> Scores:
-    """Test scores of the final and the personal models for one metric, with the zero-filled input where known."""
+    """Test scores of the final and the personal models for one metric, with what learns nothing where known."""
     values: dict[str, dict[str, float]] = {}
-    baseline: dict[str, float] = {}
+    baselines: dict[str, dict[str, float]] = {title: {} for title in BASELINES.values()}
     for row, (name, personal) in rows_of(results).items():
         entries = results["methods"][name]["sites"].items()
         tests = {site: ((entry.get("personal") or {}) if personal else entry).get("test") for site, entry in entries}
         found = {site: _finite(test, metric.key) for site, test in tests.items()}
         values[row] = {site: value for site, value in found.items() if value is not None}
         for site, entry in entries:
-            value = _finite(entry.get("zero_filled"), metric.key)
-            if value is not None:
-                baseline.setdefault(site, value)
-    return Scores(metric, site_names(results), {BASELINE: baseline, **values} if baseline else values)
+            for key, title in BASELINES.items():
+                value = _finite(entry.get(key), metric.key)
+                if value is not None:
+                    baselines[title].setdefault(site, value)
+    known = {title: by_site for title, by_site in baselines.items() if by_site}
+    return Scores(metric, site_names(results), known | values)
 
 
 Curve = tuple[list[int], list[float]]
@@ -175,9 +177,9 @@ def comparison_notes(results: dict[str, Any]) -> list[str]:
     methods = results["methods"]
     for site in site_names(results):
         found = [m["sites"][site] for m in methods.values() if site in m["sites"]]
-        baselines = [s["zero_filled"] for s in found if s.get("zero_filled")]
+        baselines = [[s[key] for s in found if s.get(key)] for key in BASELINES]
         data = [s["data"] for s in found if s.get("data")]
-        if not _agree(baselines) or any(other != data[0] for other in data[1:]):
+        if not all(map(_agree, baselines)) or any(other != data[0] for other in data[1:]):
             notes.append(f"The methods did not all see the same data at {site}: compare its rows with care.")
     if len(methods) > 1 and len({m["seed"] for m in methods.values()}) > 1:
         notes.append("The methods were run with different random seeds.")

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from flare_mri.report.scores import BASELINE, Scores
+from flare_mri.config.results import BASELINE, BASELINES
+from flare_mri.report.scores import Scores
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -85,4 +86,9 @@ def _by_site(scores: Scores, winner: str, sites: list[str]) -> list[str]:
             worse.append(site)
     if worse:
         sentences.append(f"At {', '.join(worse)} it was worse than the image without a network.")
+    for classical in [title for title in BASELINES.values() if title != BASELINE]:
+        pairs = {site: (scores.get(winner, site), scores.get(classical, site)) for site in sites}
+        better = [s for s, (v, c) in pairs.items() if v is not None and c is not None and scores.metric.gain(v, c) < 0]
+        if better:
+            sentences.append(f"At {', '.join(better)} {classical}, which learns nothing, was better.")
     return sentences

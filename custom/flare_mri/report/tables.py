@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from flare_mri.config.results import BASELINE
 from flare_mri.metrics.metric_table import MISSING, Metric
-from flare_mri.report.scores import BASELINE, Scores, collect, rows_of
+from flare_mri.report.scores import Scores, collect, rows_of
 
 
 class Cell(NamedTuple):

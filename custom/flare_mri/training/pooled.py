@@ -45,9 +45,10 @@ class PooledTask:
         """Mean over the sites, as the tables of federated runs take it."""
         return _mean([task.evaluate(network, split) for task in self.tasks])
 
-    def baseline(self) -> dict[str, float]:
-        """Mean over the sites of doing nothing."""
-        return _mean([task.baseline() for task in self.tasks])
+    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+        """Means over the sites."""
+        found = [task.baselines(classical) for task in self.tasks]
+        return {name: _mean([scores[name] for scores in found]) for name in found[0] if all(name in s for s in found)}
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the sites' own, in their order."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reconstruction of undersampled MR images as a learner's task (FedMRI, arXiv 2112.05752)."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,13 @@ from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.networks import encoder_prefixes
+from flare_mri.raw_extra import MissingExtraError
+from flare_mri.training.classical import CLASSICAL, score_classical
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
 from flare_mri.training.task import Split, call_network, on_device
 
 _EVALUATION_BATCH = 8
+_LOG = logging.getLogger(__name__)
 
 
 class ReconstructionTask:
@@ -77,12 +81,20 @@ class ReconstructionTask:
             _add(metrics, batch, output)
         return metrics.aggregate()
 
-    def baseline(self) -> dict[str, float]:
-        """Test metrics of the zero-filled input."""
+    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+        """Test metrics of the zero-filled input, and of classical reconstructions; without SigPy the log says so."""
         metrics = VolumeMetrics()
         for batch in self._batches("test"):
             _add(metrics, batch, batch["image"])
-        return metrics.aggregate()
+        found = {"zero_filled": metrics.aggregate()}
+        for name, entry in CLASSICAL.items() if classical else ():
+            try:
+                found[name], weight = score_classical(self.data, name)
+            except MissingExtraError as error:
+                _LOG.warning("site %r: left out: %s", self.site, error)
+                continue
+            _LOG.info("site %r: %s, weight %g: PSNR %.2f dB", self.site, entry.title, weight, found[name]["psnr"])
+        return found
 
     def fingerprint(self) -> str:
         """That of the data and their division."""

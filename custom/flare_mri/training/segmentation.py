@@ -68,8 +68,14 @@ class SegmentationTask:
         network.eval()
         return score(dataset, self._predict(network, dataset))
 
-    def baseline(self) -> dict[str, float]:
-        """Nothing: there is no segmentation without a network."""
+    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+        """Nothing: there is no segmentation without a network.
+
+        Raises:
+            InputError: the job asks for classical ones.
+        """
+        if classical:
+            raise InputError("training: classical: expected false for segmentation, got true; leave it out")
         return {}
 
     def fingerprint(self) -> str:

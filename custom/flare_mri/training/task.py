@@ -55,8 +55,12 @@ class Task(Protocol):
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """Metrics of `network` on a split, by name."""
 
-    def baseline(self) -> dict[str, float]:
-        """Test metrics of doing nothing (zero-filled), empty where there is no such thing."""
+    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+        """Test metrics of what learns nothing, by its name in results.json; empty where there is no such thing.
+
+        Args:
+            classical: whether reconstructions that take a while are among them.
+        """
 
     def fingerprint(self) -> str:
         """Hex SHA-256 that changes with the content of the site's data and with what is for training and what for

@@ -114,8 +114,10 @@ class PersonalizedExecutor(SiteExecutor):
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):
                 learner.restore(found[1], found[0])
         slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
-        zero_filled = add_prefix("zero_filled/test", task.baseline())
-        return FLModel(metrics=add_prefix("slices", slices) | zero_filled)
+        metrics = add_prefix("slices", slices)
+        for name, scores in task.baselines(self._settings.classical).items():
+            metrics |= add_prefix(f"{name}/test", scores)
+        return FLModel(metrics=metrics)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, learner, states, round_number = self._take_up(model, fl_ctx)

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import flare_mri
 from flare_mri.atomic_file import write_atomically
-from flare_mri.config.results import FORMAT_VERSION
+from flare_mri.config.results import BASELINES, FORMAT_VERSION
 from flare_mri.flare.protocol import under
 
 RESULTS_FILE = "results.json"
@@ -61,12 +61,12 @@ class RunRecord:
         self._started -= entry["seconds"]
 
     def file_checks(self, answers: Iterable[FLModel]) -> set[str]:
-        """File what the sites said of their data: numbers of slices, metrics of the zero-filled input; who they are."""
+        """File what the sites said of their data: numbers of slices, metrics of what learns nothing; who they are."""
         found = _by_site(answers)
         for site, metrics in found:
             self._sites[site] = {"data": {k: int(v) for k, v in under("slices", metrics).items()}}
-            if zero_filled := under("zero_filled/test", metrics):
-                self._sites[site]["zero_filled"] = zero_filled
+            baselines = {name: under(f"{name}/test", metrics) for name in BASELINES}
+            self._sites[site] |= {name: scores for name, scores in baselines.items() if scores}
         self._write()
         return {site for site, _ in found}
 

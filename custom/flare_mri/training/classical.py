@@ -1,0 +1,70 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of classical reconstructions at a site, with the weight that is best on some of its training slices."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flare_mri.datasets.reconstruction import ReconstructionData, ReconstructionDataset
+from flare_mri.metrics.reconstruction import VolumeMetrics
+from flare_mri.physics.classical import cg_sense, l1_wavelet
+
+SOME = 4
+"""Training slices that choose a weight."""
+
+
+@dataclass(frozen=True)
+class Classical:
+    """A reconstruction that learns nothing but its weight.
+
+    Attributes:
+        title: its name in tables.
+        solve: of k-space, mask, sensitivities and `penalty`, see :mod:`flare_mri.physics.classical`.
+        weights: that are tried.
+    """
+
+    title: str
+    solve: Callable[..., Tensor]
+    weights: tuple[float, ...]
+
+
+CLASSICAL = {
+    "cg_sense": Classical("CG-SENSE", cg_sense, (0.001, 0.003, 0.01, 0.03, 0.1)),
+    "l1_espirit": Classical("l1-ESPIRiT", l1_wavelet, (0.001, 0.003, 0.01, 0.02)),
+}
+"""By the name that metrics and results.json have."""
+
+
+def score_classical(data: ReconstructionData, name: str) -> tuple[dict[str, float], float]:
+    """Test metrics of a classical reconstruction and the weight it had, on the slices and masks of the networks.
+
+    Args:
+        data: of the site.
+        name: of :data:`CLASSICAL`.
+
+    Raises:
+        InputError: SigPy is needed and not installed.
+    """
+    needs = ("kspace", "mask", "sensitivities")
+    train, test = data.train.with_keys(needs), data.test.with_keys(needs)
+    some = torch.linspace(0, len(train) - 1, min(SOME, len(train))).long().tolist()
+    entry = CLASSICAL[name]
+    tried = {weight: _score(train, some, entry, weight)["psnr"] for weight in entry.weights}
+    best = max(tried, key=lambda weight: tried[weight])
+    return _score(test, range(len(test)), entry, best), best
+
+
+def _score(dataset: ReconstructionDataset, places: Iterable[int], entry: Classical, weight: float) -> dict[str, float]:
+    metrics = VolumeMetrics()
+    for place in places:
+        sample: dict[str, Any] = dataset[place]
+        kspace, mask, sensitivities = (sample[key][None] for key in dataset.keys)
+        image = entry.solve(kspace, mask, sensitivities, penalty=weight)[0].abs() * sample["scale"]
+        target = sample["target"] * sample["scale"] + sample["offset"]
+        highest = float(sample["max"]) if "max" in sample else None
+        metrics.add(sample["volume"], image[0].numpy(), target[0].numpy(), highest)
+    return metrics.aggregate()

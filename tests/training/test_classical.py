@@ -1,0 +1,68 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of classical reconstructions: of the networks' slices, better than zero-filled, their absence told."""
+
+import logging
+
+import pytest
+import torch
+
+from flare_mri.config.results import BASELINES
+from flare_mri.config.site import SiteConfig, load_site_config
+from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.physics import classical
+from flare_mri.raw_extra import MissingExtraError
+from flare_mri.training.classical import CLASSICAL, score_classical
+from flare_mri.training.reconstruction import ReconstructionTask
+
+SITE = """
+data: {{format: phantom, subjects: 2, spatial_size: [48, 48], slices: {{step: 4}}}}
+split: {{train: 0.5, validation: 0, test: 0.5, by: volume}}
+cache: {{folder: {folder}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> SiteConfig:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "site.yaml").write_text(SITE.format(folder=folder))
+    return load_site_config(folder / "site.yaml", "site-1")
+
+
+def test_they_have_the_titles_of_tables() -> None:
+    assert {name: entry.title for name, entry in CLASSICAL.items()} | {"zero_filled": "Zero-filled"} == BASELINES
+
+
+def test_they_are_better_than_zero_filled(site: SiteConfig) -> None:
+    """On data of the network's own keys: the samples of classical reconstructions have those that these need."""
+    pytest.importorskip("sigpy")
+    task = ReconstructionTask(ReconstructionData(site, 0, ("image",)), site, torch.device("cpu"))
+    assert task.baselines(classical=False).keys() == {"zero_filled"}
+    found = task.baselines(classical=True)
+    assert found.keys() == BASELINES.keys()
+    assert min(found[name]["psnr"] for name in CLASSICAL) > found["zero_filled"]["psnr"]
+    assert all(scores.keys() == found["zero_filled"].keys() for scores in found.values())
+
+
+def test_the_weight_is_chosen_on_training_slices(site: SiteConfig) -> None:
+    data = ReconstructionData(site, 0)
+    data.train.indices, data.test.indices = data.test.indices, data.train.indices
+    data.test.highest = None
+    scores, weight = score_classical(data, "cg_sense")
+    assert weight in CLASSICAL["cg_sense"].weights and scores["psnr"] > 0
+    data.train.indices = data.test.indices  # tuned on the slices that are scored, nothing is better
+    tuned, _ = score_classical(data, "cg_sense")
+    assert tuned["psnr"] >= scores["psnr"]
+
+
+def test_without_sigpy_the_log_says_what_is_left_out(
+    site: SiteConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(module: str, wanted: object) -> None:
+        raise MissingExtraError(f"{wanted}: expected the package sigpy, got no sigpy; pip install 'flare-mri[raw]'")
+
+    monkeypatch.setattr(classical, "import_raw_extra", missing)
+    task = ReconstructionTask(ReconstructionData(site, 0), site, torch.device("cpu"))
+    with caplog.at_level(logging.WARNING):
+        assert task.baselines(classical=True).keys() == {"zero_filled", "cg_sense"}
+    assert "left out: l1-wavelet reconstruction: expected the package sigpy" in caplog.text
