@@ -17,6 +17,7 @@ from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.fourier import ifft2c
 from flare_mri.physics.operator import SenseOperator
 from flare_mri.training.reconstruction import ReconstructionTask
+from flare_mri.transforms.augmentation import choose_augmentation
 
 KEYS = ("kspace", "mask", "sensitivities")
 SETTINGS = """
@@ -76,6 +77,39 @@ def test_random_transforms_move_coils_sensitivities_and_target_alike(tmp_path: P
         if mirrored:
             torch.testing.assert_close(one["sensitivities"].flip(2), other["sensitivities"], rtol=1e-3, atol=1e-3)
     assert turned, "no sample was flipped"
+
+
+def test_a_phase_turns_all_coils_and_leaves_magnitudes(tmp_path: Path) -> None:
+    data = ReconstructionData(site(tmp_path, "ismrmrd"), 0, KEYS)
+    one, other = data.train[0], data.train.augment(("phase",), 0)[0]
+    torch.testing.assert_close(_units(one), _units(other), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one["sensitivities"], other["sensitivities"], rtol=1e-3, atol=1e-3)
+    sampled = one["kspace"].abs() > 0.1 * one["kspace"].abs().max()
+    turned = (other["kspace"] / one["kspace"])[sampled]
+    assert turned.angle().std() < 1e-3 < abs(float(turned.angle().mean()))
+    again = data.train.augment(("phase",), 0)[0]["kspace"]
+    assert torch.equal(other["kspace"], again), "the same seed must give the same sample"
+
+
+def test_a_coil_that_fails_is_gone_from_target_and_sensitivities_too(tmp_path: Path) -> None:
+    data = ReconstructionData(site(tmp_path, "ismrmrd"), 0, KEYS)
+    samples = [data.train.augment(("coil_dropout",), seed)[0] for seed in range(60)]
+    silent = [s for s in samples if int((s["kspace"].abs().amax((1, 2)) == 0).sum()) == 1]
+    assert 0 < len(silent) < len(samples)
+    for sample in silent:
+        coil = int(sample["kspace"].abs().amax((1, 2)).argmin())
+        assert not sample["sensitivities"][coil].any()
+        assert _units(sample).mean() < _units(data.train[0]).mean()
+        squares = sample["sensitivities"].abs().square().sum(0)
+        torch.testing.assert_close(squares, torch.ones_like(squares), rtol=1e-4, atol=1e-4)
+
+
+def test_transforms_of_coils_are_for_raw_k_space_and_for_those_who_name_them(tmp_path: Path) -> None:
+    named = site(tmp_path, "ismrmrd", ", augmentation: [phase, flip, rotation]")
+    assert ReconstructionData(named, 0, KEYS).augmentation == ("flip", "rotation", "phase")
+    assert ReconstructionData(site(tmp_path, "ismrmrd"), 0, KEYS, augmentation=True).augmentation == ("flip", "affine")
+    with pytest.raises(InputError, match="data.augmentation: phase: expected raw k-space, got images"):
+        choose_augmentation("reconstruction", True, ("phase",), raw=False)
 
 
 def _units(sample: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -150,7 +150,9 @@ class ReconstructionData:
             volumes: Sequence[Volume | RawVolume]
             raw = open_raw_volumes(config, scans) if config.data.is_raw() else None
             volumes = open_volumes(config, RECONSTRUCTION) if raw is None else raw
-            self.augmentation = choose_augmentation(RECONSTRUCTION, augmentation, config.data.augmentation)
+            self.augmentation = choose_augmentation(
+                RECONSTRUCTION, augmentation, config.data.augmentation, raw is not None
+            )
             slices = [volume.slices for volume in volumes]
             height, width = slices[0].shape[1:]
             self.shape = (height, width)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
     Compose,
@@ -17,6 +16,7 @@ from monai.transforms import (
     RandGaussianNoised,
     RandGaussianSmoothd,
     RandHistogramShiftd,
+    RandRotated,
 )
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from flare_mri.io.format import RECONSTRUCTION, SEGMENTATION
 from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.coil_sensitivities import normalise_sensitivities
 from flare_mri.physics.fourier import fft2c, ifft2c
+from flare_mri.transforms.coils import RandCoilDropoutd, RandPhased, as_channels, as_complex
 
 _LEFT_RIGHT, _DEGREES = 0, np.pi / 180
 Recipe = dict[str, Callable[[tuple[str, ...]], Any]]
@@ -34,9 +35,20 @@ RECONSTRUCTION_TRANSFORMS: Recipe = {
     "affine": lambda keys: RandAffined(
         keys, prob=0.8, translate_range=(8, 8), scale_range=(0.2, 0.2), mode="bilinear", padding_mode="zeros"
     ),
+    "rotation": lambda keys: RandRotated(
+        keys, range_x=10 * _DEGREES, prob=0.5, mode="bilinear", padding_mode="zeros", keep_size=True
+    ),
+    "phase": lambda keys: RandPhased(keys[:1]),
+    "coil_dropout": lambda keys: RandCoilDropoutd(keys),
 }
 """Of the fully sampled image before it is undersampled, so that the scan stays one of its target: the magnitude
 [1, H, W]; of raw k-space the images of all coils and their sensitivities, alike."""
+
+NAMED = frozenset({"rotation", "phase", "coil_dropout"})
+"""Those that a site has only where it names them: whether they help was not measured over a whole job."""
+
+OF_COILS = frozenset({"phase", "coil_dropout"})
+"""Those that need raw k-space."""
 
 SEGMENTATION_TRANSFORMS: Recipe = {
     "flip": lambda keys: RandFlipd(keys, prob=0.5, spatial_axis=_LEFT_RIGHT),
@@ -61,28 +73,33 @@ _KEYS = {RECONSTRUCTION: ("target",), SEGMENTATION: ("image", "label")}
 TASK_TRANSFORMS = {RECONSTRUCTION: RECONSTRUCTION_TRANSFORMS, SEGMENTATION: SEGMENTATION_TRANSFORMS}
 
 
-def choose_augmentation(task: str, job: bool, site: bool | tuple[str, ...] | None) -> tuple[str, ...]:
+def choose_augmentation(
+    task: str, job: bool, site: bool | tuple[str, ...] | None, raw: bool = False
+) -> tuple[str, ...]:
     """Names of the random transforms that a site trains with.
 
     Args:
         task: of the job.
         job: whether the job asks for the task's transforms.
         site: `data.augmentation` of the site, which has the last word: all, none or some of the task's; None: as the
-            job says.
+            job says. All are without those of :data:`NAMED`.
+        raw: whether the site's scans are raw k-space.
 
     Raises:
-        InputError: the site names one that the task does not have.
+        InputError: the site names one that the task, or the kind of its scans, does not have.
     """
     known = tuple(TASK_TRANSFORMS[task])
     wanted = job if site is None else site
     if isinstance(wanted, bool):
-        return known if wanted else ()
+        return tuple(name for name in known if name not in NAMED) if wanted else ()
     for name in wanted:
         if name not in known:
             raise InputError(
                 f"data.augmentation: expected true, false or some of {', '.join(known)} for {task}, got {name!r}; "
                 "correct it there"
             )
+        if name in OF_COILS and not raw:
+            raise InputError(f"data.augmentation: {name}: expected raw k-space, got images; remove it there")
     return tuple(name for name in known if name in wanted)
 
 
@@ -129,18 +146,8 @@ class RawAugmentation:
 
     def __call__(self, sample: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
         """Transform ``full`` k-space and ``sensitivities``, complex64 [C, H, W]; ``target`` follows, [1, H, W]."""
-        images = {"coils": _as_channels(ifft2c(sample["full"])), "maps": _as_channels(sample["sensitivities"])}
-        moved = {key: _as_complex(value) for key, value in self._transforms(images, seed).items()}
+        images = {"coils": as_channels(ifft2c(sample["full"])), "maps": as_channels(sample["sensitivities"])}
+        moved = {key: as_complex(value) for key, value in self._transforms(images, seed).items()}
         full = fft2c(moved["coils"])
         maps = normalise_sensitivities(moved["maps"][None])[0]
         return {**sample, "full": full, "sensitivities": maps, "target": root_sum_of_squares(full[None])[0]}
-
-
-def _as_channels(images: Tensor) -> Tensor:
-    """complex [C, H, W] as real [2 C, H, W]."""
-    return torch.cat([images.real, images.imag])
-
-
-def _as_complex(channels: Tensor) -> Tensor:
-    real, imaginary = channels.chunk(2)
-    return torch.complex(real, imaginary)
