@@ -13,6 +13,7 @@ from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes import FedMRIRecipe, IOPFLRecipe
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
+from flare_mri.training.self_supervision import SSDU
 
 
 def batch_of(target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -46,7 +47,7 @@ def test_the_scanner_s_unit_does_not_matter(name: str) -> None:
 
 def test_every_name_of_the_setting_is_a_loss() -> None:
     choices = TrainingSettings.model_json_schema()["properties"]["loss"]["anyOf"][0]["enum"]
-    assert set(choices) == RECONSTRUCTION_LOSSES.keys()
+    assert set(choices) == {*RECONSTRUCTION_LOSSES, SSDU}
     with pytest.raises(InputError, match="loss: expected"):
         TrainingSettings.read({"loss": "huber"}, "job")
     with pytest.raises(InputError, match="loss: expected none for segmentation, which has its own, got 'l1'"):

@@ -48,9 +48,9 @@ class TrainingSettings(Settings):
     local_epochs: Annotated[int, Field(ge=1)] = 1
     """Epochs over the site's training slices in a round."""
 
-    loss: Literal["mse", "l1", "l1_ssim"] | None = None
-    """Of reconstructed slices: mse (FedMRI), l1, or l1_ssim, which is l1 and 1 - SSIM; none: mse, or segmentation's
-    own."""
+    loss: Literal["mse", "l1", "l1_ssim", "ssdu"] | None = None
+    """Of reconstructed slices: mse (FedMRI), l1, l1_ssim, which is l1 and 1 - SSIM, or ssdu, which learns from the
+    undersampled k-space alone; none: mse, or segmentation's own."""
 
     max_grad_norm: Annotated[float, Field(ge=0)] = 0.0
     """Norm to which a step's gradients are scaled down; 0: as they are."""

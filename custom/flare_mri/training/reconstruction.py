@@ -21,6 +21,7 @@ from flare_mri.networks import encoder_prefixes
 from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
+from flare_mri.training.self_supervision import SSDU, ssdu_loss
 from flare_mri.training.task import Split, call_network, on_device
 
 _EVALUATION_BATCH = 8
@@ -34,13 +35,13 @@ class ReconstructionTask:
         data: the site's splits.
         config: the site's settings.
         device: where the site computes.
-        loss: name of :data:`~flare_mri.training.losses.RECONSTRUCTION_LOSSES`.
+        loss: name of :data:`~flare_mri.training.losses.RECONSTRUCTION_LOSSES`, or "ssdu".
     """
 
     key_metric = "psnr"
 
     def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device, loss: str = "mse"):
-        self._loss = RECONSTRUCTION_LOSSES[loss]
+        self._loss = None if loss == SSDU else RECONSTRUCTION_LOSSES[loss]
         self.data = data
         self.device = device
         self.spatial_size, self.orientations = data.shape, data.orientations
@@ -63,8 +64,11 @@ class ReconstructionTask:
         """L_rec of normalised slices [B, 1, H, W], in the paper their mean squared error.
 
         Raises:
-            InputError: the network's output has another shape, which PyTorch would broadcast.
+            InputError: the network's output has another shape, which PyTorch would broadcast; or as
+                :func:`~flare_mri.training.self_supervision.ssdu_loss`.
         """
+        if self._loss is None:
+            return ssdu_loss(network, batch)
         output, target = reconstruct(network, batch), batch["target"]
         if output.shape != target.shape:
             raise InputError(
