@@ -28,7 +28,7 @@ def test_an_example_reproduces_the_protocol(real_data, monkeypatch, name):
     images = np.stack([data.train.volumes[volume][index] for volume, index in places])
     assert np.abs(images - protocol["images"]).max() <= 1e-4 * protocol["images"].max()
     assert [place in data.train.indices for place in places] == protocol["train"].tolist()
-    assert np.array_equal(data.train.sample.transforms[0].mask[0].numpy(), protocol["mask"])
+    assert np.array_equal(data.train.samples[data.shape].transforms[0].mask[0].numpy(), protocol["mask"])
     metrics = VolumeMetrics()
     for item in data.test:
         image, target = (item[key][0] * item["scale"] + item["offset"] for key in ("image", "target"))

@@ -13,10 +13,14 @@ from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS
+from flare_mri.io.raw.samples import sample_scan, write_fastmri_raw
+from flare_mri.networks.unrolled import UnrolledNetwork
 from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.fourier import ifft2c
 from flare_mri.physics.operator import SenseOperator
+from flare_mri.training.pooled import PooledTask
 from flare_mri.training.reconstruction import ReconstructionTask
+from flare_mri.training.task import check_takes_images, training_loader
 from flare_mri.transforms.augmentation import choose_augmentation
 
 KEYS = ("kspace", "mask", "sensitivities")
@@ -131,9 +135,30 @@ def test_other_sizes_and_settings_of_images_are_refused(tmp_path: Path) -> None:
         ReconstructionData(site(tmp_path, "bart", ", spatial_size: [16, 16]"), 0, KEYS)
 
 
-def test_k_space_of_fastmri_files_is_raw_unless_asked_otherwise(tmp_path: Path) -> None:
-    from flare_mri.io.raw.samples import sample_scan, write_fastmri_raw
+def test_scans_of_a_site_may_differ_in_size_and_coils(tmp_path: Path) -> None:
+    """Batches hold one kind, each has its mask, scores are of all volumes, pictures are of one size."""
+    config = site(tmp_path, "fastmri")
+    for file in (tmp_path / "data").iterdir():
+        file.unlink()
+    rng = np.random.default_rng(0)
+    for name, coils, size in (("a", 3, (24, 20)), ("b", 5, (24, 20)), ("c", 3, (33, 26))):
+        scan = sample_scan(rng, (4, *size), coils)
+        write_fastmri_raw(tmp_path / "data" / f"{name}.h5", scan.kspace)
+    config = config.model_copy(update={"batch_size": 2})
+    network = UnrolledNetwork(num_cascades=1, regulariser_args={"channels": 4, "num_pools": 2})
+    data = ReconstructionData(config, 0, network.sample_keys, augmentation=True)
+    assert "3 coils of 24x20, 5 coils of 24x20, 3 coils of 33x26" in data.describe()["notes"][-1]
+    task = ReconstructionTask(data, config, torch.device("cpu"))
+    check_takes_images(network, task)
+    seen = [tuple(batch["kspace"].shape) for batch in training_loader(task, 0)]
+    assert sorted(seen) == [(2, 3, 24, 20), (2, 3, 33, 26), (2, 5, 24, 20)]
+    assert task.evaluate(network, "test").keys() == task.baselines(classical=False)["zero_filled"].keys()
+    assert task.examples(network)["target"].shape[1:] == (33, 26)
+    pooled = PooledTask("all", [task, task], 2)
+    assert sorted(tuple(b["kspace"].shape) for b in training_loader(pooled, 0)) == sorted(2 * seen)
 
+
+def test_k_space_of_fastmri_files_is_raw_unless_asked_otherwise(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_fastmri_raw(tmp_path / "data" / "a.h5", sample_scan(np.random.default_rng(0)).kspace)
     measured = ReconstructionData(site(tmp_path, "fastmri"), 0, KEYS)

@@ -25,7 +25,7 @@ def mask(volume):
 
 
 def test_items_against_numpy(volume, mask):
-    item = ReconstructionDataset([volume, 3 * volume], mask, [(0, 0), (1, 4)], keys=("kspace", "mask"))[1]
+    item = ReconstructionDataset([volume, 3 * volume], {mask.shape: mask}, [(0, 0), (1, 4)], keys=("kspace", "mask"))[1]
     image = 3 * volume[4]
     kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image), norm="ortho")) * mask
     zero_filled = np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace), norm="ortho")))
@@ -40,7 +40,9 @@ def test_items_against_numpy(volume, mask):
 
 
 def test_types_and_batches(volume, mask):
-    dataset = ReconstructionDataset([volume], mask, [(0, index) for index in range(6)], keys=("kspace", "mask"))
+    dataset = ReconstructionDataset(
+        [volume], {mask.shape: mask}, [(0, index) for index in range(6)], keys=("kspace", "mask")
+    )
     batch = next(iter(DataLoader(dataset, batch_size=4)))
     shapes = {name: tuple(value.shape) for name, value in batch.items()}
     assert shapes == {
@@ -56,11 +58,11 @@ def test_types_and_batches(volume, mask):
     floats = {name for name, value in batch.items() if value.dtype == torch.float32}
     assert floats == set(shapes) - {"volume", "slice", "kspace", "mask"}
     assert batch["kspace"].dtype == torch.complex64 and batch["mask"].dtype == torch.bool
-    assert "kspace" not in ReconstructionDataset([volume], mask, [(0, 0)])[0]
+    assert "kspace" not in ReconstructionDataset([volume], {mask.shape: mask}, [(0, 0)])[0]
 
 
 def test_a_slice_of_zeros_stays_finite(volume, mask):
-    item = ReconstructionDataset([0 * volume], mask, [(0, 0)])[0]
+    item = ReconstructionDataset([0 * volume], {mask.shape: mask}, [(0, 0)])[0]
     assert item["image"].abs().max() == 0 and item["target"].abs().max() == 0 and item["scale"] > 0
 
 

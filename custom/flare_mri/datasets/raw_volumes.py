@@ -46,6 +46,11 @@ class RawVolume:
     orientation: str = ""
 
     @property
+    def coils(self) -> int:
+        """Number of coils."""
+        return self.kspace.shape[1]
+
+    @property
     def digest(self) -> str:
         """Hex SHA-256 of the k-space."""
         return self.kspace.digest
@@ -68,27 +73,15 @@ def open_raw_volumes(config: SiteConfig, scans: list[Scan]) -> list[RawVolume]:
         scans: of :class:`~flare_mri.io.raw.reader.RawReader`.
 
     Raises:
-        InputError: a file that cannot be read, an undersampled scan, scans of different sizes or numbers of coils, or a
-            mask whose centre is too small for the coil sensitivities.
+        InputError: a file that cannot be read, an undersampled scan, or a mask whose centre is too small for the coil
+            sensitivities.
     """
     for key in ("spatial_size", "spacing", "orientation"):
         made = key == "spatial_size" and all(raw_reader(scan).simulated for scan in scans)
         if getattr(config.data, key) is not None and not made:
             raise InputError(f"data.{key}: expected none for raw k-space, which stays as it is; remove it")
     cache = open_cache(config)
-    volumes: list[RawVolume] = []
-    for scan in scans:
-        volume = _open(config, scan, cache)
-        first = volumes[0] if volumes else volume
-        if volume.kspace.shape[1:] != first.kspace.shape[1:]:
-            coils, height, width = first.kspace.shape[1:4]
-            raise InputError(
-                f"{scan.origin}: expected {coils} coils and slices of {height}x{width} as in {first.name}, got "
-                f"{volume.kspace.shape[1]} and {volume.kspace.shape[2]}x{volume.kspace.shape[3]}; choose files of one "
-                "kind by data.include"
-            )
-        volumes.append(volume)
-    return volumes
+    return [_open(config, scan, cache) for scan in scans]
 
 
 def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> RawVolume:

@@ -32,17 +32,23 @@ SAMPLE_KEYS = ("image", "kspace", "mask", "sensitivities")
 class Slices(Protocol):
     """A volume as a data set needs it: an array [S, H, W] or anything that gives slices [H, W] as one does."""
 
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
     def __getitem__(self, index: int, /) -> Any: ...
 
 
 class KspaceSlices(Protocol):
     """Slices of multi-coil k-space: `item(index)` gives `full` and `sensitivities`, complex64 [C, H, W]."""
 
+    @property
+    def coils(self) -> int: ...
+
     def item(self, index: int) -> dict[str, Tensor]: ...
 
 
 class ReconstructionDataset(Dataset[dict[str, Any]]):
-    """Slices of volumes, undersampled with one fixed mask.
+    """Slices of volumes, undersampled with one fixed mask for each size.
 
     A sample holds `image`, the zero-filled magnitude normalised by its own mean and standard deviation, and `target`,
     the fully sampled magnitude normalised by *the image's* (both float32 [1, H, W]); `scale` and `offset` (float32, no
@@ -54,7 +60,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
 
     Args:
         volumes: each [S, H, W], float32 magnitudes.
-        mask: bool [H, W], centred.
+        masks: (H, W) -> bool [H, W], centred, for every size that a volume has.
         indices: (volume, slice) of each item.
         keys: those of :data:`SAMPLE_KEYS` that the network is called with.
         highest: volume -> its `max`; None: samples have none, as in training.
@@ -64,7 +70,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         volumes: Sequence[Slices],
-        mask: np.ndarray,
+        masks: Mapping[tuple[int, int], np.ndarray],
         indices: Sequence[tuple[int, int]],
         keys: Sequence[str] = ("image",),
         highest: Mapping[int, float] | None = None,
@@ -72,7 +78,7 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
     ):
         self.raw = raw
         self.volumes, self.indices, self.keys, self.highest = volumes, list(indices), tuple(keys), highest
-        self.sample = build_undersampling(mask)
+        self.samples = {shape: build_undersampling(mask) for shape, mask in masks.items()}
         self._augmentation: Augmentation | RawAugmentation | None = None
         self._drawn: MaskSettings | None = None
         self._seed = 0
@@ -95,11 +101,17 @@ class ReconstructionDataset(Dataset[dict[str, Any]]):
         return sample
 
     def _pipeline(self, image: Tensor, place: int) -> Compose:
-        """From a fully sampled slice to a sample, with the mask of all slices or one of its own."""
+        """From a fully sampled slice to a sample, with the mask of all slices of its size or one of its own."""
+        shape = (image.shape[-2], image.shape[-1])
         if self._drawn is None:
-            return self.sample
+            return self.samples[shape]
         settings = self._drawn.model_copy(update={"seed": seed_of_sample(self._seed, place)})
-        return build_undersampling(make_mask(settings, (image.shape[-2], image.shape[-1])))
+        return build_undersampling(make_mask(settings, shape))
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """(coils, H, W) of each sample; those that are equal can stand in one batch."""
+        coils = [1] * len(self.volumes) if self.raw is None else [volume.coils for volume in self.raw]
+        return [(coils[volume], *self.volumes[volume].shape[1:]) for volume, _ in self.indices]
 
     def with_keys(self, keys: Sequence[str]) -> "ReconstructionDataset":
         """The same slices with these entries of :data:`SAMPLE_KEYS` in a sample."""
@@ -129,7 +141,7 @@ class ReconstructionData:
     Attributes:
         train, validation, test: the data sets; where the validation fraction is 0, `validation` is `test`.
         volume_names: names of the volumes, private to the site.
-        shape: (H, W) of the images.
+        shape: (H, W) of the images, of raw scans of several sizes that of the first.
         orientations: axis codes of the volumes as the network sees them, where that is known.
         augmentation: names of the random transforms in training.
         acquisition: of the samples.
@@ -157,13 +169,14 @@ class ReconstructionData:
             height, width = slices[0].shape[1:]
             self.shape = (height, width)
             self.orientations = tuple(sorted({volume.orientation for volume in volumes} - {""}))
-            mask = make_mask(config.mask, self.shape)
+            sizes = dict.fromkeys((part.shape[1], part.shape[2]) for part in slices)
+            masks = {size: make_mask(config.mask, size) for size in sizes}
             subjects = [volume.subject for volume in volumes]
             parts = split_slices([len(volume) for volume in slices], subjects, config.split, seed)
             self.volume_names = [volume.name for volume in volumes]
-            self.train = ReconstructionDataset(slices, mask, parts.train, keys, raw=raw)
+            self.train = ReconstructionDataset(slices, masks, parts.train, keys, raw=raw)
             self.validation, self.test = (
-                ReconstructionDataset(slices, mask, part, keys, self._find_highest(slices, part), raw)
+                ReconstructionDataset(slices, masks, part, keys, self._find_highest(slices, part), raw)
                 for part in (parts.validation, parts.test)
             )
         self._notes: list[str] = []
@@ -171,7 +184,8 @@ class ReconstructionData:
             self.validation = self.test
             self._notes.append("no validation slices: the test slices choose the best model too")
             logging.getLogger(__name__).warning("site %r: %s", config.site, self._notes[0])
-        self.acquisition = _find_acquisition(volumes[0], self.shape, mask)
+        self.acquisition = _find_acquisition(volumes[0], self.shape, masks[self.shape])
+        self._note_kinds()
         self._config, self._subjects = config, len(set(subjects))
         self._volumes = [(volume.name, volume.subject, volume.digest) for volume in volumes]
 
@@ -197,6 +211,13 @@ class ReconstructionData:
         Files that are copied, touched or moved to another root, with the names they have in it, keep it.
         """
         return fingerprint(self._volumes, [part.indices for part in (self.train, self.validation, self.test)])
+
+    def _note_kinds(self) -> None:
+        """A site whose scans differ in size or coils is told what the first alone stands for."""
+        kinds = dict.fromkeys([*self.train.shapes(), *self.validation.shapes(), *self.test.shapes()])
+        if len(kinds) > 1:
+            told = ", ".join(f"{coils} coils of {height}x{width}" for coils, height, width in kinds)
+            self._notes.append(f"scans of several kinds: {told}; a batch holds one kind")
 
     def _find_highest(self, slices: Sequence[Slices], part: Sequence[tuple[int, int]]) -> dict[int, float]:
         """The maximum of each volume's slices in a part, which scores are relative to: it must not be 0."""

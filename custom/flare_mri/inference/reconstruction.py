@@ -74,7 +74,9 @@ class Reconstructor:
         shape = target.shape[1], target.shape[2]
         mask = np.ones(shape, bool) if self._undersampled else make_mask(self._mask, shape)
         places = [(0, index) for index in range(len(target))]
-        loader = DataLoader(ReconstructionDataset([target], mask, places, self._keys), batch_size=_BATCH)
+        loader = DataLoader(
+            ReconstructionDataset([target], {target.shape[1:]: mask}, places, self._keys), batch_size=_BATCH
+        )
         zero_filled, outputs = [], []
         for batch in loader:
             batch = on_device(batch, self._device)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 
+from flare_mri.training.reconstruction import join_images
 from flare_mri.training.task import Split, Task
 
 
@@ -57,7 +58,7 @@ class PooledTask:
     def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
         """The examples of all sites, one after the other."""
         parts = [task.examples(network) for task in self.tasks]
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return {key: join_images([part[key] for part in parts]) for key in parts[0]}
 
 
 def _mean(metrics: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 """Reconstruction of undersampled MR images as a learner's task (FedMRI, arXiv 2112.05752)."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.acquisition import Acquisition
+from flare_mri.datasets.batches import batches_in_order
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.metrics.reconstruction import VolumeMetrics
@@ -117,11 +118,13 @@ class ReconstructionTask:
                     columns.setdefault(key, []).append(restore_units(batch, image))
                 for key in ("volume", "slice"):
                     columns.setdefault(key, []).append(batch[key].cpu().numpy())
-        arrays = {key: np.concatenate(parts)[chosen] for key, parts in columns.items()}
+        arrays = {key: join_images(parts)[chosen] for key, parts in columns.items()}
         return arrays | ({"features": np.concatenate(features)} if features else {})
 
     def _batches(self, split: Split) -> DataLoader:
-        return DataLoader(self.dataset(split), batch_size=_EVALUATION_BATCH, num_workers=self.workers)
+        dataset = self.dataset(split)
+        batches = batches_in_order(dataset, _EVALUATION_BATCH)
+        return DataLoader(dataset, batch_sampler=batches, num_workers=self.workers)
 
     def _outputs(self, network: nn.Module, split: Split) -> Any:
         for batch in self._batches(split):
@@ -161,6 +164,15 @@ def _bottleneck_features(network: nn.Module) -> Iterator[list[np.ndarray]]:
         yield features
     finally:
         handle.remove()
+
+
+def join_images(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """[N, H, W] one after the other, or [N] of numbers; smaller images with zeros around them."""
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    largest = np.max([part.shape[1:] for part in parts], axis=0)
+    around = [[(0, 0), *((gap // 2, gap - gap // 2) for gap in largest - part.shape[1:])] for part in parts]
+    return np.concatenate([np.pad(part, width) for part, width in zip(parts, around, strict=True)])
 
 
 def restore_units(batch: dict[str, Any], image: Tensor) -> np.ndarray:

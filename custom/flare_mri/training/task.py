@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from flare_mri.datasets.acquisition import Acquisition
+from flare_mri.datasets.batches import ShuffledBatches, batches_in_order, shapes_of
 from flare_mri.errors import InputError
 
 Split = Literal["train", "validation", "test"]
@@ -73,20 +74,18 @@ class Task(Protocol):
 def training_loader(task: Task, seed: int) -> DataLoader:
     """Shuffled batches of the training split; their order and random transforms depend on `seed` alone.
 
-    A last, smaller batch is dropped, unless the site has less than one batch in all.
+    A batch holds slices of one shape. The last, smaller batch of a shape is dropped, unless it is the only one.
 
     Raises:
         InputError: the site has no training slice.
     """
-    count = check_trains(task)
-    data = task.training_data(seed)
+    check_trains(task)
+    data, generator = task.training_data(seed), torch.Generator().manual_seed(seed)
     return DataLoader(
         data,
-        batch_size=task.batch_size,
-        shuffle=True,
-        drop_last=count >= task.batch_size,
+        batch_sampler=ShuffledBatches(shapes_of(data), task.batch_size, generator),
         num_workers=task.workers,
-        generator=torch.Generator().manual_seed(seed),
+        generator=generator,
     )
 
 
@@ -138,19 +137,23 @@ def check_takes_images(network: nn.Module, task: Task) -> None:
     """See that a network can train on a site's images and evaluate them: what does not fit is found before a round.
 
     Args:
-        network: on the task's device; a copy of it runs, in both modes, on a batch.
+        network: on the task's device; a copy of it runs, in both modes, on a batch of every shape.
         task: of the site.
 
     Raises:
         InputError: the site has no training slice, or the network cannot take its images.
     """
-    count = min(check_trains(task), task.batch_size)
-    batch = default_collate([task.dataset("train")[place] for place in range(count)])
+    check_trains(task)
+    dataset = task.dataset("train")
+    shapes = shapes_of(dataset)
+    first = {shapes[places[0]]: places for places in reversed(batches_in_order(dataset, task.batch_size))}
     trial = copy.deepcopy(network)
     try:
         with torch.no_grad():
-            for training in (True, False):
-                task.loss(trial.train(training), on_device(batch, task.device))
+            for places in first.values():
+                batch = on_device(default_collate([dataset[place] for place in places]), task.device)
+                for training in (True, False):
+                    task.loss(trial.train(training), batch)
     except Exception as e:  # whatever a foreign network raises, the images did not suit it
         told = " ".join(str(e).split())
         raise InputError(f"site {task.site}: the job's network cannot take this site's images: {told}") from e
