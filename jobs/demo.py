@@ -100,7 +100,7 @@ def iopfl(args: argparse.Namespace) -> None:
     demonstration.finish("slice_dice", "dice", "hd95")
 
 
-DEMONSTRATIONS = {"fedmri": (fedmri, 12), "iopfl": (iopfl, 12)}
+DEMONSTRATIONS = {"fedmri": (fedmri, 8), "iopfl": (iopfl, 12)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("system", nargs="?", choices=DEMONSTRATIONS, default="fedmri")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="where results.json and report.html go")
     parser.add_argument("--workspace", type=Path, default=default_workspace(), help="FLARE's workspace (%(default)s)")
-    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 12)")
+    parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 8, of iopfl 12)")
     parser.add_argument("--channels", type=int, default=16, help="channels of the first level of the U-Nets")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="methods to compare (default: see above)")
     parser.add_argument("--seed", type=int, default=0)

@@ -36,6 +36,8 @@ RUN_HERE = {
     "python benchmarks/privacy_cost.py": "python benchmarks/privacy_cost.py --settings 4 --num_rounds 1 --channels 4",
     "python benchmarks/raw_reconstruction.py": "python benchmarks/raw_reconstruction.py --classical --methods FedMRI "
     "--num_rounds 1",
+    "python benchmarks/sharing.py": "python benchmarks/sharing.py --num_rounds 1 --channels 4 --images 4 "
+    "--shared_layers encoder --final_local_rounds 1",
     "make demo-iopfl": "python jobs/demo.py iopfl --methods IOP-FL --num_rounds 1 --channels 4",
     "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
     f"--methods IOP-FL --epochs 1 {SMALL}",
@@ -53,6 +55,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "nvflare job submit": "tests/jobs/test_fedmri_job.py",
     "nvflare poc stop": "tests/jobs/test_fedmri_job.py",
     "python jobs/fedmri/job.py --no_code --export": "tests/jobs/test_fedmri_job.py",
+    "python benchmarks/measured_scan.py": "tests/benchmarks/test_measured_scan.py",
     "python -m flare_mri.report": "tests/report/test_html.py",
     "python -m flare_mri.apply": "tests/inference/test_segmentation.py",
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
@@ -72,13 +75,14 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "export NVFL_WEB_ROOT=": "tests/deployments/test_dashboard.py",
     "python -m nvflare.dashboard.wsgi": "tests/deployments/test_dashboard.py",
 }
-NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus", "raw_reconstruction")
+NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus", "raw_reconstruction", "sharing")
 IN_TEST_DEPLOY = (  # which take minutes
     PAPERS,
     "python benchmarks/raw_reconstruction.py",
     "python benchmarks/brain_reconstruction.py",
     "python benchmarks/hippocampus_segmentation.py",
     "python benchmarks/privacy_cost.py",
+    "python benchmarks/sharing.py",
     "python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation",
 )
 

@@ -1,0 +1,116 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What of the unrolled network is worth sharing: the sites of examples/brain in one process, without FLARE.
+
+python benchmarks/sharing.py                             nothing, encoders, everything; 12 rounds
+python benchmarks/sharing.py --images 8 --local_epochs 3 --shared_layers none all --final_local_rounds 4
+
+The learners are those of a job, and what they share is averaged by all slices that they have; the contrastive term is
+left out. With `--final_local_rounds` the last rounds are local. A line is the test PSNR of the networks that the sites
+trained in the last round. Variants that are complete in the workspace are not run again. A round of a variant takes
+half a minute on two cores.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+from pathlib import Path
+
+import torch
+from runs import JOBS
+from torch.utils.data import Dataset, Subset
+
+from flare_mri.config.site import load_site_config
+from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.flare.recipes.simulate import default_workspace
+from flare_mri.methods import METHODS
+from flare_mri.networks import build_network, shared_keys
+from flare_mri.training import Learner
+from flare_mri.training.build import build_task
+from flare_mri.training.task import Task
+
+
+def keep_images(task: Task, count: int) -> None:
+    """Let a task train on so many of its slices alone, spread over all of them."""
+    all_data = task.training_data
+    total = len(task.dataset("train"))
+    kept = torch.linspace(0, total - 1, min(count, total)).long().tolist()
+
+    def training_data(seed: int) -> Dataset:
+        return Subset(all_data(seed), kept)
+
+    task.training_data = training_data
+
+
+def build_learners(args: argparse.Namespace, shared_layers: str) -> list[Learner]:
+    """A learner for every site, with the network and the training of the job."""
+    network = copy.deepcopy(FedMRIRecipe.default_network)
+    network["args"]["regulariser_args"]["channels"] = args.channels
+    settings = FedMRIRecipe.default_training.model_copy(
+        update={"lr_rounds": args.num_rounds, "local_epochs": args.local_epochs, "seed": args.seed}
+    )
+    method = METHODS["encoder-sharing"]  # whose hooks add nothing
+    learners = []
+    for path in sorted(args.sites.glob("*/site.yaml")):
+        built = build_network(network, args.seed)
+        config = load_site_config(path, path.parent.name)
+        task = build_task("reconstruction", config, args.seed, built.sample_keys, True, settings.loss)
+        if args.images:
+            keep_images(task, args.images)
+        shared = shared_keys(built, shared_layers)
+        learners.append(Learner(built, shared, task, settings, method.site(method.options())))
+    return learners
+
+
+def run_variant(args: argparse.Namespace, shared_layers: str) -> dict[str, float]:
+    """Test PSNR (dB) by site after the last round."""
+    learners = build_learners(args, shared_layers)
+    counts = [len(learner.task.dataset("train")) for learner in learners]
+    average = learners[0].shared_state()
+    for round_number in range(args.num_rounds):
+        alone = round_number >= args.num_rounds - args.final_local_rounds
+        for learner in learners:
+            learner.train(learner.shared_state() if alone else average, round_number)
+        states = [learner.shared_state() for learner in learners]
+        average = {
+            key: torch.stack([state[key] * count for state, count in zip(states, counts, strict=True)]).sum(0)
+            / sum(counts)
+            for key in average
+        }
+        print(f"  {shared_layers} round {round_number + 1}/{args.num_rounds}", flush=True)
+    return {learner.task.site: learner.task.evaluate(learner.network, "test")["psnr"] for learner in learners}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the variants that are not there yet and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    choices = ("none", "encoder", "all")
+    parser.add_argument("--shared_layers", nargs="+", choices=choices, default=list(choices))
+    parser.add_argument("--num_rounds", type=int, default=12)
+    parser.add_argument("--final_local_rounds", type=int, default=0, help="the last rounds, in which nothing is shared")
+    parser.add_argument("--images", type=int, default=0, help="training slices of a site; 0: all")
+    parser.add_argument("--local_epochs", type=int, default=1)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
+    parser.add_argument("--workspace", type=Path, default=default_workspace())
+    args = parser.parse_args(argv)
+    args.workspace.mkdir(parents=True, exist_ok=True)
+    of_run = (args.num_rounds, args.final_local_rounds, args.images, args.local_epochs, args.channels, args.seed)
+    rows = {}
+    for shared_layers in args.shared_layers:
+        path = args.workspace / f"sharing-{shared_layers}-{'-'.join(map(str, of_run))}.json"
+        if not path.is_file():
+            path.write_text(json.dumps(run_variant(args, shared_layers)))
+        rows[shared_layers] = json.loads(path.read_text())
+    sites = list(next(iter(rows.values())))
+    print("\nTest PSNR (dB)" + "".join(f"{site:>16s}" for site in [*sites, "mean"]))
+    for name, scores in rows.items():
+        print(
+            f"{name:14s}" + "".join(f"{value:16.2f}" for value in [*scores.values(), statistics.mean(scores.values())])
+        )
+
+
+if __name__ == "__main__":
+    main()
