@@ -19,7 +19,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from runs import JOBS, PUBLISHED_SETTING, format_mean, run_once
+from runs import JOBS, PUBLISHED_SETTING, format_mean, name_with, run_once
 
 from flare_mri.config.cli import add_options
 from flare_mri.flare.recipes.simulate import default_workspace
@@ -56,6 +56,7 @@ def train(args: argparse.Namespace, method: str, seed: int) -> dict[str, float]:
         arguments += ["--contrastive_weight", str(args.contrastive_weight), "--negatives", args.negatives]
     arguments += args.more
     name = f"brain-{method.lower()}-{seed}" + "-augmented" * args.augmentation + "-unrolled" * unrolled
+    name = name_with(name, args.more)
     channels = args.channels or (16 if unrolled else 32)
     path = run_once("fedmri", name, arguments, args.workspace, args.num_rounds, channels)
     return mean_psnr(load_results(path)["methods"][method])

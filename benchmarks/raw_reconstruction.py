@@ -16,7 +16,7 @@ import statistics
 from pathlib import Path
 
 import torch
-from runs import JOBS, format_mean, is_complete
+from runs import JOBS, format_mean, is_complete, name_with
 
 from flare_mri.config.site import load_site_config
 from flare_mri.datasets.reconstruction import ReconstructionData
@@ -48,7 +48,7 @@ def find_classical(sites: Path, titles: list[str]) -> dict[str, dict[str, Scores
 
 def train(args: argparse.Namespace, method: str, seed: int) -> dict[str, Scores]:
     """Test scores of a method by site, after the last round."""
-    name = f"raw-{method.lower()}-{seed}"
+    name = name_with(f"raw-{method.lower()}-{seed}", args.more)
     path = results_path(args.workspace, name)
     if not is_complete(path, args.num_rounds):
         arguments = ["--sites", str(args.sites), "--method", method, "--seed", str(seed)]

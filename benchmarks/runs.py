@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of a benchmark: trained once, found again when the benchmark is continued, shown as mean and spread."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,11 @@ JOBS = Path(__file__).parents[1] / "jobs"
 PUBLISHED_SETTING = ["--network", "UNet", "--optimizer", "rmsprop", "--lr", "3e-4", "--loss", "mse"]
 PUBLISHED_SETTING += ["--lr_schedule", "step", "--lr_gamma", "0.1"]
 """Arguments of jobs/fedmri that train as the published code does, but for what a benchmark varies."""
+
+
+def name_with(name: str, more: Sequence[str]) -> str:
+    """The name of a run that has further options of job.py: another than without them, so that neither is the other."""
+    return "-".join([name, *filter(None, (re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in more))])
 
 
 def is_complete(path: Path, rounds: int, channels: int | None = None) -> bool:

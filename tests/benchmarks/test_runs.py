@@ -8,6 +8,7 @@ from typing import Any
 
 import hippocampus_segmentation
 import pytest
+from runs import name_with
 
 from flare_mri.flare.recipes.simulate import results_path
 from flare_mri.report.results import save_results
@@ -93,3 +94,10 @@ def test_routing_older_than_its_training_is_run_again(finished: Path, monkeypatc
     with pytest.raises(SystemExit):
         hippocampus_segmentation.main(["--seeds", "0", "--workspace", str(finished)])
     assert names == ["hippocampus-0-outside-outside-1"]
+
+
+def test_further_options_make_another_run() -> None:
+    assert name_with("raw-fedmri-0", []) == "raw-fedmri-0"
+    assert name_with("raw-fedmri-0", ["--lr", "1e-3", "--network_args", '{"output": "rss"}']) == (
+        "raw-fedmri-0-lr-1e-3-network-args-output-rss"
+    )
