@@ -19,6 +19,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 
+OF_RECONSTRUCTION = ("loss", "classical")
+"""Settings that segmentation does not have."""
+
 
 class TrainingSettings(Settings):
     """Training at every site of a job, whatever the method."""

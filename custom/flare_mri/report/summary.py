@@ -86,9 +86,19 @@ def _by_site(scores: Scores, winner: str, sites: list[str]) -> list[str]:
             worse.append(site)
     if worse:
         sentences.append(f"At {', '.join(worse)} it was worse than the image without a network.")
-    for classical in [title for title in BASELINES.values() if title != BASELINE]:
-        pairs = {site: (scores.get(winner, site), scores.get(classical, site)) for site in sites}
+    return [*sentences, *_by_classical(scores, winner, sites)]
+
+
+def _by_classical(scores: Scores, winner: str, sites: list[str]) -> list[str]:
+    """Where a reconstruction that learns nothing is better than the winner, in one sentence for the same sites."""
+    ahead: dict[str, list[str]] = {}
+    for title in [title for title in BASELINES.values() if title != BASELINE]:
+        pairs = {site: (scores.get(winner, site), scores.get(title, site)) for site in sites}
         better = [s for s, (v, c) in pairs.items() if v is not None and c is not None and scores.metric.gain(v, c) < 0]
         if better:
-            sentences.append(f"At {', '.join(better)} {classical}, which learns nothing, was better.")
-    return sentences
+            ahead.setdefault(", ".join(better), []).append(title)
+    return [
+        f"At {places} {' and '.join(titles)}, which {'learns' if len(titles) == 1 else 'learn'} nothing, "
+        f"{'was' if len(titles) == 1 else 'were'} better than {winner}."
+        for places, titles in ahead.items()
+    ]

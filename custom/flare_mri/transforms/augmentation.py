@@ -96,10 +96,13 @@ def choose_augmentation(
         if name not in known:
             raise InputError(
                 f"data.augmentation: expected true, false or some of {', '.join(known)} for {task}, got {name!r}; "
-                "correct it there"
+                "correct it in site.yaml"
             )
         if name in OF_COILS and not raw:
-            raise InputError(f"data.augmentation: {name}: expected raw k-space, got images; remove it there")
+            raise InputError(
+                f"data.augmentation: {name}: expected raw k-space, got images (as with data.simulate, spatial_size, "
+                "spacing or orientation); remove it in site.yaml"
+            )
     return tuple(name for name in known if name in wanted)
 
 

@@ -15,10 +15,11 @@ import torch
 from conftest import TINY
 from federation import build
 from flare_mri.config.server import ServerSettings
+from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import open_site, use_threads
 from flare_mri.flare.filters.update_privacy import MECHANISMS
-from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.flare.recipes import FedMRIRecipe, IOPFLRecipe
 from flare_mri.flare.recipes.arguments import add_training_arguments
 from flare_mri.flare.recipes.simulate import add_environment_arguments, build_environment, stores_path
 
@@ -241,3 +242,13 @@ def test_a_value_out_of_range_is_one_line(option: str) -> None:
 
 def test_privacy_filters_are_flare_s() -> None:
     assert set(get_args(get_args(ServerSettings.model_fields["privacy"].annotation)[0])) == set(MECHANISMS)
+
+
+def test_what_a_job_alone_shows_to_be_impossible_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match="classical: expected false for segmentation"):
+        IOPFLRecipe(training=TrainingSettings(classical=True), include_code=False)
+    unet = {"path": "flare_mri.networks.UNet", "args": {"channels": 4}}
+    with pytest.raises(
+        InputError, match="loss: expected mse, l1 or l1_ssim for flare_mri.networks.unet.UNet, got 'ssdu'"
+    ):
+        FedMRIRecipe(network=unet, training=TrainingSettings(loss="ssdu"), include_code=False)

@@ -19,9 +19,12 @@ from flare_mri.flare.components import (
 )
 from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
+from flare_mri.io.formats import RECONSTRUCTION
 from flare_mri.methods import Method
+from flare_mri.networks.admitted import UNROLLED, full_name
 from flare_mri.training import TrainingSettings
 from flare_mri.training.build import check_loss
+from flare_mri.training.self_supervision import SSDU
 
 
 class TrainingRecipe(FlareMRIRecipe):
@@ -75,7 +78,7 @@ class TrainingRecipe(FlareMRIRecipe):
         learn = (training or self.default_training).model_dump()
         if learn["lr_schedule"] == "cosine":
             learn["lr_rounds"] = learn["lr_rounds"] or server.num_rounds
-        check_loss(learn["loss"], self.site_task)
+        _check_training(learn, self.site_task, network or self.default_network)
         shared: dict[str, Any] = {
             "network": network_config(network or self.default_network, self.site_task),
             "shared_layers": chosen.shared_layers if shared_layers is None else shared_layers,
@@ -152,3 +155,17 @@ def _add_sites(job: FedJob, executor: PersonalizedExecutor, method: Method, priv
     prefixes = shared_prefixes(executor.network, executor.shared_layers)
     gate = SharedPartOnly(prefixes + ([method.extra_prefix] if method.extra_prefix else []))
     job.to_clients(gate, filter_type=FilterType.TASK_RESULT, tasks=names)
+
+
+def _check_training(learn: dict[str, Any], task: str, network: dict[str, Any]) -> None:
+    """Refuses what the job alone shows to be impossible, before any site hears of it."""
+    check_loss(learn["loss"], task)
+    if learn["classical"] and task != RECONSTRUCTION:
+        raise InputError(
+            f"classical: expected false for {task}, which no classical method does, got true; leave it out"
+        )
+    if learn["loss"] == SSDU and (name := full_name(network)) != UNROLLED:
+        raise InputError(
+            f"loss: expected mse, l1 or l1_ssim for {name}, got {SSDU!r}, which needs the complex images of "
+            "UnrolledNetwork; choose another loss or network"
+        )
