@@ -6,6 +6,7 @@ Complex images of C coils are real arrays [2 C, H, W], first all real parts, the
 transforms of space, with which these stand in a row, take real channels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,30 @@ from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
 
-class RandPhased(RandomizableTransform, MapTransform):
+class _RandCoils(RandomizableTransform, MapTransform, ABC):
+    """Base of the transforms: whether a sample is changed is drawn, how is the subclass's.
+
+    Args:
+        keys: entries that are changed alike.
+        prob: of changing a sample.
+    """
+
+    def __init__(self, keys: tuple[str, ...], prob: float):
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.names = keys
+
+    def __call__(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A transformed copy of a sample."""
+        self.randomize(None)
+        return {**data, **(self.change(data) if self._do_transform else {})}
+
+    @abstractmethod
+    def change(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The changed entries."""
+
+
+class RandPhased(_RandCoils):
     """Turn the phase of all coils by one random angle: a scanner's own is arbitrary, magnitudes stay.
 
     Args:
@@ -23,23 +47,16 @@ class RandPhased(RandomizableTransform, MapTransform):
     """
 
     def __init__(self, keys: tuple[str, ...], prob: float = 1.0):
-        MapTransform.__init__(self, keys)
-        RandomizableTransform.__init__(self, prob)
-        self.names = keys
+        super().__init__(keys, prob)
 
-    def __call__(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A transformed copy of a sample."""
-        self.randomize(None)
-        angle = torch.tensor(self.R.uniform(-torch.pi, torch.pi))
-        if not self._do_transform:
-            return dict(data)
-        turned = {
-            key: as_channels(as_complex(data[key]) * torch.polar(torch.ones(()), angle.float())) for key in self.names
-        }
-        return {**data, **turned}
+    def change(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The turned images."""
+        angle = torch.tensor(self.R.uniform(-torch.pi, torch.pi), dtype=torch.float32)
+        turn = torch.polar(torch.ones(()), angle)
+        return {key: as_channels(as_complex(data[key]) * turn) for key in self.names}
 
 
-class RandCoilDropoutd(RandomizableTransform, MapTransform):
+class RandCoilDropoutd(_RandCoils):
     """Silence one random coil of three or more, in the images and the sensitivities alike.
 
     Args:
@@ -48,20 +65,17 @@ class RandCoilDropoutd(RandomizableTransform, MapTransform):
     """
 
     def __init__(self, keys: tuple[str, ...], prob: float = 0.2):
-        MapTransform.__init__(self, keys)
-        RandomizableTransform.__init__(self, prob)
-        self.names = keys
+        super().__init__(keys, prob)
 
-    def __call__(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A transformed copy of a sample."""
-        self.randomize(None)
+    def change(self, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Images and sensitivities without the coil."""
         coils = len(data[self.names[0]]) // 2
+        if coils < 3:
+            return {}
         coil = int(self.R.randint(coils))
-        if not self._do_transform or coils < 3:
-            return dict(data)
         kept = torch.ones(2 * coils, 1, 1)
         kept[[coil, coils + coil]] = 0
-        return {**data, **{key: data[key] * kept for key in self.names}}
+        return {key: data[key] * kept for key in self.names}
 
 
 def as_channels(images: Tensor) -> Tensor:
