@@ -33,7 +33,8 @@ from flare_mri.io.raw.reader import geometry_of, raw_reader
 from flare_mri.io.raw.scan import RawScan
 from flare_mri.networks import UnrolledNetwork
 from flare_mri.training.build import resolve_device
-from flare_mri.training.reconstruction import reconstruct, restore_units
+from flare_mri.training.reconstruction import reconstruct
+from flare_mri.training.scanner_units import restore_units
 from flare_mri.training.task import on_device
 from flare_mri.transforms.masks import make_mask
 

@@ -20,7 +20,8 @@ from flare_mri.io.formats import RECONSTRUCTION, check_task
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.networks import sample_keys
 from flare_mri.training.build import resolve_device
-from flare_mri.training.reconstruction import reconstruct, restore_units
+from flare_mri.training.reconstruction import reconstruct
+from flare_mri.training.scanner_units import restore_units
 from flare_mri.training.task import on_device
 from flare_mri.transforms.masks import make_mask
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from flare_mri.datasets.reconstruction import ReconstructionData, ReconstructionDataset
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.physics.classical import cg_sense, l1_wavelet
+from flare_mri.training.scanner_units import add_scores, normalise_magnitude
 
 SOME = 4
 """Training slices that choose a weight."""
@@ -61,10 +63,8 @@ def score_classical(data: ReconstructionData, name: str) -> tuple[dict[str, floa
 def _score(dataset: ReconstructionDataset, places: Iterable[int], entry: Classical, weight: float) -> dict[str, float]:
     metrics = VolumeMetrics()
     for place in places:
-        sample: dict[str, Any] = dataset[place]
-        kspace, mask, sensitivities = (sample[key][None] for key in dataset.keys)
-        image = entry.solve(kspace, mask, sensitivities, penalty=weight)[0].abs() * sample["scale"]
-        target = sample["target"] * sample["scale"] + sample["offset"]
-        highest = float(sample["max"]) if "max" in sample else None
-        metrics.add(sample["volume"], image[0].numpy(), target[0].numpy(), highest)
+        batch: dict[str, Any] = default_collate([dataset[place]])
+        kspace, mask, sensitivities = (batch[key] for key in dataset.keys)
+        magnitude = entry.solve(kspace, mask, sensitivities, penalty=weight).abs()
+        add_scores(metrics, batch, normalise_magnitude(batch, magnitude))
     return metrics.aggregate()

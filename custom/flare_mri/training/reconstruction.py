@@ -22,6 +22,7 @@ from flare_mri.networks import encoder_prefixes
 from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
+from flare_mri.training.scanner_units import add_scores, normalise_magnitude, restore_units
 from flare_mri.training.self_supervision import SSDU, ssdu_loss
 from flare_mri.training.task import Split, call_network, on_device
 
@@ -83,14 +84,14 @@ class ReconstructionTask:
         metrics = VolumeMetrics()
         network.eval()
         for batch, output in self._outputs(network, split):
-            _add(metrics, batch, output)
+            add_scores(metrics, batch, output)
         return metrics.aggregate()
 
     def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
         """Test metrics of the zero-filled input, and of classical reconstructions; without SigPy the log says so."""
         metrics = VolumeMetrics()
         for batch in self._batches("test"):
-            _add(metrics, batch, batch["image"])
+            add_scores(metrics, batch, batch["image"])
         found = {"zero_filled": metrics.aggregate()}
         for name, entry in CLASSICAL.items() if classical else ():
             try:
@@ -142,8 +143,7 @@ def reconstruct(network: nn.Module, batch: dict[str, Any]) -> Tensor:
     output = call_network(network, batch)
     if "kspace" not in getattr(network, "sample_keys", ()):
         return output
-    # k-space comes divided by the input's standard deviation; the mean can only be taken off the magnitude.
-    return output - (batch["offset"] / batch["scale"]).view(-1, 1, 1, 1)
+    return normalise_magnitude(batch, output)
 
 
 @contextmanager
@@ -173,15 +173,3 @@ def join_images(parts: Sequence[np.ndarray]) -> np.ndarray:
     largest = np.max([part.shape[1:] for part in parts], axis=0)
     around = [[(0, 0), *((gap // 2, gap - gap // 2) for gap in largest - part.shape[1:])] for part in parts]
     return np.concatenate([np.pad(part, width) for part, width in zip(parts, around, strict=True)])
-
-
-def restore_units(batch: dict[str, Any], image: Tensor) -> np.ndarray:
-    """Undo the input's normalisation: [B, 1, H, W] normalised -> [B, H, W] scanner units."""
-    scaled = image * batch["scale"].view(-1, 1, 1, 1) + batch["offset"].view(-1, 1, 1, 1)
-    return scaled[:, 0].cpu().numpy()
-
-
-def _add(metrics: VolumeMetrics, batch: dict[str, Any], output: Tensor) -> None:
-    prediction, target = restore_units(batch, output), restore_units(batch, batch["target"])
-    for i, volume in enumerate(batch["volume"].tolist()):
-        metrics.add(volume, prediction[i], target[i], float(batch["max"][i]))
