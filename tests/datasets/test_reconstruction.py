@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from flare_mri.datasets.reconstruction import ReconstructionData, ReconstructionDataset
+from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.datasets.reconstruction_slices import ReconstructionDataset
 
 PHANTOM = (
     "data: {format: phantom, subjects: 4, spatial_size: [32, 32]}\nsplit: {train: 0.5, validation: 0.25, test: 0.25}"

@@ -153,6 +153,21 @@ def test_one_scale_for_all_error_maps(results, stores, tmp_path, examples):
     assert bars == ["Colour scale of all error maps, from 0 (black) to 50 % of the slice's brightest value (yellow)"]
 
 
+def test_a_site_without_fully_sampled_scans_shows_no_errors(results, stores, tmp_path, examples):
+    for name in ("FedMRI", "FedAvg"):
+        entry = results["methods"][name]["sites"]["site-2"]
+        del entry["zero_filled"], entry["best"]
+        entry["validation"] = entry["test"] = {"held_out_snr": 7.5}
+        path = stores / "site-2" / "site_store" / name.lower() / "site-2" / "examples.npz"
+        arrays = dict(np.load(path))
+        del arrays["target"]
+        np.savez(path, **arrays)
+    _, page = make(results, stores / "site-2", tmp_path)
+    alts = [attrs["alt"] for attrs in page.attributes("img")]
+    assert len(alts) == 2 * 3 and not any("Error map" in alt or "target" in alt for alt in alts)
+    assert ["Method", "site-2"] in page.rows and ["FedMRI", "7.50"] in page.rows
+
+
 def test_methods_that_stored_other_slices_say_so(results, stores, tmp_path, examples):
     examples(stores / "site-1" / "site_store" / "fedavg" / "site-1" / "examples.npz", slice=np.array([6, 7]))
     _, page = make(results, stores, tmp_path)

@@ -150,6 +150,17 @@ def test_summary_table_of_several_metrics_and_missing_sites(results):
         summary_table(results, "dice")
 
 
+def test_a_site_without_fully_sampled_scans_has_a_table_of_its_own(results):
+    for method in results["methods"].values():
+        entry = method["sites"]["site-2"]
+        del entry["zero_filled"], entry["best"]
+        entry["validation"] = entry["test"] = {"held_out_snr": 7.5}
+    psnr, held_out = summary_table(results).split("\n\n")
+    assert psnr.splitlines()[1].split() == ["method", "site-1", "site-10", "mean"]
+    assert held_out.startswith("Held-out SNR (dB), test data, higher is better")
+    assert held_out.splitlines()[-1].split() == ["FedAvg", "7.50", "7.50"]
+
+
 def test_a_run_of_before_the_psnr_of_volumes_is_read_beside_a_new_one(results):
     for entry in results["methods"]["FedMRI"]["sites"].values():
         entry["test"]["volume_psnr"] = entry["test"]["psnr"] - 0.5

@@ -16,21 +16,24 @@ from flare_mri.errors import InputError
 from flare_mri.io.raw.reader import raw_reader
 from flare_mri.io.raw.scan import RawScan
 from flare_mri.io.scan import Scan
+from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
 from flare_mri.transforms.masks import make_mask
 
-RAW_VERSION = 3  # raise it when readers or sensitivities give other numbers for the same files
+RAW_VERSION = 4  # raise it when readers or sensitivities give other numbers for the same files
 
 
 @dataclass(frozen=True)
 class RawVolume:
-    """Fully sampled k-space of one volume.
+    """K-space of one volume, fully sampled or as it was measured undersampled.
 
     Attributes:
         name, subject: as of :class:`~flare_mri.io.scan.Scan`.
-        slices: magnitudes float32 [H, W], root of the sum of squares over the coils, when asked for.
+        slices: magnitudes float32 [H, W], root of the sum of squares over the coils, when asked for; zero-filled ones
+            of an undersampled scan.
         kspace: float32 [C, H, W, 2], real and imaginary part, when asked for.
-        sensitivities: the same, from the part that the site's mask samples in the middle.
+        sensitivities: the same, from the part that the site's mask samples in the middle, or the scan's own.
+        mask: float32 [H, W], 1 where an undersampled scan was measured; None where it is fully sampled.
         field_of_view: mm along H and W; None where the file does not say.
         simulated: whether no scanner measured it.
         orientation: empty: the image stays as it was measured.
@@ -41,6 +44,7 @@ class RawVolume:
     slices: CachedVolume
     kspace: CachedVolume
     sensitivities: CachedVolume
+    mask: CachedVolume | None = None
     field_of_view: tuple[float, float] | None = None
     simulated: bool = False
     orientation: str = ""
@@ -56,8 +60,9 @@ class RawVolume:
         return self.kspace.digest
 
     def item(self, index: int) -> dict[str, Tensor]:
-        """`full` k-space and `sensitivities` of a slice, complex64 [C, H, W]."""
-        return {"full": as_complex(self.kspace[index]), "sensitivities": as_complex(self.sensitivities[index])}
+        """`full` k-space and `sensitivities` of a slice, complex64 [C, H, W]; `mask` bool [1, H, W] if undersampled."""
+        item = {"full": as_complex(self.kspace[index]), "sensitivities": as_complex(self.sensitivities[index])}
+        return item if self.mask is None else item | {"mask": torch.from_numpy(self.mask[index] > 0)[None]}
 
 
 def as_complex(values: np.ndarray) -> Tensor:
@@ -73,15 +78,24 @@ def open_raw_volumes(config: SiteConfig, scans: list[Scan]) -> list[RawVolume]:
         scans: of :class:`~flare_mri.io.raw.reader.RawReader`.
 
     Raises:
-        InputError: a file that cannot be read, an undersampled scan, or a mask whose centre is too small for the coil
-            sensitivities.
+        InputError: a file that cannot be read, fully sampled scans beside undersampled ones, or a mask whose centre is
+            too small for the coil sensitivities.
     """
     for key in ("spatial_size", "spacing", "orientation"):
         made = key == "spatial_size" and all(raw_reader(scan).simulated for scan in scans)
         if getattr(config.data, key) is not None and not made:
             raise InputError(f"data.{key}: expected none for raw k-space, which stays as it is; remove it")
     cache = open_cache(config)
-    return [_open(config, scan, cache) for scan in scans]
+    volumes = [_open(config, scan, cache) for scan in scans]
+    for scan, volume in zip(scans, volumes, strict=True):
+        if (volume.mask is None) != (volumes[0].mask is None):
+            kinds = ("fully sampled", "undersampled")
+            first, other = kinds if volumes[0].mask is None else kinds[::-1]
+            raise InputError(
+                f"{scan.origin}: expected a scan that is {first}, as {volumes[0].name} is, got one that is {other}; "
+                "leave one kind out by data.include"
+            )
+    return volumes
 
 
 def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> RawVolume:
@@ -90,14 +104,19 @@ def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> RawVolume:
     base = cache_key(scan.files, [RAW_VERSION, slices, *reader.identity()])
     preparation = Preparation(scan, config)
     kspace = cache.open(cache_key((), [base, "kspace"]), preparation.make_kspace)
-    down, across = cache.open(cache_key((), [base, "field of view"]), preparation.make_field_of_view)[:].tolist()
-    target = cache.open(cache_key((), [base, "target"]), preparation.make_target)
-    mask = make_mask(config.mask, (kspace.shape[2], kspace.shape[3]))
+    down, across, undersampled = cache.open(cache_key((), [base, "facts"]), preparation.make_facts)[:].tolist()
+    own = cache.open(cache_key((), [base, "mask"]), preparation.make_mask) if undersampled else None
+    magnitudes = cache.open(cache_key((), [base, "magnitudes"]), preparation.make_magnitudes)
+    mask = own[:] > 0 if own is not None else make_mask(config.mask, (kspace.shape[2], kspace.shape[3]))
     method = config.data.sensitivities  # type: ignore[attr-defined]
     key = cache_key((), [base, "sensitivities", method, np.packbits(mask).tobytes().hex()])
-    sensitivities = cache.open(key, partial(find_sensitivities, kspace, mask, method))
+    try:
+        sensitivities = cache.open(key, partial(find_sensitivities, kspace, mask, method))
+    except InputError as error:
+        raise error if own is None else InputError(f"{scan.origin}: {error}") from None
     field_of_view = (down, across) if down and across else None
-    return RawVolume(scan.name, scan.subject, target, kspace, sensitivities, field_of_view, reader.simulated)
+    simulated = reader.simulated
+    return RawVolume(scan.name, scan.subject, magnitudes, kspace, sensitivities, own, field_of_view, simulated)
 
 
 def find_sensitivities(kspace: Any, mask: np.ndarray, method: str) -> np.ndarray:
@@ -105,22 +124,23 @@ def find_sensitivities(kspace: Any, mask: np.ndarray, method: str) -> np.ndarray
 
     Args:
         kspace: float32 [S, C, H, W, 2], real and imaginary part.
-        mask: bool [H, W].
+        mask: bool [H, W], or [S, H, W] where slices differ.
         method: of :func:`flare_mri.physics.coil_sensitivities.estimate_sensitivities`.
 
     Returns:
         float32 [S, C, H, W, 2].
     """
-    sampled = torch.from_numpy(mask)[None, None]
     result = np.empty(kspace.shape, np.float32)
+    masks = np.broadcast_to(mask, (len(result), *mask.shape[-2:]))
     for index in range(len(result)):
+        sampled = torch.from_numpy(masks[index].copy())[None, None]
         maps = estimate_sensitivities(as_complex(np.array(kspace[index]))[None] * sampled, sampled, method)[0]
         result[index] = torch.view_as_real(maps).numpy()
     return result
 
 
 class Preparation:
-    """Reads a scan once, for all entries that the cache keeps of it; the target is the last.
+    """Reads a scan once, for all entries that the cache keeps of it; the magnitudes are the last.
 
     Args:
         scan: not read yet.
@@ -139,17 +159,23 @@ class Preparation:
         kspace = self._scan().kspace[self._kept()]
         return np.ascontiguousarray(kspace).view(np.float32).reshape(*kspace.shape, 2)
 
-    def make_field_of_view(self) -> np.ndarray:
-        """float32 [2], mm along H and W; 0 where the file does not say."""
-        field = self._scan().field_of_view
-        return np.array((0, 0) if field is None else field[:2], np.float32)
+    def make_facts(self) -> np.ndarray:
+        """float32 [3]: mm along H and W, 0 where the file does not say; whether the scan is undersampled."""
+        scan = self._scan()
+        field = (0.0, 0.0) if scan.field_of_view is None else scan.field_of_view[:2]
+        return np.array((*field, scan.target is None), np.float32)
 
-    def make_target(self) -> np.ndarray:
+    def make_mask(self) -> np.ndarray:
+        """float32 [K, H, W], 1 where an undersampled scan was measured."""
+        return self._scan().mask[self._kept()].astype(np.float32)
+
+    def make_magnitudes(self) -> np.ndarray:
         """float32 [K, H, W]."""
-        target, kept = self._scan().target, self._kept()
+        scan, kept = self._scan(), self._kept()
         self._read = None
-        assert target is not None  # _scan saw to it
-        return target[kept]
+        if scan.target is not None:
+            return scan.target[kept]
+        return np.stack([root_sum_of_squares(torch.from_numpy(scan.kspace[[k]]))[0, 0].numpy() for k in kept])
 
     def _kept(self) -> list[int]:
         kept = list(self.slices.indices(len(self._scan().kspace)))
@@ -160,9 +186,4 @@ class Preparation:
     def _scan(self) -> RawScan:
         if self._read is None:
             self._read = raw_reader(self.scan).read_raw(self.scan.files)
-        if self._read.target is None:
-            raise InputError(
-                f"{self.scan.origin}: expected a fully sampled scan to train on, got one of acceleration "
-                f"{self._read.acceleration:.1f}; leave it out of data.include"
-            )
         return self._read

@@ -31,7 +31,7 @@ class MetaKey:
     NETWORK: Final = "flare_mri_network"
 
 
-RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse")
+RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse", "held_out_snr")
 SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95")
 REFUSED: Final = "refused"
 POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer")

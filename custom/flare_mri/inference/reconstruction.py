@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.reconstruction import ReconstructionDataset
+from flare_mri.datasets.reconstruction_slices import ReconstructionDataset
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PersonalModel

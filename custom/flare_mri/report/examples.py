@@ -29,14 +29,15 @@ class Examples:
     Attributes:
         input: [N, H, W] float32, what the network was given (zero-filled magnitude, or the slice to segment).
         output: [N, H, W] float32, the network's image, or its label map.
-        target: [N, H, W] float32, the fully sampled image, or the expert's label map.
+        target: [N, H, W] float32, the fully sampled image, or the expert's label map; None of scans that were measured
+            undersampled.
         keys: N pairs (volume, slice), as text.
         features: [M, C] float32 bottleneck features of M test slices, or None.
     """
 
     input: np.ndarray
     output: np.ndarray
-    target: np.ndarray
+    target: np.ndarray | None
     keys: list[tuple[str, str]]
     features: np.ndarray | None
 
@@ -49,7 +50,8 @@ def load_examples(path: str | Path) -> Examples:
     """Reads one examples.npz.
 
     Args:
-        path: The file, with ``input, output, target`` [N, H, W], ``volume, slice`` [N] and maybe ``features`` [M, C].
+        path: The file, with ``input, output`` and maybe ``target`` [N, H, W], ``volume, slice`` [N] and maybe
+            ``features`` [M, C].
 
     Raises:
         InputError: The file is missing or broken, an array is missing, of the wrong shape or not finite.
@@ -66,21 +68,23 @@ def load_examples(path: str | Path) -> Examples:
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: expected a NumPy .npz archive, cannot be read ({reason}); {_REMEDY}") from None
-    for name in ("input", "output", "target", "volume", "slice"):
+    for name in ("input", "output", "volume", "slice"):
         if name not in arrays:
             raise InputError(f"{path}: {name}: expected an array, got none; {_REMEDY}")
-    shape = arrays["target"].shape
+    first = "target" if "target" in arrays else "output"
+    shape = arrays[first].shape
     if len(shape) != 3 or 0 in shape:
-        raise InputError(f"{path}: target: expected the shape (N, H, W), none of them 0, got {shape}; {_REMEDY}")
+        raise InputError(f"{path}: {first}: expected the shape (N, H, W), none of them 0, got {shape}; {_REMEDY}")
     for name, expected in (("input", shape), ("output", shape), ("volume", shape[:1]), ("slice", shape[:1])):
         if arrays[name].shape != expected:
             raise InputError(f"{path}: {name}: expected the shape {expected}, got {arrays[name].shape}; {_REMEDY}")
     features = arrays.get("features")
     if features is not None and features.ndim != 2:
         raise InputError(f"{path}: features: expected the shape (M, C), got {features.shape}; {_REMEDY}")
-    images = {name: _finite(path, name, arrays[name]) for name in ("input", "output", "target")}
+    real = ("input", "output", "target", "features")
+    images = {name: _finite(path, name, arrays[name]) if name in arrays else None for name in real}
     keys = [(str(v), str(s)) for v, s in zip(arrays["volume"], arrays["slice"], strict=True)]
-    return Examples(**images, keys=keys, features=None if features is None else _finite(path, "features", features))
+    return Examples(keys=keys, **images)  # type: ignore[arg-type]  # input and output are there
 
 
 def _made_by(path: Path) -> str | None:

@@ -17,7 +17,7 @@ from flare_mri.metrics.metric_table import metrics_in
 from flare_mri.report import figures, images, sections
 from flare_mri.report.examples import Examples, load_examples
 from flare_mri.report.panels import common_error_limit
-from flare_mri.report.scores import collect, metrics_of, rows_of
+from flare_mri.report.scores import collect, leading_metrics, metrics_of, rows_of
 from flare_mri.report.tables import overview
 
 _TEMPLATES = Environment(
@@ -72,7 +72,9 @@ def write_report(
         keeps_best=any(site.get("best") for m in results["methods"].values() for site in m["sites"].values()),
         error_scale=None if limit is None else _error_scale(limit),
         summary=sections.summary(results, scores),
-        overview=[overview(group) for group in scores.groups()],
+        overview=[
+            overview(group) for metric in leading_metrics(results) for group in collect(results, metric).groups()
+        ],
         curves=sections.curves(results, scores),
         sites=sections.sites(results, metrics, found, examples, limit),
         routing=sections.routing(results),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flare_mri.errors import InputError
 from flare_mri.report import images
 from flare_mri.report.examples import Examples
 
@@ -51,7 +52,7 @@ def common_error_limit(examples: dict[str, SiteExamples], count: int) -> float:
         for key in chosen_slices(by_method, count):
             for found in by_method.values():
                 index = found.index(key)
-                if index is not None:
+                if index is not None and found.target is not None:
                     errors.append(images.error_percent(found.output[index], found.target[index]))
     return images.error_limit(errors)
 
@@ -85,36 +86,50 @@ def site_panels(site: str, by_method: SiteExamples, count: int, limit: float | N
 
 def _reconstruction(place: str, found: Found, limit: float) -> list[list[Picture]]:
     first, at = next(iter(found.values()))
-    target = first.target[at]
-    brightest = float(np.percentile(target, 99.8))
-    shown = {"Input": (first.input[at], target)}
-    shown |= {method: (data.output[index], data.target[index]) for method, (data, index) in found.items()}
+    target = None if first.target is None else first.target[at]
+    brightest = float(np.percentile(first.output[at] if target is None else target, 99.8))
+    shown = {"Input": first.input[at]} | {method: data.output[index] for method, (data, index) in found.items()}
     panels = []
-    for title, (image, truth) in shown.items():
-        error = images.error_percent(image, truth)
-        amount = f"{error.mean():.1f} %"
-        alt = f"Error map of {title}: {place}, mean absolute error {amount} of the brightest value"
-        grey = _picture(images.image_panel(image, brightest), f"{title}: {place}", title)
-        panels.append([grey, _picture(images.error_panel(error, limit), alt, below=f"mean error {amount}")])
+    for title, image in shown.items():
+        panels.append([_picture(images.image_panel(image, brightest), f"{title}: {place}", title)])
+        if target is not None:
+            error = images.error_percent(image, target)
+            amount = f"{error.mean():.1f} %"
+            alt = f"Error map of {title}: {place}, mean absolute error {amount} of the brightest value"
+            panels[-1].append(_picture(images.error_panel(error, limit), alt, below=f"mean error {amount}"))
+    if target is None:
+        return panels
     png = images.image_panel(target, brightest)
     return [*panels, [_picture(png, f"Fully sampled target: {place}", "Target")]]
 
 
 def _segmentation(place: str, found: Found) -> list[list[Picture]]:
     first, at = next(iter(found.values()))
-    image, truth = first.input[at], first.target[at]
+    image, truth = first.input[at], _labels(first)[at]
     brightest = float(np.percentile(image, 99.8) - image.min())
     window = frame(truth, [data.output[index] for data, index in found.values()])
     whole = images.image_panel(images.framed(image - image.min(), window, brightest), brightest)
     pictures = [_picture(whole, f"Image: {place}", "Image", "frame: enlarged part")]
     for method, (data, index) in found.items():
-        overlap = slice_dice(data.output[index], data.target[index])
+        overlap = slice_dice(data.output[index], _labels(data)[index])
         shown = "no label on this slice" if overlap is None else f"Dice on this slice {overlap:.3f}"
-        png = images.overlay_panel(data.input[index][window], data.target[index][window], data.output[index][window])
+        truth_here, outlined = _labels(data)[index][window], data.output[index][window]
+        png = images.overlay_panel(data.input[index][window], truth_here, outlined)
         alt = f"Outlines of the expert and of {method}: {place}, {shown}"
         pictures.append(_picture(png, alt, method, shown))
     png = images.overlay_panel(image[window], truth[window], None)
     return [[shown] for shown in [*pictures, _picture(png, f"Outline of the expert: {place}", "Expert")]]
+
+
+def _labels(examples: Examples) -> np.ndarray:
+    """The expert's label maps.
+
+    Raises:
+        InputError: the site stored none.
+    """
+    if examples.target is None:
+        raise InputError("examples: target: expected the expert's label maps, got none; run the job again")
+    return examples.target
 
 
 def frame(truth: np.ndarray, predictions: Sequence[np.ndarray]) -> tuple[slice, slice]:

@@ -19,7 +19,7 @@ from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.metrics.metric_table import KNOWN, Metric
-from flare_mri.report.scores import Scores, collect, metrics_of
+from flare_mri.report.scores import Scores, collect, leading_metrics, metrics_of
 
 _MOST_BYTES = 2**26  # thousands of rounds at a hundred sites
 
@@ -106,7 +106,7 @@ def summary_table(results: dict[str, Any], *metrics: str) -> str:
 
     Args:
         results: Checked results.
-        *metrics: Metric keys such as ``"psnr"``; without any, the main metric.
+        *metrics: Metric keys such as ``"psnr"``; without any, the main metric of every site.
 
     Returns:
         One block of lines a metric and group of sites that were treated alike (trained, or outside); the best of
@@ -116,7 +116,7 @@ def summary_table(results: dict[str, Any], *metrics: str) -> str:
         InputError: A metric that is unknown or that no site reports.
     """
     present = metrics_of(results)
-    chosen = [_present(key, present) for key in metrics] if metrics else present[:1]
+    chosen = [_present(key, present) for key in metrics] if metrics else leading_metrics(results)
     tables = [_table(group) for metric in chosen for group in collect(results, metric).groups()]
     return "\n\n".join(tables)
 

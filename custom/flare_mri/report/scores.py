@@ -30,6 +30,17 @@ def metrics_of(results: dict[str, Any]) -> list[Metric]:
     return metrics_in(key for site in sites for key in site.get("test") or {})
 
 
+def leading_metrics(results: dict[str, Any]) -> list[Metric]:
+    """The main metric, and after it what scores the sites that do not have it: those without fully sampled scans."""
+    chosen: list[Metric] = []
+    for method in results["methods"].values():
+        for site in method["sites"].values():
+            present = metrics_in(site.get("test") or {})
+            if present and not set(present) & set(chosen):
+                chosen.append(present[0])
+    return [metric for metric in metrics_of(results) if metric in chosen]
+
+
 def _finite(scores: dict[str, Any] | None, key: str) -> float | None:
     value = (scores or {}).get(key)
     return float(value) if value is not None and math.isfinite(value) else None

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.reconstruction import SAMPLE_KEYS, ReconstructionData
+from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.datasets.reconstruction_slices import SAMPLE_KEYS
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
@@ -59,7 +60,7 @@ def build_task(
     check_loss(loss, name)
     if name == SEGMENTATION:
         return SegmentationTask(SegmentationData(config, seed, augmentation), config, device)
-    return ReconstructionTask(ReconstructionData(config, seed, keys, augmentation), config, device, loss or "mse")
+    return ReconstructionTask(ReconstructionData(config, seed, keys, augmentation), config, device, loss)
 
 
 def check_loss(loss: str | None, task: str) -> None:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from flare_mri.datasets.reconstruction import ReconstructionData, ReconstructionDataset
+from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.datasets.reconstruction_slices import ReconstructionDataset
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.physics.classical import cg_sense, l1_wavelet
+from flare_mri.training.held_out import HeldOutSnr
 from flare_mri.training.scanner_units import add_scores, normalise_magnitude
 
 SOME = 4
@@ -55,16 +57,21 @@ def score_classical(data: ReconstructionData, name: str) -> tuple[dict[str, floa
     train, test = data.train.with_keys(needs), data.test.with_keys(needs)
     some = torch.linspace(0, len(train) - 1, min(SOME, len(train))).long().tolist()
     entry = CLASSICAL[name]
-    tried = {weight: _score(train, some, entry, weight)["psnr"] for weight in entry.weights}
+    tried = {weight: _score(train, some, entry, weight)[data.key_metric] for weight in entry.weights}
     best = max(tried, key=lambda weight: tried[weight])
     return _score(test, range(len(test)), entry, best), best
 
 
 def _score(dataset: ReconstructionDataset, places: Iterable[int], entry: Classical, weight: float) -> dict[str, float]:
-    metrics = VolumeMetrics()
+    metrics, held_out = VolumeMetrics(), HeldOutSnr()
     for place in places:
         batch: dict[str, Any] = default_collate([dataset[place]])
         kspace, mask, sensitivities = (batch[key] for key in dataset.keys)
-        magnitude = entry.solve(kspace, mask, sensitivities, penalty=weight).abs()
-        add_scores(metrics, batch, normalise_magnitude(batch, magnitude))
-    return metrics.aggregate()
+        if "target" in batch:
+            magnitude = entry.solve(kspace, mask, sensitivities, penalty=weight).abs()
+            add_scores(metrics, batch, normalise_magnitude(batch, magnitude))
+        else:
+            seen, rest = held_out.split(batch)
+            image = entry.solve(kspace * seen, seen, sensitivities, penalty=weight)
+            held_out.add(batch, rest, image, sensitivities)
+    return (metrics if "target" in batch else held_out).aggregate()

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 
+from flare_mri.errors import InputError
 from flare_mri.training.reconstruction import join_images
 from flare_mri.training.task import Split, Task
 
@@ -22,10 +23,19 @@ class PooledTask:
         tasks: the sites' own tasks, of one kind.
         batch_size: training batch size.
         workers: loader processes.
+
+    Raises:
+        InputError: some have fully sampled scans and some undersampled ones.
     """
 
     def __init__(self, site: str, tasks: Sequence[Task], batch_size: int, workers: int = 0):
         self.site, self.tasks, self.batch_size, self.workers = site, list(tasks), batch_size, workers
+        other = next((task for task in tasks if task.key_metric != tasks[0].key_metric), None)
+        if other is not None:
+            raise InputError(
+                f"site {other.site!r}: expected fully sampled or undersampled scans as at {tasks[0].site!r}, to pool "
+                "them, got the other kind; leave it out of the centralised run"
+            )
         self.key_metric, self.device, self.spatial_size = tasks[0].key_metric, tasks[0].device, tasks[0].spatial_size
         self.slice_axis, self.acquisition = tasks[0].slice_axis, tasks[0].acquisition
         self.orientations = tuple(sorted({codes for task in tasks for codes in task.orientations}))

@@ -17,10 +17,12 @@ from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.datasets.batches import batches_in_order
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
+from flare_mri.metrics.metric_table import KNOWN
 from flare_mri.metrics.reconstruction import VolumeMetrics
-from flare_mri.networks import encoder_prefixes
+from flare_mri.networks import UnrolledNetwork, encoder_prefixes
 from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
+from flare_mri.training.held_out import HeldOutSnr
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
 from flare_mri.training.scanner_units import add_scores, normalise_magnitude, restore_units
 from flare_mri.training.self_supervision import SSDU, ssdu_loss
@@ -37,20 +39,24 @@ class ReconstructionTask:
         data: the site's splits.
         config: the site's settings.
         device: where the site computes.
-        loss: name of :data:`~flare_mri.training.losses.RECONSTRUCTION_LOSSES`, or "ssdu".
+        loss: name of :data:`~flare_mri.training.losses.RECONSTRUCTION_LOSSES`, or "ssdu"; None: mse, and whether the
+            scans suit it is seen in training, not here.
+
+    Raises:
+        InputError: the scans were measured undersampled, and the loss needs fully sampled ones.
     """
 
-    key_metric = "psnr"
-
-    def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device, loss: str = "mse"):
-        self._loss = None if loss == SSDU else RECONSTRUCTION_LOSSES[loss]
-        self.data = data
-        self.device = device
+    def __init__(self, data: ReconstructionData, config: SiteConfig, device: torch.device, loss: str | None = None):
+        self.site, self.device = config.site, device
+        self.data, self.key_metric = data, data.key_metric
+        self._name = loss or "mse"
+        self._loss = None if loss == SSDU else RECONSTRUCTION_LOSSES[self._name]
+        if loss:
+            self._check_targets()
         self.spatial_size, self.orientations = data.shape, data.orientations
         self.slice_axis = config.data.find_slice_axis()
         self.acquisition: Acquisition | None = data.acquisition
         self._drawn = config.mask if config.mask.redraw else None
-        self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers
 
@@ -71,6 +77,7 @@ class ReconstructionTask:
         """
         if self._loss is None:
             return ssdu_loss(network, batch)
+        self._check_targets()
         output, target = reconstruct(network, batch), batch["target"]
         if output.shape != target.shape:
             raise InputError(
@@ -80,26 +87,35 @@ class ReconstructionTask:
         return self._loss(output, target, batch)
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
-        """`nmse`, `psnr`, `volume_psnr` (dB) and `ssim` of `network`: of each volume, then the mean over volumes."""
-        metrics = VolumeMetrics()
+        """`nmse`, `psnr`, `volume_psnr` (dB) and `ssim` of `network`: of each volume, then the mean over volumes.
+
+        `held_out_snr` (dB) alone where the scans were measured undersampled.
+        """
         network.eval()
+        if self.data.undersampled:
+            return self._predict_held_out(network, split)
+        metrics = VolumeMetrics()
         for batch, output in self._outputs(network, split):
             add_scores(metrics, batch, output)
         return metrics.aggregate()
 
     def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
         """Test metrics of the zero-filled input, and of classical reconstructions; without SigPy the log says so."""
-        metrics = VolumeMetrics()
-        for batch in self._batches("test"):
-            add_scores(metrics, batch, batch["image"])
-        found = {"zero_filled": metrics.aggregate()}
+        found = {}
+        if not self.data.undersampled:
+            metrics = VolumeMetrics()
+            for batch in self._batches("test"):
+                add_scores(metrics, batch, batch["image"])
+            found["zero_filled"] = metrics.aggregate()
         for name, entry in CLASSICAL.items() if classical else ():
             try:
                 found[name], weight = score_classical(self.data, name)
             except MissingExtraError as error:
                 _LOG.warning("site %r: left out: %s", self.site, error)
                 continue
-            _LOG.info("site %r: %s, weight %g: PSNR %.2f dB", self.site, entry.title, weight, found[name]["psnr"])
+            metric = KNOWN[self.key_metric]
+            score = metric.quantity(found[name][metric.key])
+            _LOG.info("site %r: %s, weight %g: %s %s", self.site, entry.title, weight, metric.name, score)
         return found
 
     def fingerprint(self) -> str:
@@ -107,20 +123,43 @@ class ReconstructionTask:
         return self.data.fingerprint()
 
     def examples(self, network: nn.Module, count: int = 2) -> dict[str, np.ndarray]:
-        """Middle test slices (input, output, target; scanner units, [N, H, W]) and bottleneck features [M, C]."""
+        """Middle test slices (input, output and, where known, target; scanner units, [N, H, W]) and bottleneck features
+        [M, C]."""
         total = len(self.dataset("test"))  # type: ignore[arg-type]
         chosen = np.unique(np.linspace(0, total - 1, count + 2, dtype=int)[1:-1])
         columns: dict[str, list[np.ndarray]] = {}
         network.eval()
         with _bottleneck_features(network) as features:
             for batch, output in self._outputs(network, "test"):
-                images = {"input": batch["image"], "output": output, "target": batch["target"]}
+                images = {"input": batch["image"], "output": output, "target": batch.get("target")}
                 for key, image in images.items():
+                    if image is None:  # measured undersampled
+                        continue
                     columns.setdefault(key, []).append(restore_units(batch, image))
                 for key in ("volume", "slice"):
                     columns.setdefault(key, []).append(batch[key].cpu().numpy())
         arrays = {key: join_images(parts)[chosen] for key, parts in columns.items()}
         return arrays | ({"features": np.concatenate(features)} if features else {})
+
+    def _check_targets(self) -> None:
+        if self._loss and self.data.undersampled:
+            raise InputError(
+                f"site {self.site!r}: expected fully sampled scans for loss {self._name}, got undersampled ones; train "
+                f"with --loss {SSDU}, or leave them out by data.include"
+            )
+
+    def _predict_held_out(self, network: nn.Module, split: Split) -> dict[str, float]:
+        """How well a network that sees a part of the samples predicts the others; `ssdu` admits no other kind."""
+        assert isinstance(network, UnrolledNetwork)
+        scores = HeldOutSnr()
+        for batch in self._batches(split):
+            batch = on_device(batch, self.device)
+            seen, held_out = scores.split(batch)
+            kspace = batch["kspace"] * seen
+            with torch.inference_mode():
+                maps = network.find_sensitivities(kspace, seen, batch.get("sensitivities"))
+                scores.add(batch, held_out, network.run_cascades(kspace, seen, maps)[-1], maps)
+        return scores.aggregate()
 
     def _batches(self, split: Split) -> DataLoader:
         dataset = self.dataset(split)

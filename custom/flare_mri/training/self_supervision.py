@@ -18,15 +18,18 @@ _CENTRE = 4
 _WIDTH = 0.25
 
 
-def split_samples(mask: Tensor, share: float = SHARE) -> tuple[Tensor, Tensor]:
+def split_samples(
+    mask: Tensor, share: float = SHARE, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Divide the sampled points at random into those that the network sees and those that its result is held to.
 
     Points are held out with Gaussian weight around the centre, as in the paper, of standard deviation a quarter of the
-    size; the innermost 4x4 are always seen. Drawn from PyTorch's global generator, which a round seeds.
+    size; the innermost 4x4 are always seen.
 
     Args:
         mask: bool or 0/1 [B, 1, H, W].
         share: of the sampled points that are held out, 0 to 1.
+        generator: to draw with, of the mask's device; None: PyTorch's global one, which a round seeds.
 
     Returns:
         :math:`\Theta` and :math:`\Lambda`, bool [B, 1, H, W]: disjoint, together the mask.
@@ -47,7 +50,7 @@ def split_samples(mask: Tensor, share: float = SHARE) -> tuple[Tensor, Tensor]:
         count = round(share * int(points.sum()))
         if not 0 < count <= int((possible > 0).sum()):
             raise InputError(f"mask: expected samples outside the innermost {_CENTRE}x{_CENTRE} for ssdu, got too few")
-        held_out[sample].view(-1)[torch.multinomial(possible, count)] = True
+        held_out[sample].view(-1)[torch.multinomial(possible, count, generator=generator)] = True
     return sampled & ~held_out, held_out
 
 

@@ -74,7 +74,7 @@ TASK_TRANSFORMS = {RECONSTRUCTION: RECONSTRUCTION_TRANSFORMS, SEGMENTATION: SEGM
 
 
 def choose_augmentation(
-    task: str, job: bool, site: bool | tuple[str, ...] | None, raw: bool = False
+    task: str, job: bool, site: bool | tuple[str, ...] | None, raw: bool = False, undersampled: bool = False
 ) -> tuple[str, ...]:
     """Names of the random transforms that a site trains with.
 
@@ -84,6 +84,7 @@ def choose_augmentation(
         site: `data.augmentation` of the site, which has the last word: all, none or some of the task's; None: as the
             job says. All are without those of :data:`NAMED`.
         raw: whether the site's scans are raw k-space.
+        undersampled: whether they were measured so: only those of :data:`OF_COILS` keep what was not measured apart.
 
     Raises:
         InputError: the site names one that the task, or the kind of its scans, does not have.
@@ -91,7 +92,7 @@ def choose_augmentation(
     known = tuple(TASK_TRANSFORMS[task])
     wanted = job if site is None else site
     if isinstance(wanted, bool):
-        return tuple(name for name in known if name not in NAMED) if wanted else ()
+        return tuple(name for name in known if name not in NAMED) if wanted and not undersampled else ()
     for name in wanted:
         if name not in known:
             raise InputError(
@@ -102,6 +103,11 @@ def choose_augmentation(
             raise InputError(
                 f"data.augmentation: {name}: expected raw k-space, got images (as with data.simulate, spatial_size, "
                 "spacing or orientation); remove it in site.yaml"
+            )
+        if undersampled and name not in OF_COILS:
+            raise InputError(
+                f"data.augmentation: {name}: expected fully sampled scans, got undersampled ones, for which there are "
+                f"{' and '.join(sorted(OF_COILS))}; remove it in site.yaml"
             )
     return tuple(name for name in known if name in wanted)
 
@@ -148,9 +154,10 @@ class RawAugmentation:
         self._transforms = Augmentation(RECONSTRUCTION, names, ("coils", "maps"))
 
     def __call__(self, sample: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-        """Transform ``full`` k-space and ``sensitivities``, complex64 [C, H, W]; ``target`` follows, [1, H, W]."""
+        """Transform ``full`` k-space and ``sensitivities``, complex64 [C, H, W]; a ``target`` follows, [1, H, W]."""
         images = {"coils": as_channels(ifft2c(sample["full"])), "maps": as_channels(sample["sensitivities"])}
         moved = {key: as_complex(value) for key, value in self._transforms(images, seed).items()}
         full = fft2c(moved["coils"])
         maps = normalise_sensitivities(moved["maps"][None])[0]
-        return {**sample, "full": full, "sensitivities": maps, "target": root_sum_of_squares(full[None])[0]}
+        changed = {**sample, "full": full, "sensitivities": maps}
+        return changed | ({"target": root_sum_of_squares(full[None])[0]} if "target" in sample else {})

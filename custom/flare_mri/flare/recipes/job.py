@@ -48,6 +48,7 @@ class FlareMRIRecipe(Recipe):
     def __init__(self, job: FedJob, task: str, seed: int, include_code: bool, require_site_config: bool = False):
         super().__init__(job)
         self.task = task
+        self.loss: str | None = None
         self.seed = seed
         self.include_code = include_code
         self.require_site_config = require_site_config
@@ -72,7 +73,7 @@ class FlareMRIRecipe(Recipe):
         """Read every simulated site's data once, before FLARE starts: a mistake costs a second, not a round."""
         for name in names:
             site = open_site(name, workspace, self.require_site_config)
-            task = build_task(self.task, site.config, self.seed)
+            task = build_task(self.task, site.config, self.seed, loss=self.loss)
             counts = {split: len(task.dataset(split)) for split in SPLITS}  # type: ignore[arg-type]
             print(
                 f"{name}: {site.config.data.format}; " + ", ".join(f"{n} {s}" for s, n in counts.items()) + " slices",

@@ -118,6 +118,7 @@ class TrainingRecipe(FlareMRIRecipe):
         check_site_networks(**shared, site_networks=site_networks or {})
         _add_sites(job, executor, chosen, privacy)
         super().__init__(job, self.site_task, learn["seed"], include_code, require_site_config)
+        self.loss = learn["loss"] or ("mse" if self.site_task == RECONSTRUCTION else None)
 
     def _method(self, name: str) -> Method:
         if name not in self.methods:
