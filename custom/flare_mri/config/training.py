@@ -58,6 +58,12 @@ class TrainingSettings(Settings):
     max_grad_norm: Annotated[float, Field(ge=0)] = 0.0
     """Norm to which a step's gradients are scaled down; 0: as they are."""
 
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay a step of a moving average of a site's weights, which is then its personal model; 0: none."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of training on a GPU: bfloat16 is mixed precision; a CPU computes in float32."""
+
     task_loss_weight: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     """λ of FedMRI, the weight of the task's own loss."""
 

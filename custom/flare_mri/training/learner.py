@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
+from flare_mri.training.precision import autocast
 from flare_mri.training.task import Abort, AbortedError, Task, on_device, training_loader
+from flare_mri.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     from flare_mri.methods.base import SiteHooks
@@ -71,6 +73,7 @@ class Learner:
         self.hooks = hooks
         self._optimizer = settings.build_optimizer(network)
         self._initial_norm = norm_of(network.parameters())
+        self._average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
         self.previous: State | None = None
         self.best: dict[str, Any] | None = None
         hooks.check(self)
@@ -175,7 +178,8 @@ class Learner:
                 if abort():
                     raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
                 optimizer.zero_grad()
-                loss = self.settings.task_loss_weight * self.task.loss(network, on_device(batch, self.task.device))
+                with autocast(self.task.device, self.settings.precision):
+                    loss = self.settings.task_loss_weight * self.task.loss(network, on_device(batch, self.task.device))
                 if (term := hooks.loss(self)) is not None:
                     loss = loss + term
                 loss.backward()
@@ -183,6 +187,8 @@ class Learner:
                 if self.settings.max_grad_norm:
                     nn.utils.clip_grad_norm_(network.parameters(), self.settings.max_grad_norm)
                 optimizer.step()
+                if self._average is not None and network is self.network:
+                    self._average.update(network)
                 losses.append(loss.detach())
         return losses
 
@@ -203,6 +209,12 @@ class Learner:
         network.load_state_dict(state)
         return network
 
+    def personal(self) -> State | None:
+        """State of the site's personal model where that is not the network itself: the method's, or the average."""
+        if (state := self.hooks.personal()) is not None or self._average is None:
+            return state
+        return self._average.network_state()
+
     def private_state(self) -> dict[str, Any]:
         """All that must survive this process and never leave the site, for ``torch.load(weights_only=True)``."""
         return {
@@ -211,6 +223,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "previous": self.previous,
             "best": self.best,
+            "average": None if self._average is None else self._average.state(),
             "method": self.hooks.state(),
         }
 
@@ -220,7 +233,7 @@ class Learner:
         Raises:
             InputError: the state belongs to other data or another split, to another network or shared_layers.
         """
-        if "method" not in state:
+        if not {"method", "average"} <= state.keys():
             raise InputError(
                 f"site {self.task.site}: private state of round {round_number}: expected this version's, got an "
                 "earlier one's; start the job under another name"
@@ -235,4 +248,6 @@ class Learner:
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
         self.previous, self.best = state["previous"], state["best"]
+        if self._average is not None:
+            self._average.restore(state["average"] or {}, self.task.site)
         self.hooks.restore(state["method"], self)

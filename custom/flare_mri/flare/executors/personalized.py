@@ -19,6 +19,7 @@ from flare_mri.flare.filters.update_privacy import note_received
 from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix, payload_bytes
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.methods import find_method
+from flare_mri.methods.base import SiteHooks
 from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
 from flare_mri.training import (
     SPLITS,
@@ -83,6 +84,11 @@ class PersonalizedExecutor(SiteExecutor):
         self._method = find_method(method)
         if task not in self._method.tasks:
             raise InputError(f"method {method}: expected a task of {', '.join(self._method.tasks)}, got {task!r:.80}")
+        if self._settings.weight_average and self._method.site.personal is not SiteHooks.personal:
+            raise InputError(
+                f"weight_average: expected none for {method}, which has a personal model of its own, got "
+                f"{self._settings.weight_average}; leave it out"
+            )
         self._options = self._method.options.read(options or {}, f"job {job!r:.80}, method {method}")
         self._task: Task | None = None
         self._store: SiteStore | None = None
@@ -155,7 +161,7 @@ class PersonalizedExecutor(SiteExecutor):
         metrics |= add_prefix("best/test", task.evaluate(best, "test"))
         metrics |= add_prefix("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
-        personal = learner.hooks.personal() or learner.best["network"]
+        personal = learner.personal() or learner.best["network"]
         network = self._network_of(task.site)
         known = task.spatial_size, task.orientations, task.slice_axis
         own = PersonalModel(self.job, task.site, self.task, network, personal, *known, acquisition=task.acquisition)
@@ -188,7 +194,7 @@ class PersonalizedExecutor(SiteExecutor):
     ) -> dict[str, float]:
         """Metrics of the received shared part with the site's own private part."""
         learner.receive(received)
-        state = learner.hooks.personal()
+        state = learner.personal()
         metrics: dict[str, float] = {}
         for split in splits:
             values = learner.task.evaluate(learner.network, split)
