@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from runs import JOBS
+from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from flare_mri.config.site import load_site_config
@@ -63,21 +64,25 @@ def build_learners(args: argparse.Namespace, shared_layers: str) -> list[Learner
     return learners
 
 
+def average_shared(learners: list[Learner]) -> dict[str, Tensor]:
+    """The mean of what the sites share, weighted by all slices that they have."""
+    counts = [len(learner.task.dataset("train")) for learner in learners]
+    states = [learner.shared_state() for learner in learners]
+    return {
+        key: torch.stack([state[key] * count for state, count in zip(states, counts, strict=True)]).sum(0) / sum(counts)
+        for key in states[0]
+    }
+
+
 def run_variant(args: argparse.Namespace, shared_layers: str) -> dict[str, float]:
     """Test PSNR (dB) by site after the last round."""
     learners = build_learners(args, shared_layers)
-    counts = [len(learner.task.dataset("train")) for learner in learners]
     average = learners[0].shared_state()
     for round_number in range(args.num_rounds):
         alone = round_number >= args.num_rounds - args.final_local_rounds
         for learner in learners:
             learner.train(learner.shared_state() if alone else average, round_number)
-        states = [learner.shared_state() for learner in learners]
-        average = {
-            key: torch.stack([state[key] * count for state, count in zip(states, counts, strict=True)]).sum(0)
-            / sum(counts)
-            for key in average
-        }
+        average = average_shared(learners)
         print(f"  {shared_layers} round {round_number + 1}/{args.num_rounds}", flush=True)
     return {learner.task.site: learner.task.evaluate(learner.network, "test")["psnr"] for learner in learners}
 

@@ -1,0 +1,78 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a federation is worth to a hospital that joins at its end: sites of examples/brain in one process.
+
+python benchmarks/late_joiner.py                         the small fastMRI site joins the three others after 12 rounds
+python benchmarks/late_joiner.py --joiner ge-dicom --num_rounds 8
+
+The others share their encoders for so many rounds. The joiner then trains alone, for as many rounds, from the shared
+encoders and fresh decoders, and once more from nothing. A row is its test PSNR after each round. Runs that are complete
+in the workspace are not run again. It takes about ten minutes on two cores.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from runs import JOBS
+from sharing import average_shared, build_learners
+from torch import Tensor
+
+from flare_mri.flare.recipes.simulate import default_workspace
+
+
+def train_alone(args: argparse.Namespace, start: dict[str, Tensor] | None) -> list[float]:
+    """The joiner's test PSNR (dB) after each round from a shared part, or from its initial weights."""
+    (learner,) = (one for one in build_learners(args, "encoder") if one.task.site == args.joiner)
+    if start is not None:
+        learner.receive(start)
+    curve = []
+    for round_number in range(args.num_rounds):
+        learner.train(learner.shared_state(), round_number)
+        curve.append(learner.task.evaluate(learner.network, "test")["psnr"])
+        print(f"  {args.joiner} round {round_number + 1}/{args.num_rounds}: {curve[-1]:.2f} dB", flush=True)
+    return curve
+
+
+def train_others(args: argparse.Namespace) -> dict[str, Tensor]:
+    """The encoders that the other sites share after their rounds."""
+    learners = [one for one in build_learners(args, "encoder") if one.task.site != args.joiner]
+    average = learners[0].shared_state()
+    for round_number in range(args.num_rounds):
+        for learner in learners:
+            learner.train(average, round_number)
+        average = average_shared(learners)
+        print(f"  the others, round {round_number + 1}/{args.num_rounds}", flush=True)
+    return average
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what is not there yet and print the curves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--joiner", default="fastmri")
+    parser.add_argument("--num_rounds", type=int, default=12)
+    parser.add_argument("--images", type=int, default=0, help="training slices of a site; 0: all")
+    parser.add_argument("--local_epochs", type=int, default=1)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
+    parser.add_argument("--workspace", type=Path, default=default_workspace())
+    args = parser.parse_args(argv)
+    args.workspace.mkdir(parents=True, exist_ok=True)
+    of_run = (args.num_rounds, args.images, args.local_epochs, args.channels, args.seed)
+    path = args.workspace / f"late-joiner-{args.joiner}-{'-'.join(map(str, of_run))}.json"
+    if not path.is_file():
+        curves = {"from nothing": train_alone(args, None), "from the shared encoders": None}
+        curves["from the shared encoders"] = train_alone(args, train_others(args))
+        path.write_text(json.dumps(curves))
+    curves = json.loads(path.read_text())
+    print(f"\n{args.joiner}, test PSNR (dB) after round {', '.join(str(n + 1) for n in range(args.num_rounds))}")
+    for name, curve in curves.items():
+        print(f"{name:26s}" + " ".join(f"{value:6.2f}" for value in curve))
+    best = max(curves["from nothing"])
+    reached = next((n + 1 for n, value in enumerate(curves["from the shared encoders"]) if value >= best), None)
+    print(f"the best of training from nothing, {best:.2f} dB, is reached after {reached or 'none'} of the rounds")
+
+
+if __name__ == "__main__":
+    main()

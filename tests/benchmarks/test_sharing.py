@@ -1,0 +1,44 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks of what is worth sharing: complete tables from tiny sites, and no run twice."""
+
+from pathlib import Path
+
+import late_joiner
+import pytest
+import sharing
+
+SITE = """
+data: {format: phantom, subjects: 2, spatial_size: [32, 32], slices: {step: 3}}
+split: {train: 0.5, validation: 0, test: 0.5, by: volume}
+mask: {kind: random, acceleration: 3, centre_fraction: 0.2}
+cache: {folder: cache}
+"""
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Path:
+    for name in ("one", "two"):
+        (tmp_path / "sites" / name).mkdir(parents=True)
+        (tmp_path / "sites" / name / "site.yaml").write_text(SITE)
+    return tmp_path / "sites"
+
+
+def test_every_variant_has_a_row(sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--sites", str(sites), "--workspace", str(tmp_path / "w"), "--num_rounds", "1", "--channels", "2"]
+    sharing.main([*options, "--shared_layers", "none", "all"])
+    first = capsys.readouterr().out
+    assert "none round 1/1" in first
+    sharing.main([*options, "--shared_layers", "none", "all"])
+    again = capsys.readouterr().out
+    assert "round" not in again and again.split() == first[first.index("Test PSNR") :].split()
+    assert [line.split()[0] for line in again.splitlines() if line][1:] == ["none", "all"]
+
+
+def test_a_late_joiner_starts_from_what_the_others_share(
+    sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--sites", str(sites), "--workspace", str(tmp_path / "w"), "--num_rounds", "1", "--channels", "2"]
+    late_joiner.main([*options, "--joiner", "two"])
+    told = capsys.readouterr().out
+    assert "from nothing" in told and "from the shared encoders" in told and "is reached after" in told
