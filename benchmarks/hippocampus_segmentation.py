@@ -25,6 +25,9 @@ from flare_mri.report.results import load_results
 from flare_mri.routing.space import SPACE_FILE
 
 OUTSIDE = "outside-1"
+MORE = JOBS.parent / "examples" / "hippocampus_outside"
+"""Further outside sites."""
+STRATEGIES = ("published", "matched")
 SYSTEM = "IOP-FL"
 GLOBAL, PERSONAL = "FedAvg = IOP-FL, global model", "IOP-FL, personal models"
 METHODS = (SYSTEM, "local-only", "FedProx", "FedBN", "Ditto", "FedRep", "SCAFFOLD")
@@ -51,14 +54,16 @@ def train(args: argparse.Namespace, method: str, seed: int) -> Path:
     return run_once("iopfl", name, arguments, args.workspace, args.num_rounds, args.channels, leaves)
 
 
-def route(args: argparse.Namespace, seed: int, trained: Path) -> Path:
-    """Adapt to the outside site unless that was done after the training; returns the results.json."""
-    name = f"hippocampus-{seed}-outside-{OUTSIDE}" + "-augmented" * args.augmentation
+def route(args: argparse.Namespace, seed: int, trained: Path, site: Path, strategy: str) -> Path:
+    """Make an outside site's model unless that was done after the training; returns the results.json."""
+    name = f"hippocampus-{seed}-outside-{site.name}" + "-augmented" * args.augmentation
+    name += "" if strategy == "published" else f"-{strategy}"
     path = results_path(args.workspace, name)
     if is_complete(path, 0) and path.stat().st_mtime > trained.stat().st_mtime:
         print(f"\n{name}: already in {args.workspace}")
         return path
-    arguments = ["--sites", str(args.sites), "--clients", OUTSIDE, "--seed", str(seed), "--epochs", str(args.epochs)]
+    arguments = ["--sites", str(site.parent), "--clients", site.name, "--seed", str(seed)]
+    arguments += ["--strategy", strategy, "--epochs", str(args.epochs)]
     arguments += ["--routing_space", str((trained.parent / SPACE_FILE).absolute())]
     job = JOBS / "iopfl_outside" / "job.py"
     return run_and_follow(job, name, arguments, args.workspace, args.workspace / f"{name}.log")
@@ -81,9 +86,9 @@ def inside_scores(method: str, path: Path) -> Scores:
     return {GLOBAL: mean_over_sites(sites), PERSONAL: mean_over_sites(site["personal"] for site in sites)}
 
 
-def outside_scores(path: Path) -> Scores:
+def outside_scores(paths: Iterable[Path]) -> Scores:
     """The rows of an outside site, personal models as a mean and as the best of them, which nobody knows beforehand."""
-    methods = load_results(path)["methods"]
+    methods = {name: entry for path in paths for name, entry in load_results(path)["methods"].items()}
     rows = {name: mean_over_sites(entry["sites"].values()) for name, entry in methods.items()}
     personal = [rows.pop(name) for name in list(rows) if name.startswith("personal model of")]
     best = max(personal, key=lambda row: row["slice_dice"])
@@ -91,14 +96,14 @@ def outside_scores(path: Path) -> Scores:
     return {"a personal model (mean)": mean, "the best personal model": best, **rows}
 
 
-def table(title: str, seeds: list[Scores]) -> str:
+def table(title: str, seeds: list[Scores], published: dict[str, float]) -> str:
     """Mean and, over several seeds, standard deviation of every row."""
-    lines = [title, f"{'':32s} {'published':>9s} {'slice Dice':>14s} {'Dice':>14s} {'HD95 (mm)':>14s}"]
+    lines = [title, f"{'':42s} {'published':>9s} {'slice Dice':>14s} {'Dice':>14s} {'HD95 (mm)':>14s}"]
     for row in seeds[0]:
         cells = []
         for metric in METRICS:
             cells.append(format_mean([scores[row][metric] for scores in seeds], 2 if metric == "hd95" else 3))
-        lines.append(f"{row:32s} {PUBLISHED.get(row, ''):>9} " + " ".join(f"{cell:>14s}" for cell in cells))
+        lines.append(f"{row:42s} {published.get(row, ''):>9} " + " ".join(f"{cell:>14s}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -111,25 +116,30 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--num_pools", type=int, default=4)
     parser.add_argument("--augmentation", action="store_true", help="train on randomly transformed slices")
-    parser.add_argument("--epochs", type=int, default=10, help="of adaptation at the outside site")
+    parser.add_argument("--outside", nargs="*", default=[OUTSIDE, "outside-3"], help="sites that did not train")
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site")
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "hippocampus")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     args = parser.parse_args(argv)
     args.workspace.mkdir(parents=True, exist_ok=True)
     inside: list[Scores] = []
-    outside: list[Scores] = []
+    outside: dict[str, list[Scores]] = {}
     for seed in args.seeds:
         rows: Scores = {}
         for method in args.methods:
             path = train(args, method, seed)
             rows |= inside_scores(method, path)
             if method == SYSTEM:
-                outside.append(outside_scores(route(args, seed, path)))
+                for name in args.outside:
+                    site = next(found for folder in (args.sites, MORE) if (found := folder / name).is_dir())
+                    routed = [route(args, seed, path, site, strategy) for strategy in args.strategies]
+                    outside.setdefault(name, []).append(outside_scores(routed))
         inside.append(rows)
     seeds = f"seed{'s'[: len(args.seeds) > 1]} {', '.join(map(str, args.seeds))}"
-    print("\n" + table(f"Five inside sites, test volumes, {seeds}", inside))
-    if outside:
-        print("\n" + table(f"{OUTSIDE}, all its slices, {seeds}", outside))
+    print("\n" + table(f"Five inside sites, test volumes, {seeds}", inside, PUBLISHED))
+    for name, scores in outside.items():
+        print("\n" + table(f"{name}, all its slices, {seeds}", scores, PUBLISHED if name == OUTSIDE else {}))
 
 
 if __name__ == "__main__":

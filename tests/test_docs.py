@@ -220,4 +220,4 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
         assert "<img" in page and "http://" not in page.replace("http://www.w3.org", "")
     if command == "make demo-iopfl":
         page = (tmp_path / "out" / "report.html").read_text()
-        assert all(word in page for word in ("IOP-FL (personal)", "IOP-FL routing", "outside-1", "<img"))
+        assert all(word in page for word in ("IOP-FL (personal)", "matched mix", "outside-1", "<img"))

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from flare_mri.config.adaptation import AdaptationSettings
-from flare_mri.config.cli import add_options
+from flare_mri.config.cli import add_options, given_options
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
@@ -31,6 +31,9 @@ from flare_mri.flare.recipes.simulate import (
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
 from flare_mri.routing.space import SPACE_FILE
 
+_OF_OUTSIDE = ("strategy", "epochs")
+"""Settings of the job for outside sites that are options here; its other ones are the training's too."""
+
 
 def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,7 +41,7 @@ def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = add_training_arguments(parser, IOPFLRecipe)
     outside = "sites, comma separated: for each in turn, train all others and adapt to it"
     group.add_argument("--outside", default="", help=outside)
-    add_options(group, AdaptationSettings, ["epochs"])
+    add_options(group, AdaptationSettings, _OF_OUTSIDE)
     parser.set_defaults(n_clients=5)
     return parser.parse_args(argv)
 
@@ -68,14 +71,14 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
         routing_space=str((run_dir / SPACE_FILE).absolute()),
         seed=trained.seed,
         include_code=not args.no_code,
-        **({"epochs": args.epochs} if hasattr(args, "epochs") else {}),
+        **{key: value for key, value in given_options(args, AdaptationSettings).items() if key in _OF_OUTSIDE},
     )
     recipe.execute(build_environment(_with_sites(args, outside)))
     return load_results(results_path(args.workspace, recipe.name))
 
 
 def leave_each_out(args: argparse.Namespace) -> None:
-    """One table over all sites left out: global model, mean of all predictions, routing, each personal model."""
+    """One table over all sites left out: the model made for each, and all that needs no label beside it."""
     merged: dict = {}
     site_names(_with_sites(args, args.outside))  # raises where one is not there, before any trains
     for outside in args.outside.split(","):

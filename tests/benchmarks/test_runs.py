@@ -38,6 +38,11 @@ def finished(tmp_path: Path) -> Path:
     values = {"personal model of a": 0.5, "personal model of b": 0.7, "global model": 0.65, "IOP-FL routing": 0.75}
     methods = {name: {"outside-1": {"test": scores(value)}} for name, value in values.items()}
     leave(tmp_path, "hippocampus-0-outside-outside-1", methods, 0, 2000)
+    matched = {
+        "global model": {"outside-1": {"test": scores(0.65)}},
+        "matched mix": {"outside-1": {"test": scores(0.8)}},
+    }
+    leave(tmp_path, "hippocampus-0-outside-outside-1-matched", matched, 0, 2000)
     leave(tmp_path, "hippocampus-0-fedbn", {"FedBN": {site: {"test": scores(0.75)} for site in "ab"}}, 15, 1000)
     return tmp_path
 
@@ -59,7 +64,8 @@ def test_complete_runs_are_read_not_run(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = started(monkeypatch)
-    hippocampus_segmentation.main(["--seeds", "0", "--methods", "IOP-FL", "FedBN", "--workspace", str(finished)])
+    arguments = ["--seeds", "0", "--methods", "IOP-FL", "FedBN", "--outside", "outside-1", "--workspace", str(finished)]
+    hippocampus_segmentation.main(arguments)
     assert names == []
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["FedAvg", "=", "IOP-FL,", "global", "model", "0.81", "0.700", "0.600", "7.00"] in rows
@@ -68,6 +74,7 @@ def test_complete_runs_are_read_not_run(
     assert ["a", "personal", "model", "(mean)", "0.600", "0.500", "6.00"] in rows
     assert ["the", "best", "personal", "model", "0.700", "0.600", "7.00"] in rows
     assert ["IOP-FL", "routing", "0.888", "0.750", "0.650", "7.50"] in rows
+    assert ["matched", "mix", "0.800", "0.700", "8.00"] in rows
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,8 @@ def test_complete_runs_are_read_not_run(
     [
         (["--seeds", "0", "--num_rounds", "16"], "hippocampus-0-without-outside-1"),
         (["--seeds", "0", "--channels", "16"], "hippocampus-0-without-outside-1"),
-        (["--seeds", "0"], "hippocampus-0-local-only"),
+        (["--seeds", "0", "--outside", "outside-1"], "hippocampus-0-local-only"),
+        (["--seeds", "0"], "hippocampus-0-outside-outside-3"),
         (["--seeds", "1"], "hippocampus-1-without-outside-1"),
     ],
 )

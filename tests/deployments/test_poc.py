@@ -41,7 +41,7 @@ def test_make_poc(tmp_path: Path, environment: dict[str, str]) -> None:
         assert not (store / "iopfl_outside").exists()
     assert [path.name for path in (kits / "hospital-5" / "site_store").iterdir()] == ["iopfl_outside"]
     page = (tmp_path / "out" / "iopfl.html").read_text()
-    assert "hospital-5" in page and "IOP-FL routing" in page and "<img" in page
+    assert "hospital-5" in page and "matched mix" in page and "<img" in page
     assert "FedMRI" in (tmp_path / "out" / "fedmri.html").read_text()
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of test-time routing at a site outside the federation; one place for every default."""
+"""Settings of test-time adaptation at a site outside the federation; one place for every default."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,11 @@ from flare_mri.config.base import Settings
 
 
 class AdaptationSettings(Settings):
-    """Adaptation of a routed network to a site's unlabelled slices (IOP-FL, arXiv 2204.08467)."""
+    """A model for a site's unlabelled slices from a routing space (IOP-FL, arXiv 2204.08467)."""
+
+    strategy: Literal["matched", "published"] = "matched"
+    """matched: the personal models mixed by how their statistics match the site's, without training; published: the
+    paper's routers, adapted."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
     """Passes of the adaptation over an outside site's slices."""

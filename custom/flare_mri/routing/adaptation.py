@@ -115,8 +115,7 @@ def adapt(
     """
     _check(slices, batch_size)
     count, global_view = len(slices), examine(global_model, slices, batch_size)
-    if count < min_slices:
-        reason = f"{count} slices, expected at least {min_slices}: too few for the statistics of a batch"
+    if reason := too_few(count, min_slices):
         return AdaptationReport(count, 0, 0.0, reason, global_view)
     before = examine(routed, slices, batch_size)
     start = time.perf_counter()
@@ -127,7 +126,7 @@ def adapt(
         slices=count,
         epochs=len(losses),
         seconds=seconds,
-        fallback=_collapse(global_view, after, losses, min_foreground),
+        fallback=collapse(global_view, after, losses, min_foreground),
         global_model=global_view,
         before=before,
         after=after,
@@ -137,6 +136,13 @@ def adapt(
         },
         losses=losses,
         kept_epoch=kept_epoch,
+    )
+
+
+def too_few(count: int, least: int = MIN_SLICES) -> str | None:
+    """Why so many slices are not enough for their statistics, or None."""
+    return (
+        f"{count} slices, expected at least {least}: too few for the statistics of a batch" if count < least else None
     )
 
 
@@ -201,17 +207,21 @@ def _learn(
     return history, kept_epoch
 
 
-def _collapse(
-    reference: SiteView, after: SiteView, losses: Sequence[Mapping[str, float]], min_foreground: float
+def collapse(
+    reference: SiteView,
+    after: SiteView,
+    losses: Sequence[Mapping[str, float]],
+    min_foreground: float,
+    what: str = "the adapted network",
 ) -> str | None:
-    """Why the adapted network is of no use, or None."""
+    """Why a network made for the site is of no use, or None."""
     if not all(math.isfinite(epoch["loss"]) for epoch in losses) or not math.isfinite(after.entropy):
         return f"the loss or the prediction is not finite after {len(losses)} epochs"
     if after.foreground == 0:
-        return "the adapted network marks every pixel as background"
+        return f"{what} marks every pixel as background"
     if after.foreground < min_foreground * reference.foreground:
         return (
-            f"the adapted network marks {after.foreground:.3%} of all pixels, the global model "
+            f"{what} marks {after.foreground:.3%} of all pixels, the global model "
             f"{reference.foreground:.3%}: it collapsed towards the background"
         )
     return None

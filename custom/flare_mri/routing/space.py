@@ -19,6 +19,9 @@ GLOBAL = "global"
 MODEL_NAMES = {
     GLOBAL: "global model",
     "mean": "mean of all predictions",
+    "global_site": "global model, site statistics",
+    "mean_site": "mean of all predictions, site statistics",
+    "matched": "matched mix",
     "unadapted": "routing before adaptation",
     "routing": "IOP-FL routing",
 }

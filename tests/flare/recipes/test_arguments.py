@@ -89,7 +89,7 @@ def test_entropy_reduction_reaches_the_executor(tmp_path: Path) -> None:
         recipe.export(str(tmp_path / expected))
         folder = tmp_path / expected / "iopfl_outside" / "app" / "config"
         executor = build(json.loads((folder / "config_fed_client.json").read_text())["executors"][0]["executor"])
-        assert executor.entropy_reduction == executor._loss.entropy_reduction == expected
+        assert executor._settings.entropy_reduction == expected
         server = json.loads((folder / "config_fed_server.json").read_text())
         assert server["workflows"][0]["args"]["settings"]["entropy_reduction"] == expected
 

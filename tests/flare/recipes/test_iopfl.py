@@ -59,8 +59,11 @@ def inside(root: Path, names: list[str], method: str = "IOP-FL", network: Any = 
     return federation
 
 
-def outside(root: Path, space: Path, name: str = "outside-1") -> Federation:
-    recipe = IOPFLOutsideRecipe(routing_space=str(space), epochs=1, include_code=False)
+ROWS = {"matched": ["matched mix"], "published": ["routing before adaptation", "IOP-FL routing"]}
+
+
+def outside(root: Path, space: Path, name: str = "outside-1", strategy: str = "published") -> Federation:
+    recipe = IOPFLOutsideRecipe(routing_space=str(space), epochs=1, include_code=False, strategy=strategy)
     federation = Federation(recipe, [name], root)
     federation.results = federation.run()
     return federation
@@ -130,9 +133,10 @@ def test_global_model_is_that_of_fedavg(trained: Federation, tmp_path: Path, cac
         assert entry["test"] == trained.results["methods"]["IOP-FL"]["sites"][site]["test"]
 
 
-def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("strategy", ["matched", "published"])
+def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, cache: Path, strategy: str) -> None:
     settle(tmp_path, ["outside-1"], cache)
-    routed = outside(tmp_path, trained.root / "server" / "routing_space.safetensors")
+    routed = outside(tmp_path, trained.root / "server" / "routing_space.safetensors", strategy=strategy)
     assert not routed.panics
     assert {task for _, task, _ in routed.sent} == {"check", "route"}
     for _, _, message in routed.sent:
@@ -141,31 +145,36 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
         assert all(METRIC_NAME.match(name) and isinstance(value, float) for name, value in dxo.data.items())
     methods = routed.results["methods"]
     names = ["personal model of site-1", "personal model of site-2", "global model", "mean of all predictions"]
-    assert list(methods) == [*names, "routing before adaptation", "IOP-FL routing"]
+    names += ["global model, site statistics", "mean of all predictions, site statistics"]
+    assert list(methods) == [*names, *ROWS[strategy]]
     assert all(0 <= entry["sites"]["outside-1"]["test"]["dice"] <= 1 for entry in methods.values())
     space = load_routing_space(trained.root / "server" / "routing_space.safetensors")
     for entry in methods.values():
         assert entry["settings"]["network"] == space.network
         assert entry["settings"]["routing_space"] == {"checksum": space.checksum, "models": list(space.experts)}
-    routing = methods["IOP-FL routing"]["sites"]["outside-1"]
+    routing = methods[ROWS[strategy][-1]]["sites"]["outside-1"]
     assert "note" in routing or np.shape(routing["routing"]["weights"])[1] == 3
+    if strategy == "matched":
+        assert routing["routing"]["layers"] == ["all"] and sum(routing["routing"]["weights"][0]) == pytest.approx(1)
+        assert routing["routing"]["weights"][0][2] == 0  # the global model
     store = tmp_path / "outside-1" / "site_store" / "iopfl_outside" / "outside-1"
     kept = {"predictions.npz", "personal.safetensors", "examples.npz", "examples-global.npz"}
     assert kept <= {path.name for path in store.iterdir()}
     model = load_personal_model(store / "personal.safetensors")
     assert model.site == "outside-1" and model.experts == (
-        ("site-1", "site-2", GLOBAL) if "note" not in routing else ()
+        ("site-1", "site-2", GLOBAL) if "note" not in routing and strategy == "published" else ()
     )
     config = load_site_config(tmp_path / "outside-1" / "local" / "site.yaml", "outside-1")
     slices = SliceImages(SegmentationData(config, seed=0).outside)
     predicted = predict(model.build(), slices, model.batch_size).argmax(1).numpy()
     np.testing.assert_array_equal(predicted, np.load(store / "predictions.npz")["labels"])
     named = [str(np.load(store / f"examples{which}.npz")["method"]) for which in ("", "-global")]
-    assert named == ["IOP-FL routing", "global model"]
+    assert named == [ROWS[strategy][-1], "global model"]
 
 
+@pytest.mark.parametrize("strategy", ["matched", "published"])
 def test_a_site_of_three_slices_gets_the_global_model_and_is_told(
-    trained: Federation, tmp_path: Path, cache: Path
+    trained: Federation, tmp_path: Path, cache: Path, strategy: str
 ) -> None:
     settle(tmp_path, ["outside-1"], cache)
     site_yaml = tmp_path / "outside-1" / "local" / "site.yaml"
@@ -173,12 +182,12 @@ def test_a_site_of_three_slices_gets_the_global_model_and_is_told(
     site_yaml.write_text(
         few.split("split:")[0] + "split: {train: 0, validation: 0, test: 1}\n" + few[few.index("cache:") :]
     )
-    routed = outside(tmp_path, trained.root / "server" / "routing_space.safetensors")
+    routed = outside(tmp_path, trained.root / "server" / "routing_space.safetensors", strategy=strategy)
     rows = {name: entry["sites"]["outside-1"] for name, entry in routed.results["methods"].items()}
     assert rows["global model"]["data"] == {"test": 3}
-    for row in ("routing before adaptation", "IOP-FL routing"):
+    for row in ROWS[strategy]:
         assert rows[row]["test"] == rows["global model"]["test"]
-    assert "global model was used" in rows["IOP-FL routing"]["note"]
+    assert "global model was used" in rows[ROWS[strategy][-1]]["note"]
     store = tmp_path / "outside-1" / "site_store" / "iopfl_outside" / "outside-1"
     model = load_personal_model(store / "personal.safetensors")
     assert not model.experts
@@ -215,5 +224,9 @@ def test_a_site_without_training_volumes_cannot_train(tmp_path: Path, cache: Pat
 def test_monai_networks_train_and_route(tmp_path: Path, cache: Path) -> None:
     settle(tmp_path, ["site-1", "outside-1"], cache)
     trained = inside(tmp_path, ["site-1"], network=BASIC)
-    routed = outside(tmp_path, trained.root / "server" / "routing_space.safetensors")
+    space = trained.root / "server" / "routing_space.safetensors"
+    routed = outside(tmp_path, space)
     assert not routed.panics and routed.results["methods"]["IOP-FL routing"]["sites"]["outside-1"]["test"]
+    settle(tmp_path / "matched", ["outside-1"], cache)
+    matched = outside(tmp_path / "matched", space, strategy="matched")
+    assert not matched.panics and matched.results["methods"]["matched mix"]["sites"]["outside-1"]["test"]

@@ -84,7 +84,7 @@ def test_iop_fl_trains_it_and_an_outside_site_gets_a_routed_one(tmp_path: Path, 
     assert not inside.panics, (tmp_path / "site-1" / "flare_mri.log").read_text()
     space = tmp_path / "server" / "routing_space.safetensors"
     assert load_routing_space(space).network["args"].items() >= {**PLANE, "in_channels": 3, "out_channels": 2}.items()
-    recipe_outside = IOPFLOutsideRecipe(routing_space=str(space), epochs=1, include_code=False)
+    recipe_outside = IOPFLOutsideRecipe(routing_space=str(space), strategy="published", epochs=1, include_code=False)
     outside = Federation(recipe_outside, ["outside-1"], tmp_path)
     results = outside.run()
     assert not outside.panics, (tmp_path / "outside-1" / "flare_mri.log").read_text()

@@ -52,7 +52,7 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         job = FedJob(name=name, min_clients=min_clients)
         controller = RouteOutside(routing_space, min_clients, settings={"job": name, **adaptation})
         job.to_server(controller, id="controller")
-        executor = RoutingExecutor(name, **adaptation, require_site_config=require_site_config)
+        executor = RoutingExecutor(name, require_site_config, adaptation)
         tasks = [TaskName.CHECK, TaskName.ROUTE]
         job.to_clients(executor, id="executor", tasks=tasks)
         job.to_clients(SharedPartOnly([]), filter_type=FilterType.TASK_RESULT, tasks=tasks)

@@ -17,6 +17,9 @@ from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.run_record import RESULTS_FILE, run_entry, write_results
 from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space
 
+_OWN = ("matched", "routing")
+"""Rows of the model that a strategy made for the site."""
+
 SPACE_VARIABLE = "FLARE_MRI_ROUTING_SPACE"
 
 
@@ -87,7 +90,10 @@ class RouteOutside(SiteController):
             "routing_space": {"checksum": space.checksum, "models": list(space.experts)},
         }
         methods: dict[str, Any] = {}
+        scored = {key for answer in answers for key in _rows(answer.metrics or {})}
         for key, method in (personal | MODEL_NAMES).items():
+            if scored and key not in scored:
+                continue
             entry = run_entry({**self.settings, **origin, "num_rounds": 0}, method)
             entry["seconds"] = round(seconds, 1)
             for answer in answers:
@@ -96,11 +102,16 @@ class RouteOutside(SiteController):
                     "data": {"test": int(metrics["slices/test"])},
                     "test": under(f"{key}/test", metrics),
                 }
-                if key == "routing":
+                if key in _OWN:
                     site |= _routing(metrics, list(space.experts))
                 entry["sites"][str(answer.meta["client_name"])] = site
             methods[method] = entry
         return methods
+
+
+def _rows(metrics: Mapping[str, float]) -> set[str]:
+    """Rows of the comparison that an answer has scores of."""
+    return {name.split("/")[0] for name in metrics if name.split("/")[1] == "test" and not name.startswith("slices")}
 
 
 def _routing(metrics: dict[str, float], experts: list[str]) -> dict[str, Any]:

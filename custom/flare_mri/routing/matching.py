@@ -1,0 +1,163 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+r"""A model for an outside site without training: experts mixed by how well their statistics match the site's.
+
+BatchNorm's running statistics say what an expert's layers saw at its own site. Those of the same layers on the outside
+site's images, with this site's statistics in the layers before them, say what they see there. Experts whose site is
+like this one differ little. With the Gaussian Kullback-Leibler divergence :math:`D_e`, mean over channels and layers,
+
+.. math:: w_e = D_e^{-3} / \sum_f D_f^{-3}, \qquad W = \sum_e w_e W_e
+
+and the statistics of the site itself in every BatchNorm layer of the mix. It is one plain network, with routing weights
+as IOP-FL's (arXiv 2204.08467) but the same in all layers and for all samples. The averaged statistics of a global model
+are those of no site: it is not among the experts.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from flare_mri.errors import InputError
+from flare_mri.routing.adaptation import SiteView, Slices, collapse, examine, too_few
+from flare_mri.routing.network import check_experts
+
+POWER = 3.0
+BATCH = 64
+_SMALLEST = 1e-8  # divergence of an expert of the very same images
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """Record of a match; nothing in it was measured with labels, and no number belongs to a single slice.
+
+    Attributes:
+        slices: number of slices of the site.
+        divergence: of each expert; empty where the network has no running statistics.
+        weights: of each expert in the mix.
+        fallback: why the global model's predictions must be used; None where the mix may be.
+        global_model: the plain global model on the site.
+        matched: the mix on the site.
+    """
+
+    slices: int
+    divergence: Mapping[str, float]
+    weights: Mapping[str, float]
+    fallback: str | None
+    global_model: SiteView
+    matched: SiteView
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def match(
+    network: nn.Module,
+    experts: Mapping[str, Mapping[str, Tensor]],
+    global_model: nn.Module,
+    slices: Slices,
+    min_foreground: float = 0.1,
+) -> tuple[nn.Module, MatchReport]:
+    """The mix of the experts for a site's slices, with its statistics.
+
+    Args:
+        network: gives structure, dtype and device; itself left untouched.
+        experts: state dicts of networks like it by name, without the global model's.
+        global_model: the plain network with the global weights, to compare with and to fall back to.
+        slices: as of :func:`flare_mri.routing.adaptation.adapt`.
+        min_foreground: the mix is not used where it marks less than this share of what the global model marks.
+
+    Returns:
+        The network in evaluation mode, and the report.
+
+    Raises:
+        InputError: no slices or no expert, or an expert that does not fit the network.
+    """
+    if len(slices) == 0 or not experts:
+        what = "slices" if experts else "personal models in the routing space"
+        raise InputError(f"outside site: expected {what}, got none; check the data folder and the routing space")
+    check_experts(network.state_dict(), experts)
+    divergence = {}
+    for name, state in experts.items():
+        expert = copy.deepcopy(network)
+        expert.load_state_dict(state)
+        if tracked_norms(expert):
+            divergence[name] = find_divergence(with_site_statistics(expert, slices), expert)
+    weights = weigh(divergence) if divergence else dict.fromkeys(experts, 1 / len(experts))
+    mixed = copy.deepcopy(network)
+    mixed.load_state_dict(mix_states(experts, weights))
+    mixed = with_site_statistics(mixed, slices)
+    views = examine(global_model, slices), examine(mixed, slices)
+    reason = too_few(len(slices)) or collapse(*views, (), min_foreground, "the mix")
+    return mixed, MatchReport(len(slices), divergence, weights, reason, *views)
+
+
+def tracked_norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    """The BatchNorm layers that have running statistics, by name."""
+    modules = network.named_modules()
+    return {name: m for name, m in modules if isinstance(m, _BatchNorm) and m.running_mean is not None}
+
+
+@torch.no_grad()
+def with_site_statistics(network: nn.Module, slices: Slices, batch_size: int = BATCH, seed: int = 0) -> nn.Module:
+    """A copy whose BatchNorm layers have the statistics of all slices, each layer with those of the layers before it.
+
+    Slices come shuffled in batches of nearly equal size, over which mean and variance are averaged.
+    """
+    changed = copy.deepcopy(network).eval()
+    for norm in tracked_norms(changed).values():
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over batches
+        norm.train()
+    device = next(changed.parameters()).device
+    order = torch.randperm(len(slices), generator=torch.Generator().manual_seed(seed))
+    for part in order.tensor_split(-(-len(slices) // batch_size)):
+        changed(torch.stack([slices[index] for index in part.tolist()]).to(device))
+    for norm, original in zip(tracked_norms(changed).values(), tracked_norms(network).values(), strict=True):
+        norm.momentum = original.momentum
+    return changed.eval()
+
+
+def find_divergence(site: nn.Module, expert: nn.Module) -> float:
+    r"""Kullback-Leibler divergence of the site's statistics from the expert's, mean over channels, then over layers.
+
+    .. math::
+        \tfrac12 \left(\log \frac{v_e}{v_s} + \frac{v_s + (m_s - m_e)^2}{v_e} - 1 \right)
+
+    Args:
+        site: of :func:`with_site_statistics`, of the expert.
+        expert: with the statistics that it came with.
+    """
+    found = []
+    for one, other in zip(tracked_norms(site).values(), tracked_norms(expert).values(), strict=True):
+        (site_mean, site_variance), (mean, variance) = _statistics(one), _statistics(other)
+        terms = torch.log(variance / site_variance) + (site_variance + (site_mean - mean).square()) / variance - 1
+        found.append(float(terms.mean()) / 2)
+    return sum(found) / len(found)
+
+
+def weigh(divergence: Mapping[str, float], power: float = POWER) -> dict[str, float]:
+    """Weights of the experts, which add up to 1."""
+    values = {name: max(value, _SMALLEST) ** -power for name, value in divergence.items()}
+    return {name: value / sum(values.values()) for name, value in values.items()}
+
+
+def mix_states(experts: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """The weighted mean of state dicts; integers (counts of batches) are the first one's."""
+    first = next(iter(experts.values()))
+    return {
+        key: sum(weights[name] * state[key].double() for name, state in experts.items()).to(value.dtype)  # type: ignore[union-attr]
+        if value.is_floating_point()
+        else value
+        for key, value in first.items()
+    }
+
+
+def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None and norm.running_var is not None  # tracked_norms saw to it
+    return norm.running_mean.double(), norm.running_var.double() + norm.eps

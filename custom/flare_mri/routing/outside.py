@@ -1,0 +1,136 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a routing space and a site's unlabelled slices to the model that the site uses (IOP-FL's outside)."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flare_mri.config.adaptation import AdaptationSettings
+from flare_mri.networks import build_network
+from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, Slices, adapt, predict
+from flare_mri.routing.losses import TestTimeLoss
+from flare_mri.routing.matching import MatchReport, match, with_site_statistics
+from flare_mri.routing.network import build_routed_network
+from flare_mri.routing.space import GLOBAL, RoutingSpace
+
+AfterEpoch = Callable[[int, Mapping[str, float]], None]
+ALL_LAYERS = "all"
+"""In place of a layer's name, of weights that are the same in all layers."""
+
+
+@dataclass(frozen=True)
+class OutsideModel:
+    """The model that a strategy makes for a site.
+
+    Attributes:
+        key: of :data:`flare_mri.routing.space.MODEL_NAMES`.
+        network: to predict with, in evaluation mode; the global model where the report says why.
+        experts: names of the models that `network` mixes anew for every sample; empty where it is a plain network.
+        report: of how it was made.
+    """
+
+    key: str
+    network: nn.Module
+    experts: tuple[str, ...]
+    report: AdaptationReport | MatchReport
+
+    def numbers(self, names: list[str]) -> dict[str, float]:
+        """What may be told of it: no number was measured with labels or belongs to a single slice.
+
+        Args:
+            names: of the routing space's models, the global one last.
+        """
+        report = self.report
+        numbers = {"routing/fallback": float(report.fallback is not None)}
+        if isinstance(report, MatchReport):
+            numbers["routing/entropy_before"] = report.global_model.entropy
+            numbers["routing/entropy_after"] = report.matched.entropy
+            weights = {ALL_LAYERS: [report.weights.get(name, 0.0) for name in names]}
+        else:
+            views = (("before", report.before), ("after", report.after))
+            numbers |= {f"routing/entropy_{name}": view.entropy for name, view in views if view is not None}
+            numbers["routing/seconds"] = report.seconds
+            if report.movement:
+                numbers["routing/movement"] = sum(report.movement.values()) / len(report.movement)
+            weights = {} if report.after is None else dict(report.after.routing)
+        for layer, row in weights.items():
+            numbers |= {f"routing/weight/{layer}/{index}": float(weight) for index, weight in enumerate(row)}
+        return numbers
+
+
+class Outside:
+    """A site outside the federation, with the routing space that it was given.
+
+    Args:
+        space: the personal models and the global one.
+        slices: [3, H, W] each, without labels.
+        settings: of how the model is made.
+        device: where to compute.
+    """
+
+    def __init__(self, space: RoutingSpace, slices: Slices, settings: AdaptationSettings, device: torch.device):
+        self.space, self.slices, self.settings = space, slices, settings
+        self._plain = build_network(space.network, settings.seed).to(device)
+        self._routed: nn.Module | None = None
+
+    def make_model(self, after_epoch: AfterEpoch = lambda epoch, terms: None) -> OutsideModel:
+        """The site's model, by the strategy of the settings.
+
+        Args:
+            after_epoch: of :func:`flare_mri.routing.adaptation.adapt`, for the published strategy.
+
+        Raises:
+            InputError: no slices, or models that do not fit their network.
+        """
+        global_model, chosen = self._expert(GLOBAL), self.settings
+        if chosen.strategy == "matched":
+            personal = {name: state for name, state in self.space.experts.items() if name != GLOBAL}
+            mixed, matched = match(self._plain, personal, global_model, self.slices)
+            return OutsideModel("matched", global_model if matched.fallback else mixed, (), matched)
+        routed = self._route()
+        values = (chosen.epochs, chosen.lr, chosen.batch_size, chosen.seed)
+        loss = TestTimeLoss(entropy_reduction=chosen.entropy_reduction)
+        report = adapt(routed, global_model, self.slices, *values, loss, after_epoch=after_epoch)
+        if report.fallback:
+            return OutsideModel("routing", global_model, (), report)
+        return OutsideModel("routing", routed.eval(), tuple(self.space.experts), report)
+
+    def predict_with_others(self) -> Iterator[tuple[str, Tensor]]:
+        """Probabilities of all that needs no label and no training, to be scored beside the site's own model.
+
+        Call it before :meth:`make_model`, which adapts the routers.
+
+        Returns:
+            Names of rows and probabilities [N, classes, H, W], one after the other.
+        """
+        means: dict[str, Any] = {"mean": 0.0, "mean_site": 0.0}
+        count = len(self.space.experts)
+        for index, name in enumerate(self.space.experts):
+            expert = self._expert(name)
+            as_it_came = predict(expert, self.slices, self.settings.batch_size)
+            with_site = predict(with_site_statistics(expert, self.slices), self.slices, self.settings.batch_size)
+            means["mean"] = means["mean"] + as_it_came / count
+            means["mean_site"] = means["mean_site"] + with_site / count
+            if name == GLOBAL:
+                yield "global_site", with_site
+            yield (GLOBAL if name == GLOBAL else f"expert-{index}"), as_it_came
+        yield from means.items()
+        if self.settings.strategy == "published":
+            start = self._route() if len(self.slices) >= MIN_SLICES else self._expert(GLOBAL)
+            yield "unadapted", predict(start, self.slices, self.settings.batch_size)
+
+    def _expert(self, name: str) -> nn.Module:
+        expert = copy.deepcopy(self._plain)
+        expert.load_state_dict(self.space.experts[name])
+        return expert.eval()
+
+    def _route(self) -> nn.Module:
+        if self._routed is None:
+            names, states = list(self.space.experts), list(self.space.experts.values())
+            self._routed = build_routed_network(self._plain, states, names=names, seed=self.settings.seed)
+        return self._routed

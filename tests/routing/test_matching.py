@@ -1,0 +1,109 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Experts are weighed by how their statistics match the site's, and mixed into one network with the site's own."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flare_mri.errors import InputError
+from flare_mri.routing import examine
+from flare_mri.routing.matching import find_divergence, match, mix_states, weigh, with_site_statistics
+
+
+class Network(nn.Module):
+    """Two layers, each with BatchNorm, and two classes."""
+
+    def __init__(self, norm: bool = True) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)]
+        self.layers = nn.Sequential(*layers) if norm else nn.Conv2d(3, 4, 1)
+        self.dropout, self.output = nn.Dropout(0.5), nn.Conv2d(4, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.output(self.dropout(self.layers(image)))
+
+
+def site(contrast: float, count: int = 20) -> Tensor:
+    """Slices of a site: bright or dark, with more or less texture."""
+    generator = torch.Generator().manual_seed(int(10 * contrast) + 100)
+    return contrast + abs(contrast) * torch.randn(count, 3, 8, 8, generator=generator)
+
+
+def expert(contrast: float) -> nn.Module:
+    """A network that has seen a site of this contrast."""
+    torch.manual_seed(3)
+    return with_site_statistics(Network(), site(contrast))
+
+
+def test_the_expert_of_a_like_site_counts_most() -> None:
+    experts = {str(contrast): expert(contrast).state_dict() for contrast in (-1.0, 0.5, 1.0, 3.0)}
+    mixed, report = match(Network(), experts, expert(0.2), site(1.1))
+    assert max(report.weights, key=lambda name: report.weights[name]) == "1.0" and report.weights["1.0"] > 0.8
+    assert sum(report.weights.values()) == pytest.approx(1) and report.slices == 20
+    assert report.matched == examine(mixed, site(1.1)) and not mixed.training
+
+
+def test_statistics_are_those_of_all_slices_of_the_site() -> None:
+    """Of the first layer exactly: batches of equal size, plain average."""
+    torch.manual_seed(0)
+    network, images = Network(), site(2.0, 24)
+    changed = with_site_statistics(network, images, batch_size=8)
+    norm = changed.layers[1]
+    seen = network.layers[0](images)
+    torch.testing.assert_close(norm.running_mean, seen.mean((0, 2, 3)))
+    assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=0.05)
+    assert norm.momentum == network.layers[1].momentum and torch.equal(network.layers[1].running_mean, torch.zeros(4))
+    again = with_site_statistics(network, images, batch_size=8)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in changed.state_dict().items())
+
+
+def test_the_divergence_is_that_of_gaussians() -> None:
+    one, other = nn.Sequential(nn.BatchNorm2d(2, eps=0)), nn.Sequential(nn.BatchNorm2d(2, eps=0))
+    one[0].running_mean, one[0].running_var = torch.tensor([1.0, 0.0]), torch.tensor([4.0, 1.0])
+    other[0].running_var = torch.tensor([2.0, 1.0])
+    expected = (math.log(2 / 4) + (4 + 1) / 2 - 1) / 2 / 2  # the second channel differs in nothing
+    assert find_divergence(one, other) == pytest.approx(expected)
+    assert find_divergence(one, copy.deepcopy(one)) == pytest.approx(0)
+
+
+def test_weights_fall_with_the_divergence() -> None:
+    assert weigh({"a": 0.1, "b": 0.2}) == {"a": pytest.approx(8 / 9), "b": pytest.approx(1 / 9)}
+    assert weigh({"a": 0.0, "b": 0.1})["a"] == pytest.approx(1)
+
+
+def test_states_are_averaged_and_counts_are_kept() -> None:
+    states = {
+        "a": {"w": torch.tensor([1.0, 3.0]), "n": torch.tensor(5)},
+        "b": {"w": torch.zeros(2), "n": torch.tensor(7)},
+    }
+    mixed = mix_states(states, {"a": 0.25, "b": 0.75})
+    assert mixed["w"].tolist() == [0.25, 0.75] and mixed["w"].dtype == torch.float32 and mixed["n"] == 5
+
+
+def test_without_batch_norm_all_count_alike() -> None:
+    experts = {name: Network(norm=False).state_dict() for name in ("a", "b")}
+    mixed, report = match(Network(norm=False), experts, Network(norm=False), site(1.0))
+    assert report.divergence == {} and report.weights == {"a": 0.5, "b": 0.5}
+    expected = (experts["a"]["output.weight"] + experts["b"]["output.weight"]) / 2
+    torch.testing.assert_close(mixed.state_dict()["output.weight"], expected)
+
+
+def test_few_slices_and_a_mix_that_marks_nothing_fall_back() -> None:
+    experts, images = {"a": expert(1.0).state_dict()}, site(1.0)
+    assert "expected at least 4: too few" in str(match(Network(), experts, expert(1.0), images[:3])[1].fallback)
+    empty = copy.deepcopy(experts)
+    empty["a"]["output.bias"] = torch.tensor([1e3, -1e3])
+    assert "the mix marks every pixel as background" in str(match(Network(), empty, expert(1.0), images)[1].fallback)
+
+
+def test_what_does_not_fit_is_one_line() -> None:
+    with pytest.raises(InputError, match="expected personal models in the routing space, got none"):
+        match(Network(), {}, Network(), site(1.0))
+    with pytest.raises(InputError, match="expected slices, got none"):
+        match(Network(), {"a": Network().state_dict()}, Network(), site(1.0)[:0])
+    with pytest.raises(InputError, match="routing space, a: "):
+        match(Network(), {"a": Network(norm=False).state_dict()}, Network(), site(1.0))
