@@ -106,9 +106,9 @@ def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Pat
         start = time.perf_counter()
         try:
             result = application.apply(number)
-            _write(path, result.content)
+            write_private(path, result.content)
             for ending, content in result.more.items():
-                _write(_beside(path, application, ending), content)
+                write_private(_beside(path, application, ending), content)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             continue
@@ -119,7 +119,7 @@ def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Pat
     return results, len(files) - len(results)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Writes what shows a patient: for its owner alone, and not over a file that came after `output_files` looked."""
     if not path.parent.exists():
         private_folder(path.parent, "out")
@@ -162,7 +162,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _summarise(application: Application, results: dict[Path, Result], out: Path) -> None:
+def summarise(application: Application, results: dict[Path, Result], out: Path) -> None:
     """Prints mean scores and, where the extra `report` is installed, draws the overview."""
     scores = [result.scores for result in results.values() if result.scores]
     if scores:
@@ -177,7 +177,7 @@ def _summarise(application: Application, results: dict[Path, Result], out: Path)
     from flare_mri.inference.overview import overview  # matplotlib takes a second to import: only when all is done
 
     pictures = {path.name.removesuffix(application.ending): result.pictures for path, result in results.items()}
-    _write(out / _OVERVIEW, overview(pictures, application.outlined))
+    write_private(out / _OVERVIEW, overview(pictures, application.outlined))
     print(f"Results: {out.resolve()}; to look at: {_OVERVIEW}")
 
 
@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{model.task}: {model.job}'s model of {model.site}{routed}; {_count(len(files), 'scan')}", flush=True)
         results, failed = apply_all(application, files)
         if results:
-            _summarise(application, results, args.out)
+            summarise(application, results, args.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

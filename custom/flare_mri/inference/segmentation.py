@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PersonalModel
-from flare_mri.inference.placement import encode_nifti, place_scan
+from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
 from flare_mri.inference.result import Result
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
 from flare_mri.routing import MIN_SLICES, predict
@@ -49,6 +50,16 @@ class Segmenter:
         self._network = model.build().to(resolve_device(config.device, config.site, config.file))
         self._model = model
 
+    def read(self, number: int) -> tuple[PlacedScan, list[Tensor]]:
+        """One scan and its slices with their neighbours, [3, H, W] each, as the network takes them.
+
+        Raises:
+            InputError: a scan that cannot be read, or of another size.
+        """
+        placed = place_scan(self._scans[number], self._model, self._data)
+        slices, count = placed.slices, len(placed.kept)
+        return placed, [torch.from_numpy(stack_neighbours(slices[:, None], at, count)[0]) for at in range(count)]
+
     def apply(self, number: int) -> Result:
         """Labels of all slices of one scan.
 
@@ -56,14 +67,13 @@ class Segmenter:
             InputError: a scan that cannot be read, of another size, or too few slices for a routed network's
                 statistics.
         """
-        placed = place_scan(self._scans[number], self._model, self._data)
+        placed, images = self.read(number)
         slices, count = placed.slices, len(placed.kept)
         if self._model.experts and count < MIN_SLICES:
             raise InputError(
                 f"{placed.scan.origin}: expected at least {MIN_SLICES} slices, whose statistics a routed model uses, "
                 f"got {count}; leave this scan out"
             )
-        images = [torch.from_numpy(stack_neighbours(slices[:, None], at, count)[0]) for at in range(count)]
         labels = predict(self._network, images, self._model.batch_size).argmax(1).numpy().astype(np.uint8)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int(labels.sum((1, 2)).argmax())

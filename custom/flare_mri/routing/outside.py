@@ -39,6 +39,17 @@ class OutsideModel:
     experts: tuple[str, ...]
     report: AdaptationReport | MatchReport
 
+    def notes(self) -> list[str]:
+        """How it was made, in words for the site's own log."""
+        report = self.report
+        if isinstance(report, MatchReport):
+            told = ", ".join(f"{name} {weight:.2f}" for name, weight in report.weights.items())
+            why = "" if report.divergence else " (the network has no BatchNorm statistics to compare: all alike)"
+            return [f"weights of the personal models: {told}{why}"]
+        if report.fallback is None and report.kept_epoch < report.epochs:
+            return [f"epoch {report.kept_epoch} had the lowest loss, its state is kept"]
+        return []
+
     def numbers(self, names: list[str]) -> dict[str, float]:
         """What may be told of it: no number was measured with labels or belongs to a single slice.
 

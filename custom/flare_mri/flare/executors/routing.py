@@ -25,7 +25,6 @@ from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_meta_network, check_size
 from flare_mri.routing import check_routable, predict
-from flare_mri.routing.matching import MatchReport
 from flare_mri.routing.outside import Outside, OutsideModel
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.training import SEGMENTATION, AbortedError, SegmentationTask, SiteStore, build_task
@@ -101,7 +100,7 @@ class RoutingExecutor(SiteExecutor):
                     self._keep_pictures(store, task, name, _labels(probabilities))
                 self.log_info(fl_ctx, f"site {task.site}: {name} scored after {time.monotonic() - started:.0f} s")
         model = outside.make_model(after_epoch)
-        for line in _notes(model):
+        for line in model.notes():
             self.log_info(fl_ctx, f"site {task.site}: {line}")
         if model.report.fallback:
             told = f"the global model is used, not the {MODEL_NAMES[model.key]}: {model.report.fallback}"
@@ -152,15 +151,3 @@ class RoutingExecutor(SiteExecutor):
 def _labels(probabilities: torch.Tensor) -> np.ndarray:
     """[N, classes, H, W] -> uint8 [N, H, W]."""
     return probabilities.argmax(1).to(torch.uint8).numpy()
-
-
-def _notes(model: OutsideModel) -> list[str]:
-    """What the site's log tells of how the model was made."""
-    report = model.report
-    if isinstance(report, MatchReport):
-        told = ", ".join(f"{name} {weight:.2f}" for name, weight in report.weights.items())
-        why = "" if report.divergence else " (the network has no BatchNorm statistics to compare: all alike)"
-        return [f"weights of the personal models: {told}{why}"]
-    if report.fallback is None and report.kept_epoch < report.epochs:
-        return [f"epoch {report.kept_epoch} had the lowest loss, its state is kept"]
-    return []

@@ -1,0 +1,111 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A hospital without a server makes its model from a routing-space file, and the same as the executor would."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from flare_mri.apply import main as apply
+from flare_mri.config.adaptation import AdaptationSettings
+from flare_mri.inference.personal_model import load_personal_model
+from flare_mri.networks import build_network
+from flare_mri.route import main
+from flare_mri.routing.outside import Outside
+from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
+
+SPEC = {
+    "path": "flare_mri.networks.unet.UNet",
+    "args": {"in_channels": 3, "out_channels": 2, "norm": "batch", "channels": 4, "num_pools": 2},
+}
+SETTINGS = """
+site: hospital-9
+data: {format: prostate, root: scans, spatial_size: [32, 32]}
+cache: {folder: cache}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "scans").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(2):
+        image = nibabel.Nifti1Image((1000 * random.random((20, 36, 7))).astype(np.int16), np.diag([1.0, 1, 3, 1]))
+        nibabel.save(image, tmp_path / "scans" / f"Case{number:02d}.nii.gz")
+    (tmp_path / "site.yaml").write_text(SETTINGS)
+    experts = {name: build_network(SPEC, seed).state_dict() for seed, name in enumerate(("site-1", "site-2", GLOBAL))}
+    for state in experts.values():  # half of the pixels are marked: nothing collapses
+        state["decoder.output.bias"].zero_()
+    save_routing_space(tmp_path / "space.safetensors", RoutingSpace(SPEC, experts))
+    return tmp_path
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    where = ["--site", str(folder / "site.yaml"), "--scans", str(folder / "scans"), "--out", str(folder / "out")]
+    return [str(folder / "space.safetensors"), *where, *more]
+
+
+@pytest.mark.parametrize("strategy", ["matched", "published"])
+def test_model_and_labels_are_written(
+    folder: Path, strategy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+    monkeypatch.setattr(Outside, "__init__", _watched(Outside.__init__, seen))
+    assert main(words(folder, "--strategy", strategy, "--epochs", "1")) == 0
+    printed = capsys.readouterr()
+    assert "Case01: read, 14 slices in all" in printed.out and len(seen[0]) == 14
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert names >= {"personal.safetensors", "Case00_segmentation.nii.gz", "Case01_segmentation.nii.gz"}
+    model = load_personal_model(folder / "out" / "personal.safetensors")
+    assert (model.site, model.job) == ("hospital-9", "route")
+    if "the global model is used" not in printed.err:
+        assert bool(model.experts) == (strategy == "published")
+    again = [str(folder / "out" / "personal.safetensors"), "--site", str(folder / "site.yaml")]
+    assert apply([*again, "--scans", str(folder / "scans"), "--out", str(folder / "again")]) == 0
+    for number in range(2):
+        made, later = (folder / out / f"Case{number:02d}_segmentation.nii.gz" for out in ("out", "again"))
+        assert np.array_equal(nibabel.load(made).get_fdata(), nibabel.load(later).get_fdata())
+
+
+def _watched(original, seen):
+    def watched(self, space, slices, settings, device):
+        assert isinstance(settings, AdaptationSettings) and all(isinstance(one, torch.Tensor) for one in slices)
+        seen.append(slices)
+        original(self, space, slices, settings, device)
+
+    return watched
+
+
+def test_what_is_there_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(folder)) == 0
+    before = (folder / "out" / "personal.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main(words(folder)) == 2
+    assert "expected a folder without results" in capsys.readouterr().err
+    assert (folder / "out" / "personal.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (lambda folder: (folder / "space.safetensors").write_bytes(b"x"), "space.safetensors"),
+        (lambda folder: (folder / "space.safetensors").unlink(), "no such file"),
+        (
+            lambda folder: (folder / "site.yaml").write_text(SETTINGS.replace(", spatial_size: [32, 32]", "")),
+            "data.spatial_size: expected [height, width]",
+        ),
+        (lambda folder: (folder / "scans" / "Case01.nii.gz").write_bytes(b"x"), "Case01.nii.gz"),
+        (lambda folder: (folder / "site.yaml").unlink(), "site.yaml"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_is_written(
+    folder: Path, break_it, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_it(folder)
+    assert main(words(folder)) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1 and error.startswith("error: ")
+    assert not (folder / "out").exists()
