@@ -7,18 +7,14 @@ python benchmarks/late_joiner.py --joiner ge-dicom --num_rounds 8
 
 The others share their encoders for so many rounds. The joiner then trains alone, for as many rounds, from the shared
 encoders and fresh decoders, and once more from nothing. A row is its test PSNR after each round. Runs that are complete
-in the workspace are not run again. It takes about ten minutes on two cores.
+in the workspace are not run again.
 """
 
 import argparse
 import json
-from pathlib import Path
 
-from runs import JOBS
-from sharing import average_shared, build_learners
+from sharing import add_run_arguments, average_shared, build_learners
 from torch import Tensor
-
-from flare_mri.flare.recipes.simulate import default_workspace
 
 
 def train_alone(args: argparse.Namespace, start: dict[str, Tensor] | None) -> list[float]:
@@ -50,13 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not there yet and print the curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--joiner", default="fastmri")
-    parser.add_argument("--num_rounds", type=int, default=12)
-    parser.add_argument("--images", type=int, default=0, help="training slices of a site; 0: all")
-    parser.add_argument("--local_epochs", type=int, default=1)
-    parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
-    parser.add_argument("--workspace", type=Path, default=default_workspace())
+    add_run_arguments(parser)
     args = parser.parse_args(argv)
     args.workspace.mkdir(parents=True, exist_ok=True)
     of_run = (args.num_rounds, args.images, args.local_epochs, args.channels, args.seed)

@@ -44,6 +44,17 @@ def keep_images(task: Task, count: int) -> None:
     task.training_data = training_data
 
 
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of every benchmark of the sites in one process."""
+    parser.add_argument("--num_rounds", type=int, default=12)
+    parser.add_argument("--images", type=int, default=0, help="training slices of a site; 0: all")
+    parser.add_argument("--local_epochs", type=int, default=1)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
+    parser.add_argument("--workspace", type=Path, default=default_workspace())
+
+
 def build_learners(args: argparse.Namespace, shared_layers: str) -> list[Learner]:
     """A learner for every site, with the network and the training of the job."""
     network = copy.deepcopy(FedMRIRecipe.default_network)
@@ -92,14 +103,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choices = ("none", "encoder", "all")
     parser.add_argument("--shared_layers", nargs="+", choices=choices, default=list(choices))
-    parser.add_argument("--num_rounds", type=int, default=12)
     parser.add_argument("--final_local_rounds", type=int, default=0, help="the last rounds, in which nothing is shared")
-    parser.add_argument("--images", type=int, default=0, help="training slices of a site; 0: all")
-    parser.add_argument("--local_epochs", type=int, default=1)
-    parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
-    parser.add_argument("--workspace", type=Path, default=default_workspace())
+    add_run_arguments(parser)
     args = parser.parse_args(argv)
     args.workspace.mkdir(parents=True, exist_ok=True)
     of_run = (args.num_rounds, args.final_local_rounds, args.images, args.local_epochs, args.channels, args.seed)

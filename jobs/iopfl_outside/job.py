@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""IOP-FL outside the federation: a model for hospitals that never trained, by test-time routing.
+"""IOP-FL outside the federation: a model for hospitals that never trained.
 
 python jobs/iopfl_outside/job.py --clients site-6 --routing_space FILE   FILE is what the job iopfl left on the server
 """

@@ -16,6 +16,7 @@ from flare_mri.datasets.split import fingerprint, split_slices
 from flare_mri.datasets.volumes import Volume, find_scans, open_volumes
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, naming_site
+from flare_mri.metrics.metric_table import HELD_OUT_SNR
 from flare_mri.transforms.augmentation import choose_augmentation
 from flare_mri.transforms.masks import make_mask
 
@@ -50,7 +51,7 @@ class ReconstructionData:
             raw = open_raw_volumes(config, scans) if config.data.is_raw() else None
             volumes = open_volumes(config, RECONSTRUCTION) if raw is None else raw
             self.undersampled = raw is not None and raw[0].mask is not None
-            self.key_metric = "held_out_snr" if self.undersampled else "psnr"
+            self.key_metric = HELD_OUT_SNR if self.undersampled else "psnr"
             self.augmentation = choose_augmentation(
                 RECONSTRUCTION, augmentation, config.data.augmentation, raw is not None, self.undersampled
             )

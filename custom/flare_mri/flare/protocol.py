@@ -10,6 +10,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from flare_mri.config.results import BASELINES
+from flare_mri.metrics.metric_table import HELD_OUT_SNR
 
 
 class TaskName:
@@ -31,7 +32,7 @@ class MetaKey:
     NETWORK: Final = "flare_mri_network"
 
 
-RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse", "held_out_snr")
+RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse", HELD_OUT_SNR)
 SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95")
 REFUSED: Final = "refused"
 POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer")

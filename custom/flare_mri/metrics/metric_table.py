@@ -70,6 +70,9 @@ class Metric:
         return value - reference if self.higher_is_better else reference - value
 
 
+HELD_OUT_SNR = "held_out_snr"
+"""Key of the metric of scans without a target."""
+
 METRICS: tuple[Metric, ...] = (
     Metric("psnr", "reconstruction", "PSNR", "dB", True, 2, 0.1,
            "peak signal-to-noise ratio: how close the reconstructed image is to the fully sampled one. "
@@ -86,7 +89,7 @@ METRICS: tuple[Metric, ...] = (
            "normalised mean squared error: the error's energy as a fraction of the image's; 0 is identical."),
     Metric("volume_psnr", "reconstruction", "Volume PSNR", "dB", True, 2, 0.1,
            "PSNR of whole volumes, as fastMRI's code takes it; PSNR alone is the mean over slices, as in FedMRI's."),
-    Metric("held_out_snr", "reconstruction", "Held-out SNR", "dB", True, 2, 0.1,
+    Metric(HELD_OUT_SNR, "reconstruction", "Held-out SNR", "dB", True, 2, 0.1,
            "how well k-space samples that the network was not given are predicted from its image, of scans that were "
            "measured undersampled: 0 is as if nothing was predicted, noise sets the ceiling."),
     Metric("hd95", "segmentation", "HD95", "mm", False, 1, 0.1,

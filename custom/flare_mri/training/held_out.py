@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from flare_mri.datasets.split import seed_of_sample
+from flare_mri.metrics.metric_table import HELD_OUT_SNR
 from flare_mri.metrics.reconstruction import PSNR_CAP
 from flare_mri.physics.operator import SenseOperator
 from flare_mri.training.self_supervision import split_samples
-
-HELD_OUT_SNR = "held_out_snr"
 
 
 class HeldOutSnr:

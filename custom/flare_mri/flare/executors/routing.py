@@ -98,6 +98,8 @@ class RoutingExecutor(SiteExecutor):
                 metrics |= add_prefix(f"{name}/test", score(data, _labels(probabilities), OUTSIDE_BATCH))
                 if name == GLOBAL:
                     self._keep_pictures(store, task, name, _labels(probabilities))
+                if abort_signal.triggered:
+                    raise AbortedError(f"site {task.site}: aborted after {name} was scored")
                 self.log_info(fl_ctx, f"site {task.site}: {name} scored after {time.monotonic() - started:.0f} s")
         model = outside.make_model(after_epoch)
         for line in model.notes():

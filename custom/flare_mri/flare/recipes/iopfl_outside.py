@@ -23,7 +23,9 @@ from flare_mri.training import SEGMENTATION
 
 
 class IOPFLOutsideRecipe(FlareMRIRecipe):
-    """Test-time routing for hospitals that never trained (Jiang et al., IEEE TMI 2023, arXiv 2204.08467).
+    """A model for hospitals that never trained, from the personal models of those that did.
+
+    Jiang et al., IEEE TMI 2023, arXiv 2204.08467.
 
     Args:
         name: name of the job and of its folder in every site's store.
