@@ -3,6 +3,9 @@
 """The tables of segmentation: IOP-FL and its baselines on six hippocampus sites, through FLARE.
 
 python benchmarks/hippocampus_segmentation.py --seeds 0 1 2
+python benchmarks/hippocampus_segmentation.py --slices labelled             # as in the paper: slices with label alone
+python benchmarks/hippocampus_segmentation.py --augmentation --loss dice_ce # further options of jobs/iopfl/job.py
+python benchmarks/hippocampus_segmentation.py --methods IOP-FL --leave_out site-3   # site-3 as an outside site
 
 FedAvg needs no run of its own: the global model of IOP-FL is FedAvg's, with the same seed number for number. Runs that
 are complete in the workspace are not run again, so that a long benchmark can be stopped and continued.
@@ -12,12 +15,13 @@ personal models at the five inside sites; at outside-1 0.872 of the global model
 """
 
 import argparse
+import os
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from runs import JOBS, format_mean, is_complete, run_once
+from runs import JOBS, format_mean, is_complete, name_with, run_once
 
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import default_workspace, results_path
@@ -31,38 +35,56 @@ STRATEGIES = ("published", "matched")
 SYSTEM = "IOP-FL"
 GLOBAL, PERSONAL = "FedAvg = IOP-FL, global model", "IOP-FL, personal models"
 METHODS = (SYSTEM, "local-only", "FedProx", "FedBN", "Ditto", "FedRep", "SCAFFOLD")
-METRICS = ("slice_dice", "dice", "hd95")
+METRICS = ("slice_dice", "dice", "hd95", "false_slices")
 PUBLISHED = {GLOBAL: 0.810, PERSONAL: 0.882, "global model": 0.872, "IOP-FL routing": 0.888}
 Scores = dict[str, dict[str, float]]
 """Row of a table -> metric -> value."""
 
 
-def run_name(method: str, seed: int, augmentation: bool) -> str:
-    """Name of a training job."""
-    name = f"hippocampus-{seed}-" + (f"without-{OUTSIDE}" if method == SYSTEM else method.lower())
-    return name + "-augmented" * augmentation
+def describe(args: argparse.Namespace, seed: int) -> str:
+    """What the names of all runs of these settings begin with."""
+    left_out = f"-without-{args.leave_out}" if args.leave_out else ""
+    return name_with(f"hippocampus-{args.slices}{left_out}-{seed}", args.more)
+
+
+def sites_with(args: argparse.Namespace, names: Iterable[str]) -> Path:
+    """A folder of the sites' settings with the slices that the benchmark is to take."""
+    folder = args.workspace / f"sites-{args.slices}"
+    os.environ.setdefault("FLARE_MRI_DATA", str((JOBS.parents[1] / "shared" / "data").absolute()))
+    for name in names:
+        source = next(found for parent in (args.sites, MORE) if (found := parent / name / "site.yaml").is_file())
+        text = source.read_text()
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        slices = "\n  slices: labelled" if args.slices == "labelled" else ""
+        (folder / name / "site.yaml").write_text(text.replace("\ndata:", f"\ndata:{slices}"))
+    return folder
+
+
+def inside_names(args: argparse.Namespace) -> list[str]:
+    """Sites that train."""
+    names = sorted(path.parent.name for path in args.sites.glob("*/site.yaml"))
+    return [name for name in names if not name.startswith("outside") and name != args.leave_out]
 
 
 def train(args: argparse.Namespace, method: str, seed: int) -> Path:
     """Train at the inside sites unless that was done; returns the results.json."""
-    inside = sorted(p.parent.name for p in args.sites.glob("*/site.yaml") if p.parent.name != OUTSIDE)
-    arguments = ["--sites", str(args.sites), "--clients", ",".join(inside), "--seed", str(seed), "--method", method]
-    arguments += ["--num_pools", str(args.num_pools), "--no-test_each_round"]
-    arguments += ["--augmentation" if args.augmentation else "--no-augmentation"]
-    name = run_name(method, seed, args.augmentation)
+    names = inside_names(args)
+    folder = sites_with(args, names)
+    arguments = ["--sites", str(folder), "--clients", ",".join(names), "--seed", str(seed), "--method", method]
+    arguments += ["--num_pools", str(args.num_pools), "--no-test_each_round", *args.more]
+    name = f"{describe(args, seed)}-{method.lower()}"
     leaves = SPACE_FILE if method == SYSTEM else ""
     return run_once("iopfl", name, arguments, args.workspace, args.num_rounds, args.channels, leaves)
 
 
-def route(args: argparse.Namespace, seed: int, trained: Path, site: Path, strategy: str) -> Path:
+def route(args: argparse.Namespace, seed: int, trained: Path, site: str, strategy: str) -> Path:
     """Make an outside site's model unless that was done after the training; returns the results.json."""
-    name = f"hippocampus-{seed}-outside-{site.name}" + "-augmented" * args.augmentation
-    name += "" if strategy == "published" else f"-{strategy}"
+    name = f"{describe(args, seed)}-at-{site}-{strategy}"
     path = results_path(args.workspace, name)
     if is_complete(path, 0) and path.stat().st_mtime > trained.stat().st_mtime:
         print(f"\n{name}: already in {args.workspace}")
         return path
-    arguments = ["--sites", str(site.parent), "--clients", site.name, "--seed", str(seed)]
+    arguments = ["--sites", str(sites_with(args, [site])), "--clients", site, "--seed", str(seed)]
     arguments += ["--strategy", strategy, "--epochs", str(args.epochs)]
     arguments += ["--routing_space", str((trained.parent / SPACE_FILE).absolute())]
     job = JOBS / "iopfl_outside" / "job.py"
@@ -72,7 +94,7 @@ def route(args: argparse.Namespace, seed: int, trained: Path, site: Path, strate
 def mean_over_sites(parts: Iterable[dict[str, Any]]) -> dict[str, float]:
     """Mean of every metric over the test scores of sites."""
     tests = [part["test"] for part in parts]
-    return {metric: statistics.mean(test[metric] for test in tests) for metric in METRICS}
+    return {metric: statistics.mean(test.get(metric, 0.0) for test in tests) for metric in METRICS}
 
 
 def inside_scores(method: str, path: Path) -> Scores:
@@ -98,7 +120,10 @@ def outside_scores(paths: Iterable[Path]) -> Scores:
 
 def table(title: str, seeds: list[Scores], published: dict[str, float]) -> str:
     """Mean and, over several seeds, standard deviation of every row."""
-    lines = [title, f"{'':42s} {'published':>9s} {'slice Dice':>14s} {'Dice':>14s} {'HD95 (mm)':>14s}"]
+    lines = [
+        title,
+        f"{'':42s} {'published':>9s} {'slice Dice':>14s} {'Dice':>14s} {'HD95 (mm)':>14s} {'false slices':>14s}",
+    ]
     for row in seeds[0]:
         cells = []
         for metric in METRICS:
@@ -115,13 +140,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num_rounds", type=int, default=15)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--num_pools", type=int, default=4)
-    parser.add_argument("--augmentation", action="store_true", help="train on randomly transformed slices")
-    parser.add_argument("--outside", nargs="*", default=[OUTSIDE, "outside-3"], help="sites that did not train")
+    parser.add_argument(
+        "--slices", choices=("all", "labelled"), default="all", help="of the volumes; the paper: labelled"
+    )
+    parser.add_argument("--leave_out", choices=[f"site-{n}" for n in range(1, 6)], help="a site that does not train")
+    parser.add_argument("--outside", nargs="*", help=f"sites that did not train; default {OUTSIDE} outside-3")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site")
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "hippocampus")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
-    args = parser.parse_args(argv)
+    args, args.more = parser.parse_known_args(argv)  # further options of job.py
+    if args.outside is None:
+        args.outside = [args.leave_out] if args.leave_out else [OUTSIDE, "outside-3"]
     args.workspace.mkdir(parents=True, exist_ok=True)
     inside: list[Scores] = []
     outside: dict[str, list[Scores]] = {}
@@ -132,12 +162,11 @@ def main(argv: list[str] | None = None) -> None:
             rows |= inside_scores(method, path)
             if method == SYSTEM:
                 for name in args.outside:
-                    site = next(found for folder in (args.sites, MORE) if (found := folder / name).is_dir())
-                    routed = [route(args, seed, path, site, strategy) for strategy in args.strategies]
+                    routed = [route(args, seed, path, name, strategy) for strategy in args.strategies]
                     outside.setdefault(name, []).append(outside_scores(routed))
         inside.append(rows)
     seeds = f"seed{'s'[: len(args.seeds) > 1]} {', '.join(map(str, args.seeds))}"
-    print("\n" + table(f"Five inside sites, test volumes, {seeds}", inside, PUBLISHED))
+    print("\n" + table(f"{len(inside_names(args))} inside sites, test volumes, {seeds}", inside, PUBLISHED))
     for name, scores in outside.items():
         print("\n" + table(f"{name}, all its slices, {seeds}", scores, PUBLISHED if name == OUTSIDE else {}))
 

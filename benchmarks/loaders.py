@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 HERE = Path(__file__).resolve()
 CHECKOUT = HERE.parents[1]
@@ -63,6 +64,7 @@ def serve(task_name: str, augmented: bool) -> None:
         from flare_mri.learners.task import training_loader  # type: ignore[import-not-found]
     else:
         from flare_mri.config.site import load_site_config
+        from flare_mri.config.training import TrainingSettings
         from flare_mri.training.build import build_task
         from flare_mri.training.task import training_loader
 
@@ -71,8 +73,8 @@ def serve(task_name: str, augmented: bool) -> None:
     if not Path(flare_mri.__file__).is_relative_to(checkout):
         raise SystemExit(f"expected the package of {checkout}, got {flare_mri.__file__}; set no other PYTHONPATH")
     torch.set_num_threads(1)
-    options = {"augmentation": True} if augmented else {}
     config = load_site_config(Path(os.environ["LOADERS_SITE"]), "site-1")
+    options: dict[str, Any] = {"training": TrainingSettings(augmentation=augmented)} if augmented else {}
     task = build_task(task_name, config, seed=0, **options)
 
     def epoch(seed: int) -> float:

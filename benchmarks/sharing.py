@@ -60,14 +60,19 @@ def build_learners(args: argparse.Namespace, shared_layers: str) -> list[Learner
     network = copy.deepcopy(FedMRIRecipe.default_network)
     network["args"]["regulariser_args"]["channels"] = args.channels
     settings = FedMRIRecipe.default_training.model_copy(
-        update={"lr_rounds": args.num_rounds, "local_epochs": args.local_epochs, "seed": args.seed}
+        update={
+            "augmentation": True,
+            "lr_rounds": args.num_rounds,
+            "local_epochs": args.local_epochs,
+            "seed": args.seed,
+        }
     )
     method = METHODS["encoder-sharing"]  # whose hooks add nothing
     learners = []
     for path in sorted(args.sites.glob("*/site.yaml")):
         built = build_network(network, args.seed)
         config = load_site_config(path, path.parent.name)
-        task = build_task("reconstruction", config, args.seed, built.sample_keys, True, settings.loss)
+        task = build_task("reconstruction", config, args.seed, built.sample_keys, settings)
         if args.images:
             keep_images(task, args.images)
         shared = shared_keys(built, shared_layers)

@@ -14,14 +14,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from flare_mri.apply import apply_all, open_application, output_files, summarise, write_private
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.cli import add_options, given_options
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.config.yaml_file import read_yaml
+from flare_mri.datasets.pieces import Pieces
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.segmentation import Segmenter
@@ -47,17 +47,19 @@ def make_model(
     if size is None:
         raise InputError(f"{config.file}: data.spatial_size: expected [height, width] of the slices, got none; add it")
     state = space.experts[GLOBAL]
-    model = PersonalModel(_JOB, config.site, SEGMENTATION, space.network, state, size)
+    model = PersonalModel(_JOB, config.site, SEGMENTATION, space.network, state, size, plan=space.plan)
     reader = open_application(model, config, scans)
     assert isinstance(reader, Segmenter)  # of a model of segmentation
     output_files(reader, out)
     if (out / PERSONAL_FILE).exists():
         raise InputError(f"{out / PERSONAL_FILE}: expected a folder without results, got this file; choose another")
-    slices: list[Tensor] = []
+    volumes: list[Any] = []
     for number, name in enumerate(reader.names):
-        slices += reader.read(number)[1]
-        print(f"{name}: read, {len(slices)} slices in all", flush=True)
-    outside = Outside(space, slices, settings, resolve_device(config.device, config.site, config.file))
+        volumes += reader.read(number)[1].volumes
+        print(f"{name}: read, {sum(map(len, volumes))} slices in all", flush=True)
+    outside = Outside(
+        space, Pieces(volumes, space.plan), settings, resolve_device(config.device, config.site, config.file)
+    )
     started = time.perf_counter()
     made = outside.make_model(_tell_epoch)
     for line in made.notes():

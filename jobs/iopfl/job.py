@@ -69,7 +69,7 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
     recipe = IOPFLOutsideRecipe(
         name=f"{args.name}-outside-{outside}",
         routing_space=str((run_dir / SPACE_FILE).absolute()),
-        seed=trained.seed,
+        seed=trained.training.seed,
         include_code=not args.no_code,
         **{key: value for key, value in given_options(args, AdaptationSettings).items() if key in _OF_OUTSIDE},
     )

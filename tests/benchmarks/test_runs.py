@@ -16,7 +16,7 @@ from flare_mri.routing.space import SPACE_FILE
 
 
 def scores(dice: float) -> dict[str, float]:
-    return {"slice_dice": dice, "dice": dice - 0.1, "hd95": 10 * dice}
+    return {"slice_dice": dice, "dice": dice - 0.1, "hd95": 10 * dice, "false_slices": 0.0}
 
 
 def leave(workspace: Path, job: str, methods: dict[str, dict[str, Any]], rounds: int, seconds: int) -> Path:
@@ -33,17 +33,17 @@ def leave(workspace: Path, job: str, methods: dict[str, dict[str, Any]], rounds:
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     inside = {site: {"test": scores(d), "personal": {"test": scores(d + 0.1)}} for site, d in (("a", 0.6), ("b", 0.8))}
-    path = leave(tmp_path, "hippocampus-0-without-outside-1", {"IOP-FL": inside}, 15, 1000)
+    path = leave(tmp_path, "hippocampus-all-0-iop-fl", {"IOP-FL": inside}, 15, 1000)
     (path.parent / SPACE_FILE).touch()
     values = {"personal model of a": 0.5, "personal model of b": 0.7, "global model": 0.65, "IOP-FL routing": 0.75}
     methods = {name: {"outside-1": {"test": scores(value)}} for name, value in values.items()}
-    leave(tmp_path, "hippocampus-0-outside-outside-1", methods, 0, 2000)
+    leave(tmp_path, "hippocampus-all-0-at-outside-1-published", methods, 0, 2000)
     matched = {
         "global model": {"outside-1": {"test": scores(0.65)}},
         "matched mix": {"outside-1": {"test": scores(0.8)}},
     }
-    leave(tmp_path, "hippocampus-0-outside-outside-1-matched", matched, 0, 2000)
-    leave(tmp_path, "hippocampus-0-fedbn", {"FedBN": {site: {"test": scores(0.75)} for site in "ab"}}, 15, 1000)
+    leave(tmp_path, "hippocampus-all-0-at-outside-1-matched", matched, 0, 2000)
+    leave(tmp_path, "hippocampus-all-0-fedbn", {"FedBN": {site: {"test": scores(0.75)} for site in "ab"}}, 15, 1000)
     return tmp_path
 
 
@@ -68,23 +68,25 @@ def test_complete_runs_are_read_not_run(
     hippocampus_segmentation.main(arguments)
     assert names == []
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["FedAvg", "=", "IOP-FL,", "global", "model", "0.81", "0.700", "0.600", "7.00"] in rows
-    assert ["IOP-FL,", "personal", "models", "0.882", "0.800", "0.700", "8.00"] in rows
-    assert ["FedBN", "0.750", "0.650", "7.50"] in rows
-    assert ["a", "personal", "model", "(mean)", "0.600", "0.500", "6.00"] in rows
-    assert ["the", "best", "personal", "model", "0.700", "0.600", "7.00"] in rows
-    assert ["IOP-FL", "routing", "0.888", "0.750", "0.650", "7.50"] in rows
-    assert ["matched", "mix", "0.800", "0.700", "8.00"] in rows
+    assert ["FedAvg", "=", "IOP-FL,", "global", "model", "0.81", "0.700", "0.600", "7.00", "0.000"] in rows
+    assert ["IOP-FL,", "personal", "models", "0.882", "0.800", "0.700", "8.00", "0.000"] in rows
+    assert ["FedBN", "0.750", "0.650", "7.50", "0.000"] in rows
+    assert ["a", "personal", "model", "(mean)", "0.600", "0.500", "6.00", "0.000"] in rows
+    assert ["the", "best", "personal", "model", "0.700", "0.600", "7.00", "0.000"] in rows
+    assert ["IOP-FL", "routing", "0.888", "0.750", "0.650", "7.50", "0.000"] in rows
+    assert ["matched", "mix", "0.800", "0.700", "8.00", "0.000"] in rows
 
 
 @pytest.mark.parametrize(
     ("arguments", "first"),
     [
-        (["--seeds", "0", "--num_rounds", "16"], "hippocampus-0-without-outside-1"),
-        (["--seeds", "0", "--channels", "16"], "hippocampus-0-without-outside-1"),
-        (["--seeds", "0", "--outside", "outside-1"], "hippocampus-0-local-only"),
-        (["--seeds", "0"], "hippocampus-0-outside-outside-3"),
-        (["--seeds", "1"], "hippocampus-1-without-outside-1"),
+        (["--seeds", "0", "--num_rounds", "16"], "hippocampus-all-0-iop-fl"),
+        (["--seeds", "0", "--channels", "16"], "hippocampus-all-0-iop-fl"),
+        (["--seeds", "0", "--outside", "outside-1"], "hippocampus-all-0-local-only"),
+        (["--seeds", "0"], "hippocampus-all-0-at-outside-3-published"),
+        (["--seeds", "0", "--slices", "labelled", "--loss", "dice_ce"], "hippocampus-labelled-0-loss-dice-ce-iop-fl"),
+        (["--seeds", "0", "--leave_out", "site-3"], "hippocampus-all-without-site-3-0-iop-fl"),
+        (["--seeds", "1"], "hippocampus-all-1-iop-fl"),
     ],
 )
 def test_what_is_missing_or_of_other_settings_is_run(
@@ -98,10 +100,10 @@ def test_what_is_missing_or_of_other_settings_is_run(
 
 def test_routing_older_than_its_training_is_run_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = started(monkeypatch)
-    os.utime(results_path(finished, "hippocampus-0-without-outside-1"), (3000, 3000))
+    os.utime(results_path(finished, "hippocampus-all-0-iop-fl"), (3000, 3000))
     with pytest.raises(SystemExit):
         hippocampus_segmentation.main(["--seeds", "0", "--workspace", str(finished)])
-    assert names == ["hippocampus-0-outside-outside-1"]
+    assert names == ["hippocampus-all-0-at-outside-1-published"]
 
 
 def test_further_options_make_another_run() -> None:

@@ -27,9 +27,9 @@ def test_defaults(load, tmp_path):
     (tmp_path / "datalist.json").write_text("{}")
     data = load("data: {format: decathlon, root: .}").data
     assert (data.datalist, data.orientation, data.slice_axis) == (tmp_path / "datalist.json", "RAS", 2)
-    assert not data.takes_any_label() and data.find_fit() == "pad"
+    assert data.find_labels() == {"organ": (1,)} and data.find_fit() == "pad"
     config = load("data: {format: prostate, root: .}")
-    assert config.data.takes_any_label()
+    assert config.data.find_labels() is None
     assert config.split == SplitSettings(by="volume")
 
 

@@ -24,6 +24,8 @@ def test_all_examples_are_tested():
 def test_an_example_reproduces_the_protocol(real_data, monkeypatch, site):
     monkeypatch.setenv("FLARE_MRI_DATA", str(real_data.resolve()))
     config = load_site_config(EXAMPLES / site / "site.yaml", site)
+    only = config.data.slices.model_copy(update={"labelled": True})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"slices": only})})
     data = SegmentationData(config, seed=0)
     content = json.loads((real_data / "hippocampus" / site / "datalist.json").read_text())
     for section, part in {"training": data.train, "validation": data.validation, "test": data.test}.items():

@@ -34,7 +34,7 @@ def site(tmp_path, write_nifti, load):
 
 
 def test_slices_with_label_of_the_whole_volumes_z_scores(site):
-    (volume,) = open_labelled(site(", spatial_size: [32, 40]"))
+    (volume,) = open_labelled(site(", slices: labelled, spatial_size: [32, 40]"))
     expected = (IMAGE - IMAGE.mean()) / IMAGE.std()
     assert volume.kept == (2, 3, 5) and volume.labelled and len(volume.slices) == 3
     for place, number in enumerate(volume.kept):
@@ -51,12 +51,14 @@ def test_without_label_all_slices_are_kept(site):
 
 
 def test_slice_numbers_are_those_of_the_file(site):
+    (volume,) = open_labelled(site(", slices: {start: 3, labelled: true}"))
+    assert volume.kept == (3, 5) and volume.marked == (True, True)
     (volume,) = open_labelled(site(", slices: {start: 3}"))
-    assert volume.kept == (3, 5)
+    assert volume.kept == (3, 4, 5, 6) and volume.marked == (True, False, True, False)
 
 
 def test_files_are_read_once_and_again_when_they_change(site, monkeypatch):
-    config, reads = site(), []
+    config, reads = site(", slices: labelled"), []
     read = NiftiFile.read
     monkeypatch.setattr(NiftiFile, "read", lambda image: reads.append(image.path.name) or read(image))
     first = open_labelled(config)[0].slices[1]
@@ -66,7 +68,7 @@ def test_files_are_read_once_and_again_when_they_change(site, monkeypatch):
     assert not reads
     other = LABEL.copy()
     other[6:12, 8:14, 4] = 1
-    assert open_labelled(site(label=other))[0].kept == (2, 3, 4, 5)
+    assert open_labelled(site(", slices: labelled", label=other))[0].kept == (2, 3, 4, 5)
 
 
 def test_sites_of_different_sizes_need_a_matrix(site, tmp_path, write_nifti, refused):
@@ -74,7 +76,7 @@ def test_sites_of_different_sizes_need_a_matrix(site, tmp_path, write_nifti, ref
     write_nifti(tmp_path / "Case01.nii.gz", IMAGE[:18])
     write_nifti(tmp_path / "Case01_segmentation.nii.gz", LABEL[:18])
     refused(lambda: open_labelled(config), "Case01", "[20, 24] as in case00", "[18, 24]", "set data.spatial_size")
-    assert [v.slices.shape for v in open_labelled(site(", spatial_size: [20, 20]"))] == [(3, 2, 20, 20)] * 2
+    assert [v.slices.shape for v in open_labelled(site(", spatial_size: [20, 20]"))] == [(7, 2, 20, 20)] * 2
 
 
 def changed(array, place, value):
@@ -99,7 +101,7 @@ def changed(array, place, value):
     ],
 )
 def test_bad_volumes_are_named(site, refused, image, label, words):
-    config = site(image=image, label=label)
+    config = site(", slices: labelled", image, label)
     refused(lambda: [volume.slices[0] for volume in open_labelled(config)], "Case00.nii.gz", *words)
 
 
@@ -130,7 +132,7 @@ def test_values_of_labels_by_format(tmp_path, write_nifti, load, refused, name, 
     (tmp_path / "list.json").write_text('{"test": [{"image": "a.nii", "label": "b.nii"}]}')
     text = f"data: {{format: {name}, root: ., datalist: list.json%s}}"
     if not good:
-        refused(lambda: open_labelled(load(text % "")), "a.nii", "0 and 1", "255", "merge_labels: true")
+        refused(lambda: open_labelled(load(text % "")), "a.nii", "0 and 1", "255", "merge_labels")
         text %= ", merge_labels: true"
     (volume,) = open_labelled(load(text % "" if "%s" in text else text))
-    np.testing.assert_array_equal(volume.slices[1][1], LABEL[..., 3] > 0)
+    np.testing.assert_array_equal(volume.slices[3][1], LABEL[..., 3] > 0)

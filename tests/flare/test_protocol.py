@@ -22,10 +22,12 @@ def test_the_metrics_that_exist_are_listed() -> None:
     reconstruction = VolumeMetrics()
     reconstruction.add("volume", image, image)
     assert reconstruction.aggregate().keys() <= set(RECONSTRUCTION_METRICS)
-    segmentation = SegmentationMetrics()
-    segmentation.add("volume", 0, np.eye(8, dtype=np.uint8), np.eye(8, dtype=np.uint8))
-    assert segmentation.aggregate().keys() == set(SEGMENTATION_METRICS)
-    for metric in RECONSTRUCTION_METRICS + SEGMENTATION_METRICS:
+    segmentation = SegmentationMetrics(organs={"liver": 1, "left-kidney_2": 2})
+    for number, label in enumerate((np.eye(8, dtype=np.uint8), np.zeros((8, 8), np.uint8))):
+        segmentation.add("volume", number, label, label)
+    of_organs = {f"{metric}.{organ}" for metric in ("dice", "hd95") for organ in ("liver", "left-kidney_2")}
+    assert segmentation.aggregate().keys() == {*SEGMENTATION_METRICS, *of_organs}
+    for metric in (*RECONSTRUCTION_METRICS, *SEGMENTATION_METRICS, *of_organs):
         for name in (
             "validation",
             "personal/test",

@@ -45,7 +45,9 @@ def test_every_site_left_out_trains_the_others_and_is_adapted_to(left_out: tuple
         trained = methods_of(root / f"iopfl-without-{outside}" / "server" / "simulate_job" / "results.json")["IOP-FL"]
         assert list(trained["sites"]) == inside and len(trained["rounds"]) == 1
         for site in trained["sites"].values():
-            assert {"slice_dice", "dice", "hd95"} == site["test"].keys() == site["personal"]["test"].keys()
+            assert (
+                {"slice_dice", "dice", "hd95", "false_slices"} == site["test"].keys() == site["personal"]["test"].keys()
+            )
         routed = methods_of(root / f"iopfl-outside-{outside}" / "server" / "simulate_job" / "results.json")
         assert list(routed) == [*(f"personal model of {site}" for site in inside), *ROWS]
         entry = routed["matched mix"]["sites"][outside]

@@ -24,7 +24,7 @@ def test_sites_are_in_the_order_people_expect(results):
 def test_metric_table_has_one_row_a_key_and_main_metrics_first():
     assert len(KNOWN) == len(METRICS)
     assert [metric.key for metric in METRICS][:2] == ["psnr", "dice"]
-    assert {metric.key for metric in METRICS if not metric.higher_is_better} == {"nmse", "hd95"}
+    assert {metric.key for metric in METRICS if not metric.higher_is_better} == {"nmse", "hd95", "false_slices"}
 
 
 def test_best_and_ranking(results):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from federation import Federation
-from flare_mri.config.training import TrainingSettings
+from flare_mri.config.training import LOSSES, TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes import FedMRIRecipe, IOPFLRecipe
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
@@ -47,10 +47,10 @@ def test_the_scanner_s_unit_does_not_matter(name: str) -> None:
 
 def test_every_name_of_the_setting_is_a_loss() -> None:
     choices = TrainingSettings.model_json_schema()["properties"]["loss"]["anyOf"][0]["enum"]
-    assert set(choices) == {*RECONSTRUCTION_LOSSES, SSDU}
+    assert set(choices) == {*RECONSTRUCTION_LOSSES, SSDU, *LOSSES["segmentation"]}
     with pytest.raises(InputError, match="loss: expected"):
         TrainingSettings.read({"loss": "huber"}, "job")
-    with pytest.raises(InputError, match="loss: expected none for segmentation, which has its own, got 'l1'"):
+    with pytest.raises(InputError, match="loss: expected dice or dice_ce for segmentation, got 'l1'"):
         IOPFLRecipe(training=TrainingSettings(loss="l1"), include_code=False)
 
 

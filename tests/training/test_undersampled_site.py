@@ -117,7 +117,7 @@ def test_the_score_is_0_for_nothing_and_the_cap_for_the_truth() -> None:
 
 def test_a_loss_of_the_target_is_refused_before_a_round(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'site-1': expected fully sampled scans for loss l1, .* --loss ssdu"):
-        build_task("reconstruction", site(tmp_path), 0, KEYS, loss="l1")
+        build_task("reconstruction", site(tmp_path), 0, KEYS, TrainingSettings(loss="l1"))
 
 
 def test_kinds_do_not_mix(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 import types
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from flare_mri.config.base import Settings
 
@@ -52,6 +52,10 @@ def _parsing(annotation: Any) -> dict[str, Any]:
         return {"choices": get_args(annotation)}
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
+    if get_origin(annotation) is tuple:
+        kinds = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in get_args(annotation)]
+        count = "+" if kinds[-1] is Ellipsis else len(kinds)
+        return {"type": kinds[0], "nargs": count}
     readers: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str}
     if annotation in readers:
         return {"type": readers[annotation]}

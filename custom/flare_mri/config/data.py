@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from flare_mri.config.base import Settings
+from flare_mri.config.segmentation import MOST_ORGANS, ORGAN, OrganName
 
 _MOST_PIXELS = 2048  # of an axis of a slice
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
@@ -94,6 +95,19 @@ Spacing = Annotated[tuple[Millimetres, Millimetres, Millimetres], BeforeValidato
 AxisCodes = Annotated[str, AfterValidator(_axcodes), Field(json_schema_extra={"pattern": "^[RLAPSI]{3}$"})]
 
 
+def _labels(value: Any) -> Any:
+    if not isinstance(value, dict) or not value or len(value) > MOST_ORGANS:
+        raise ValueError(f"expected 1 to {MOST_ORGANS} organs by name, such as {{liver: 1, kidney: [2, 3]}}")
+    found = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
+    found = {name: (one,) if type(one) is int else one for name, one in found.items()}
+    numbers = [number for one in found.values() for number in (one if isinstance(one, tuple) else ("",))]
+    if not all(type(number) is int and 1 <= number <= 2**15 for number in numbers):
+        raise ValueError("expected for each organ its value in the files, or a list of them, whole numbers from 1")
+    if len(set(numbers)) < len(numbers) or not all(found.values()):
+        raise ValueError("expected every value once, and at least one for each organ")
+    return found
+
+
 class SliceRange(Settings):
     """The slices of a volume to take: `range(start, stop, step)`, `stop` clipped to the volume; none: to the end."""
 
@@ -103,6 +117,8 @@ class SliceRange(Settings):
     """slice before which to end; none: that after the last"""
     step: int = Field(1, ge=1, le=2**31)
     """1 takes all, 2 every second"""
+    labelled: bool = False
+    """segmentation: of these only slices that hold label, as the IOP-FL paper; `slices: labelled` says it for all"""
 
     @field_validator("stop")
     @classmethod
@@ -117,6 +133,13 @@ class SliceRange(Settings):
         return range(count)[self.start : self.stop : self.step]
 
 
+def _slices(value: Any) -> Any:
+    return {"labelled": True} if value == "labelled" else value
+
+
+Slices = Annotated[SliceRange, BeforeValidator(_slices, json_schema_input_type=SliceRange | Literal["labelled"])]
+
+
 class DataSettings(Settings):
     """Place of the volumes and the part of them to take: the keys of all formats, to which each adds its own."""
 
@@ -124,8 +147,8 @@ class DataSettings(Settings):
 
     format: str
     """name of the format of the files"""
-    slices: SliceRange = SliceRange()
-    """slices to take, as Python's range, along the slice axis"""
+    slices: Slices = SliceRange()
+    """slices to take, as Python's range, along the slice axis; `labelled`: those that hold label"""
     spatial_size: SpatialSize | None = None
     """[height, width] of the slices; reconstruction: by a crop or zero-padding of k-space; none: as they are"""
     orientation: AxisCodes | None = None
@@ -151,9 +174,13 @@ class DataSettings(Settings):
         """The way slices get to `spatial_size` in segmentation: `pad` (or crop) about the centre, or `resize`."""
         return "pad"
 
-    def takes_any_label(self) -> bool:
-        """Whether all labels above 0 are the organ."""
-        return False
+    def find_labels(self) -> dict[str, tuple[int, ...]] | None:
+        """Values in label files of each organ that the site labels, by its name; None: all above 0 are one organ.
+
+        Raises:
+            InputError: a list that says so cannot be read.
+        """
+        return {ORGAN: (1,)}
 
     def find_root(self) -> Path | None:
         """The folder of the data; None for a phantom."""
@@ -187,3 +214,31 @@ class NiftiSettings(RootedSettings):
 
 
 Fit = Literal["pad", "resize"]
+Labels = Annotated[
+    dict[OrganName, tuple[int, ...]],
+    BeforeValidator(_labels, json_schema_input_type=dict[OrganName, int | list[int]]),
+]
+
+
+class LabelledSettings(NiftiSettings):
+    """Scans to segment, with labels."""
+
+    fit: Fit = "pad"
+    """how slices get to `spatial_size`: pad (and crop) about the centre, or resize"""
+    labels: Labels | None = None
+    """organs that the site labels, and their values in its files, such as {liver: 1, kidney: [2, 3]}; none: one organ,
+    whatever its name, unless a list says so"""
+    ignore_label: int | None = Field(None, ge=0, le=2**15)
+    """value of voxels of which the truth is not known: neither learned from nor scored"""
+
+    @model_validator(mode="after")
+    def _ignores_no_organ(self) -> "LabelledSettings":
+        if any(self.ignore_label in values for values in (self.labels or {}).values()):
+            raise ValueError("ignore_label: expected a value of no organ, got one of data.labels; correct one of them")
+        return self
+
+    def find_fit(self) -> str:
+        return self.fit
+
+    def find_labels(self) -> dict[str, tuple[int, ...]] | None:
+        return self.labels or super().find_labels()

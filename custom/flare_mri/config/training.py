@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from flare_mri.config.base import Settings
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -19,11 +19,17 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 
-OF_RECONSTRUCTION = ("loss", "classical")
-"""Settings that segmentation does not have."""
+OTHERS = {
+    "reconstruction": frozenset({"organs", "patch_size"}),
+    "segmentation": frozenset({"classical"}),
+}
+"""Settings that a task does not have."""
+
+LOSSES = {"reconstruction": ("mse", "l1", "l1_ssim", "ssdu"), "segmentation": ("dice", "dice_ce")}
+"""Of each task, its own first."""
 
 
-class TrainingSettings(Settings):
+class TrainingSettings(SegmentationPlan):
     """Training at every site of a job, whatever the method."""
 
     # RMSprop and Adam divide by the gradient down to ε = 1e-8: a loss scaled below it, and a rate scaled up as much,
@@ -51,9 +57,9 @@ class TrainingSettings(Settings):
     local_epochs: Annotated[int, Field(ge=1)] = 1
     """Epochs over the site's training slices in a round."""
 
-    loss: Literal["mse", "l1", "l1_ssim", "ssdu"] | None = None
+    loss: Literal["mse", "l1", "l1_ssim", "ssdu", "dice", "dice_ce"] | None = None
     """Of reconstructed slices: mse (FedMRI), l1, l1_ssim, which is l1 and 1 - SSIM, or ssdu, which learns from the
-    undersampled k-space alone; none: mse, or segmentation's own."""
+    undersampled k-space alone; of segmentation: dice (IOP-FL) or dice_ce, with cross-entropy too; none: mse, dice."""
 
     max_grad_norm: Annotated[float, Field(ge=0)] = 0.0
     """Norm to which a step's gradients are scaled down; 0: as they are."""

@@ -46,6 +46,8 @@ class ReconstructionData:
 
     def __init__(self, config: SiteConfig, seed: int, keys: Sequence[str] = ("image",), augmentation: bool = False):
         with naming_site(config.site):
+            if config.data.slices.labelled:
+                raise InputError(f"data.slices: expected a range for {RECONSTRUCTION}, got labelled; leave it out")
             scans = find_scans(config, RECONSTRUCTION)
             volumes: Sequence[Volume | RawVolume]
             raw = open_raw_volumes(config, scans) if config.data.is_raw() else None

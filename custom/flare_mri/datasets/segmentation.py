@@ -1,96 +1,23 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets for learning to segment an organ, as IOP-FL does: slices with their neighbours ("2.5D")."""
+"""A site's data for learning to segment organs."""
 
-import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.site import SiteConfig
-from flare_mri.datasets.split import SplitIndices, fingerprint, seed_of_sample, split_slices
+from flare_mri.datasets.organs import match_organs
+from flare_mri.datasets.pieces import Pieces
+from flare_mri.datasets.segmentation_slices import PatchDataset, SegmentationDataset
+from flare_mri.datasets.split import SplitIndices, fingerprint, split_slices
 from flare_mri.datasets.volumes import Volume, open_volumes
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task, naming_site
-from flare_mri.transforms.augmentation import Augmentation, choose_augmentation
-from flare_mri.transforms.neighbours import stack_neighbours
-
-CLASSES = 2  # background and organ
-
-
-class SegmentationDataset(Dataset[dict[str, Any]]):
-    """Slices of volumes with their neighbours.
-
-    A sample holds `image`, float32 [3, H, W]: the slice between its two neighbours *among the slices kept* of its
-    volume, see :func:`~flare_mri.transforms.neighbours.stack_neighbours`; `label`, int64 [1, H, W] of 0 and 1, absent
-    where the data set is not `labelled`; `volume` (int) and `slice`, its number in the scan as it was turned (int).
-
-    Args:
-        volumes: all volumes of the site.
-        indices: (volume, index among its slices kept) of each item.
-
-    Raises:
-        InputError: some of the volumes have labels and some do not.
-    """
-
-    def __init__(self, volumes: Sequence[Volume], indices: Sequence[tuple[int, int]]):
-        self.volumes, self.indices = volumes, list(indices)
-        used = sorted({volume for volume, _ in self.indices})
-        bare = [volumes[volume].name for volume in used if not volumes[volume].labelled]
-        self.labelled = not bare
-        if bare and len(bare) < len(used):
-            raise InputError(
-                f"{bare[0]}: expected a label as the other volumes have, got none; add it or leave out all labels"
-            )
-        self._augmentation: Augmentation | None = None
-        self._seed = 0
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        number, index = self.indices[place]
-        volume = self.volumes[number]
-        image, centre = stack_neighbours(volume.slices, index, len(volume.kept))
-        item: Any = {"image": torch.from_numpy(image)}
-        if self.labelled:
-            item["label"] = torch.from_numpy(centre[1])[None]
-        if self._augmentation is not None:
-            item = self._augmentation(item, seed_of_sample(self._seed, place))
-        if self.labelled:
-            item["label"] = item["label"].long()
-        return {**item, "volume": number, "slice": volume.kept[index]}
-
-    def augment(self, names: tuple[str, ...], seed: int) -> "SegmentationDataset":
-        """The same slices, each randomly transformed; the same seed gives the same, in whatever process."""
-        if not names:
-            return self
-        other = copy.copy(self)
-        other._augmentation, other._seed = Augmentation(SEGMENTATION, names), seed
-        return other
-
-    def spacing(self, volume: int) -> tuple[float, float, float]:
-        """mm between slices, rows and columns of the network's slices."""
-        return self.volumes[volume].spacing
-
-
-class SliceImages(Sequence[Tensor]):
-    """The images [3, H, W] of a data set alone, without labels, read when asked for."""
-
-    def __init__(self, dataset: SegmentationDataset):
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self[index] for index in range(len(self))[place]]
-        return self._dataset[range(len(self))[place]]["image"]
+from flare_mri.transforms.augmentation import choose_augmentation
 
 
 class SegmentationData:
@@ -105,36 +32,52 @@ class SegmentationData:
         shape: (H, W) of the slices.
         orientations: axis codes of the volumes as the network sees them, where that is known.
         augmentation: names of the random transforms in training.
+        plan: what the job's network marks, and in what pieces.
+        organs: from the site's labels to the job's classes.
 
     Args:
         config: the site's settings.
         seed: order in which volumes are divided where no list does it.
         augmentation: whether the job asks for the task's random transforms in training.
+        plan: of the job.
 
     Raises:
         InputError: one line that names the site, the file or key, what was expected, what came and the fix.
     """
 
-    def __init__(self, config: SiteConfig, seed: int, augmentation: bool = False):
-        self._config = config
+    def __init__(
+        self,
+        config: SiteConfig,
+        seed: int,
+        augmentation: bool = False,
+        plan: SegmentationPlan = SegmentationPlan(),  # noqa: B008 (it is frozen)
+    ):
+        self._config, self.plan = config, plan
         with naming_site(config.site):
             check_task(config.data.format, SEGMENTATION)
+            if plan.patch_size is not None and config.data.slices.labelled:
+                raise InputError(
+                    "data.slices: expected whole volumes for a 3D network, got labelled; leave it out in site.yaml"
+                )
             if config.split.by != "volume" and not FORMATS[config.data.format].listed:
                 raise InputError(
                     "split.by: expected volume, got slice; neighbours of training slices would be tested, set it"
                 )
             self.volumes = open_volumes(config, SEGMENTATION)
+            self.organs = match_organs(plan.organs, config.data.find_labels())
             self.augmentation = choose_augmentation(SEGMENTATION, augmentation, config.data.augmentation)
             parts = _divide(self.volumes, config, seed)
-            self.train, self.validation, self.test = (SegmentationDataset(self.volumes, part) for part in parts)
+            self.train, self.validation, self.test = (self._slices(part) for part in parts)
             if len(self.train) and not self.test.labelled:
                 raise InputError("test volumes: expected labels at a site that trains, got none; add them to the list")
-            self.outside = SegmentationDataset(self.volumes, sorted(sum(parts, start=[])))
+            self.outside = self._slices(sorted(sum(parts, start=[])))
         self.volume_names = [volume.name for volume in self.volumes]
         height, width = self.volumes[0].slices.shape[-2:]
         self.shape = (height, width)
         self.orientations = tuple(sorted({volume.orientation for volume in self.volumes} - {""}))
         self._notes: list[str] = []
+        if self.organs.missing:
+            self._notes.append(f"not labelled here: {', '.join(self.organs.missing)}; not learned from these scans")
         if not self.outside.labelled:
             self._notes.append("no labels: all slices are taken, nothing can be scored")
         if not len(self.train):
@@ -146,6 +89,31 @@ class SegmentationData:
         for note in self._notes:
             logging.getLogger(__name__).warning("site %r: %s", config.site, note)
 
+    def epoch(self, seed: int) -> Dataset:
+        """Samples of an epoch of training: about as many without an organ as with one, randomly transformed."""
+        left_right = self._find_left_right()
+        if self.plan.patch_size is not None:
+            return PatchDataset(self.train, self.plan.patch_size, seed, self.augmentation, left_right)
+        within = left_right - 1 if left_right else None
+        return self.train.balance(seed).augment(self.augmentation, seed, within)
+
+    def pieces(self, dataset: SegmentationDataset) -> Pieces:
+        """The volumes of a data set as the network takes them."""
+        return Pieces([self.volumes[number].slices for number in dataset.used], self.plan)
+
+    def _slices(self, part: Sequence[tuple[int, int]]) -> SegmentationDataset:
+        return SegmentationDataset(self.volumes, part, self.organs)
+
+    def _find_left_right(self) -> int | None:
+        """Axis of [slices, rows, columns] from left to right; None where it is not known or not one of all volumes."""
+        axis, found = self._config.data.find_slice_axis(), set()
+        for codes in self.orientations or ("",):
+            places = list(codes)
+            if places:
+                places.insert(0, places.pop(axis))
+            found.add(next((at for at, code in enumerate(places) if code in "LR"), None))
+        return found.pop() if len(found) == 1 else None
+
     def describe(self) -> dict[str, Any]:
         """Returns counts and settings that may leave the site: no path, no name, nothing of a patient."""
         return {
@@ -156,6 +124,7 @@ class SegmentationData:
             "fit": self._config.data.find_fit(),
             "split_by": "list" if FORMATS[self._config.data.format].listed else self._config.split.by,
             "labelled": self.outside.labelled,
+            "organs": [self.plan.organs[number - 1] for number in self.organs.labelled],
             "augmentation": list(self.augmentation),
             "notes": list(self._notes),
         }
@@ -165,7 +134,7 @@ class SegmentationData:
 
         Files that are copied, touched or moved to another root, with the names they have in it, keep it.
         """
-        volumes = [(v.name, v.labelled, v.kept, v.spacing, v.digest) for v in self.volumes]
+        volumes = [(v.name, v.labelled, v.kept, v.spacing, v.digest, *self.organs.labelled) for v in self.volumes]
         return fingerprint(volumes, [part.indices for part in (self.train, self.validation, self.test)])
 
 

@@ -12,6 +12,7 @@ from monai.transforms import Compose
 from nibabel.orientations import aff2axcodes
 
 from flare_mri.config.data import DataSettings
+from flare_mri.config.segmentation import IGNORED
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.cache import CachedVolume, cache_key, open_cache
 from flare_mri.datasets.phantom_pelvis import PELVIS_VERSION
@@ -21,7 +22,7 @@ from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
 from flare_mri.io.scan import Scan
 from flare_mri.transforms.volume import IMAGE, LABEL, reconstruction_volume, run_pipeline, segmentation_volume
 
-CACHE_VERSION = 2  # raise it when readers or pipelines give other numbers for the same files
+CACHE_VERSION = 3  # raise it when readers or pipelines give other numbers for the same files
 
 _UNCACHED = {"root", "datalist", "include", "subjects", "augmentation"}  # settings that change no volume
 _KNOWN, _UNKNOWN = 1.0, 0.0
@@ -35,8 +36,10 @@ class Volume:
         name, subject, section: as of :class:`~flare_mri.io.scan.Scan`.
         labelled: whether it has a label.
         slices: gives float32 slices when asked for, from the cache: magnitudes [H, W] for reconstruction, else the
-            z-scored image [1, H, W], or image and label of 0 and 1 [2, H, W].
+            z-scored image [1, H, W], or image and label [2, H, W], see
+            :func:`flare_mri.transforms.volume.segmentation_volume`.
         kept: numbers of these slices in the scan, after it was turned.
+        marked: which of them hold an organ; none where there is no label.
         spacing: mm between slices, rows and columns.
         orientation: axis codes of the scan as the network sees it, before slices are taken; empty where not known.
         digest: hex SHA-256 of the slices.
@@ -48,6 +51,7 @@ class Volume:
     labelled: bool
     slices: CachedVolume
     kept: tuple[int, ...]
+    marked: tuple[bool, ...]
     spacing: tuple[float, float, float]
     orientation: str
     digest: str
@@ -99,6 +103,8 @@ def open_volumes(config: SiteConfig, task: str) -> list[Volume]:
     data, scans = config.data, find_scans(config, task)
     cache = open_cache(config)
     settings = {**data.model_dump(mode="json", exclude=_UNCACHED), "task": task, "version": CACHE_VERSION}
+    if task == SEGMENTATION:
+        settings["labels"] = data.find_labels()  # a list may say it
     volumes: list[Volume] = []
     for scan in scans:
         made = [config.site, scan.name, data.spatial_size, PELVIS_VERSION]
@@ -122,9 +128,20 @@ def open_volumes(config: SiteConfig, task: str) -> list[Volume]:
 def _make_volume(scan: Scan, plan: np.ndarray, slices: CachedVolume) -> Volume:
     codes = "".join("RLAPSI"[int(code)] for code in plan[4:7]) if plan[3] == _KNOWN else ""
     spacing = (float(plan[0]), float(plan[1]), float(plan[2]))
-    kept = tuple(int(number) for number in plan[7:])
+    kept, marked = plan[7:].reshape(2, -1)
     labelled = scan.label is not None
-    return Volume(scan.name, scan.subject, scan.section, labelled, slices, kept, spacing, codes, slices.digest)
+    return Volume(
+        name=scan.name,
+        subject=scan.subject,
+        section=scan.section,
+        labelled=labelled,
+        slices=slices,
+        kept=tuple(int(number) for number in kept),
+        marked=tuple(bool(mark) for mark in marked),
+        spacing=spacing,
+        orientation=codes,
+        digest=slices.digest,
+    )
 
 
 class Preparation:
@@ -144,7 +161,8 @@ class Preparation:
         return {**self.__dict__, "_made": None}
 
     def make_plan(self) -> np.ndarray:
-        """Spacing, whether the place is known, axis codes and numbers of the slices kept, in one row."""
+        """In one row: spacing, whether the place is known, axis codes, numbers of the slices kept, marks of those with
+        an organ."""
         self._made = self._made or self._make()
         return self._made[0]
 
@@ -160,15 +178,18 @@ class Preparation:
         item = run_pipeline(build_pipeline(self.task, self.data, labelled), self.scan.item())
         parts = [take_slices(item[key], axis) for key in (IMAGE, LABEL) if key in item]
         taken = list(self.data.slices.indices(len(parts[0])))
-        kept = [number for number in taken if not labelled or parts[1][number].any()]
+        organ = [labelled and bool((parts[1][number] % IGNORED).any()) for number in range(len(parts[0]))]
+        only = labelled and self.data.slices.labelled
+        kept = [number for number in taken if organ[number] or not only]
         if not kept:
-            what = "a slice with label" if labelled else "a slice"
+            what = "a slice with label" if only else "a slice"
             raise InputError(
                 f"{self.scan.origin}: expected {what}, got none of {len(taken)}; correct data.slices or leave the case "
                 "out"
             )
         slices = np.stack([part[kept] for part in parts], axis=1)
-        return _encode_plan(item[IMAGE], axis, kept), slices if self.task == SEGMENTATION else slices[:, 0]
+        plan = _encode_plan(item[IMAGE], axis, kept, [organ[number] for number in kept])
+        return plan, slices if self.task == SEGMENTATION else slices[:, 0]
 
     def _check_size(self) -> None:
         """Before memory is taken for what settings make of a scan."""
@@ -209,8 +230,8 @@ def find_spacing(volume: MetaTensor, axis: int) -> tuple[float, float, float]:
     return between, mm[0], mm[1]
 
 
-def _encode_plan(image: MetaTensor, axis: int, kept: list[int]) -> np.ndarray:
+def _encode_plan(image: MetaTensor, axis: int, kept: list[int], marked: list[bool]) -> np.ndarray:
     codes = find_axcodes(image)
     numbers = [float("RLAPSI".index(code)) for code in codes] or [0.0] * 3
-    row = [*find_spacing(image, axis), _KNOWN if codes else _UNKNOWN, *numbers, *kept]
+    row = [*find_spacing(image, axis), _KNOWN if codes else _UNKNOWN, *numbers, *kept, *marked]
     return np.array(row, np.float32)

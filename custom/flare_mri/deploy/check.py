@@ -15,13 +15,14 @@ from typing import Any
 
 import yaml
 
+from flare_mri.config.segmentation import ORGAN
 from flare_mri.deploy.kit_policies import check_policies
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.flare.executors.site import Site, open_site
 from flare_mri.folders import PRIVATE
 from flare_mri.io.formats import FORMATS
-from flare_mri.training import build_task
+from flare_mri.training import SEGMENTATION, TrainingSettings, build_task
 
 _MOST_BYTES = 2**20
 
@@ -60,7 +61,8 @@ def check(kit: Path, seed: int = 0) -> dict[str, Any]:
         raise InputError(f"site {config.site}: {config.file} has pooled_sites, which is for simulated sites; give data")
     found: dict[str, Any] = {}
     for name in FORMATS[config.data.format].tasks:
-        task = build_task(name, config, seed)
+        organs = tuple(config.data.find_labels() or (ORGAN,)) if name == SEGMENTATION else (ORGAN,)
+        task = build_task(name, config, seed, training=TrainingSettings(organs=organs))
         found[name] = {**task.data.describe(), "device": str(task.device)}  # type: ignore[attr-defined]
     _check_store(site)
     return {"site": config.site, "settings": str(config.file), **found, "site store": str(site.store_root)}

@@ -30,15 +30,17 @@ class MetaKey:
     METHOD: Final = "flare_mri_method"
     """Message of the method's server part, see :meth:`flare_mri.methods.ServerHooks.message`."""
     NETWORK: Final = "flare_mri_network"
+    PLAN: Final = "flare_mri_plan"
+    """Of segmentation, see :class:`flare_mri.config.segmentation.SegmentationPlan`."""
 
 
 RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse", HELD_OUT_SNR)
-SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95")
+SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95", "false_slices")
 REFUSED: Final = "refused"
 POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer")
 """Parts of a job that a site's policy may refuse: its CHECK answer then holds ``refused/<part>``, always 1."""
 
-_SCORE = "|".join(RECONSTRUCTION_METRICS + SEGMENTATION_METRICS)
+_SCORE = "|".join((*RECONSTRUCTION_METRICS, *SEGMENTATION_METRICS, r"(dice|hd95)\.[A-Za-z0-9_-]{1,32}"))
 METRIC_NAME: Final = re.compile(
     r"(slices/(train|validation|test)"
     r"|train/(loss|seconds)"

@@ -10,11 +10,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
 from flare_mri.networks import build_meta_state, build_network, check_fits, check_state
 from flare_mri.routing import build_routed_network
+from flare_mri.routing.space import PLAN
 from flare_mri.tensor_file import check_tensor, read_tensor_file
 
 PERSONAL_FILE = "personal.safetensors"
@@ -41,6 +43,7 @@ class PersonalModel:
         batch_size: slices in a batch at most, whose statistics are part of a routed network.
         acquisition: of the scans that it learned to reconstruct; None for segmentation, and in models of before this
             was kept.
+        plan: of segmentation: what the network marks, and in what pieces it sees a volume.
     """
 
     job: str
@@ -54,6 +57,7 @@ class PersonalModel:
     experts: tuple[str, ...] = ()
     batch_size: int = 16
     acquisition: Acquisition | None = None
+    plan: SegmentationPlan = SegmentationPlan()
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
@@ -61,7 +65,8 @@ class PersonalModel:
         lists = {key: list(getattr(self, key)) for key in ("spatial_size", *_LISTS)}
         numbers = {"batch_size": self.batch_size, "slice_axis": self.slice_axis}
         acquired = {} if self.acquisition is None else {"acquisition": self.acquisition.as_dict()}
-        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired}
+        plan = self.plan.model_dump(mode="json") if self.task == SEGMENTATION else {}
+        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired, **plan}
 
     def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
         """Refuses slices of another size than the model was made with, for which it would give bad results.
@@ -140,6 +145,7 @@ def load_personal_model(path: Path) -> PersonalModel:
         acquired = described.get("acquisition")
         named: dict[str, Any] = {"acquisition": None if acquired is None else acquisition_from(acquired)}
         named |= {key: described[key] for key in _TEXTS}
+        named["plan"] = SegmentationPlan.read({key: described[key] for key in PLAN if key in described}, "its plan")
         named |= {key: tuple(described[key]) for key in _LISTS}
         named |= {"spatial_size": (size[0], size[1]), "slice_axis": axis, "batch_size": batch}
         return PersonalModel(**named, network=network, state=tensors)

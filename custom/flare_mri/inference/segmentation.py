@@ -6,23 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
+from monai.data import MetaTensor
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.pieces import Pieces
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
 from flare_mri.inference.result import Result
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
-from flare_mri.routing import MIN_SLICES, predict
+from flare_mri.routing import MIN_SLICES
 from flare_mri.training.build import resolve_device
-from flare_mri.transforms.neighbours import stack_neighbours
 
 
 class Segmenter:
-    """Marks the organ in scans, as the model did at the site: slices with neighbours, the volume z-scored.
+    """Marks organs in scans, as the model did at the site: the volume z-scored, in the model's own pieces.
 
     Args:
         model: of a segmentation job.
@@ -48,39 +47,44 @@ class Segmenter:
         self._scans = [replace(scan, label=None) for scan in found]
         self.names = [scan.name for scan in self._scans]
         self._network = model.build().to(resolve_device(config.device, config.site, config.file))
-        self._model = model
+        self._model, self._organs = model, model.plan.organs
 
-    def read(self, number: int) -> tuple[PlacedScan, list[Tensor]]:
-        """One scan and its slices with their neighbours, [3, H, W] each, as the network takes them.
+    def read(self, number: int) -> tuple[PlacedScan, Pieces]:
+        """One scan, and the pieces of it that the network takes.
 
         Raises:
             InputError: a scan that cannot be read, or of another size.
         """
         placed = place_scan(self._scans[number], self._model, self._data)
-        slices, count = placed.slices, len(placed.kept)
-        return placed, [torch.from_numpy(stack_neighbours(slices[:, None], at, count)[0]) for at in range(count)]
+        return placed, Pieces([placed.slices[:, None]], self._model.plan)
 
     def apply(self, number: int) -> Result:
-        """Labels of all slices of one scan.
+        """Classes of all voxels of one scan, numbered as the plan's organs.
 
         Raises:
             InputError: a scan that cannot be read, of another size, or too few slices for a routed network's
                 statistics.
         """
-        placed, images = self.read(number)
+        placed, pieces = self.read(number)
         slices, count = placed.slices, len(placed.kept)
-        if self._model.experts and count < MIN_SLICES:
+        if self._model.experts and len(pieces) < MIN_SLICES:
             raise InputError(
                 f"{placed.scan.origin}: expected at least {MIN_SLICES} slices, whose statistics a routed model uses, "
                 f"got {count}; leave this scan out"
             )
-        labels = predict(self._network, images, self._model.batch_size).argmax(1).numpy().astype(np.uint8)
+        labels = pieces.classes(self._network, self._model.batch_size)
         on_scan = placed.to_scan(labels, nearest=True)
-        shown = int(labels.sum((1, 2)).argmax())
-        millilitres = float(on_scan.as_tensor().sum()) * abs(float(np.linalg.det(on_scan.affine[:3, :3]))) / 1000
-        size = f", {millilitres:.1f} ml" if placed.place_known else ""
+        shown = int((labels > 0).sum((1, 2)).argmax())
+        told = [self._tell(number, name, labels, on_scan, placed) for number, name in enumerate(self._organs, 1)]
         return Result(
             encode_nifti(on_scan, np.uint8),
-            f"{count} slices{placed.describe_rest()}, organ on {int(labels.any((1, 2)).sum())}{size}",
+            f"{count} slices{placed.describe_rest()}, {', '.join(told)}",
             {"input": slices[shown], "output": labels[shown]},
         )
+
+    def _tell(self, number: int, name: str, labels: np.ndarray, on_scan: MetaTensor, placed: PlacedScan) -> str:
+        """On how many slices an organ is, and its size."""
+        litre = abs(float(np.linalg.det(on_scan.affine[:3, :3]))) / 1e6
+        millilitres = 1000 * litre * int((on_scan.as_tensor() == number).sum())
+        size = f" ({millilitres:.1f} ml)" if placed.place_known else ""
+        return f"{name} on {int((labels == number).any((1, 2)).sum())}{size}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator
 
-from flare_mri.config.data import NiftiSettings, SliceRange, Texts
+from flare_mri.config.data import NiftiSettings, SliceRange, Slices, Texts
 from flare_mri.errors import InputError
 from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.listing import list_entries
@@ -27,7 +27,7 @@ class BratsSettings(NiftiSettings):
 
     include: Annotated[Texts, AfterValidator(_some)]
     """suffixes of the files to take, such as [flair, t2]"""
-    slices: SliceRange = SliceRange(start=40, stop=120)
+    slices: Slices = SliceRange(start=40, stop=120)
     """slices to take, as Python's range, along the slice axis"""
 
 

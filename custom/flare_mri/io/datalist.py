@@ -4,10 +4,13 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flare_mri.config.data import Fit, NiftiSettings
+from pydantic import model_validator
+
+from flare_mri.config.data import LabelledSettings
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 
@@ -15,19 +18,20 @@ _SECTIONS = {"training": "train", "validation": "validation", "test": "test", "t
 _MOST_BYTES = 2**24  # some 100,000 rows
 
 
-class ListedSettings(NiftiSettings):
+class ListedSettings(LabelledSettings):
     """Settings of formats whose list says what is for what."""
 
-    fit: Fit = "pad"
-    """how slices get to `spatial_size`: pad (and crop) about the centre, or resize"""
     merge_labels: bool = False
     """whether all labels above 0 are the organ"""
 
-    def find_fit(self) -> str:
-        return self.fit
+    @model_validator(mode="after")
+    def _merges_or_names(self) -> "ListedSettings":
+        if self.merge_labels and self.labels:
+            raise ValueError("merge_labels: expected false beside data.labels, got true; leave one of them out")
+        return self
 
-    def takes_any_label(self) -> bool:
-        return self.merge_labels
+    def find_labels(self) -> dict[str, tuple[int, ...]] | None:
+        return None if self.merge_labels else super().find_labels()
 
 
 class Row(NamedTuple):
@@ -64,6 +68,31 @@ def read_rows(path: Path, root: Path) -> list[Row]:
             if not os.path.isfile(file):
                 raise InputError(f"{row.where}: expected an existing file, got {file}; correct data.root or the list")
     return rows
+
+
+def read_labels(path: Path) -> dict[str, tuple[int, ...]] | None:
+    """The organs of a list's ``labels``, as the Decathlon's have them (``{"0": "background", "1": "liver"}``).
+
+    Returns:
+        Values by name, names in lower case with _ for what is no letter or digit; None where it has none above 0.
+
+    Raises:
+        InputError: ``labels`` of another form, or two organs of one name.
+    """
+    told = _load(path).get("labels")
+    if told is None:
+        return None
+    try:
+        named = {int(value): re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for value, name in told.items()}
+    except (AttributeError, TypeError, ValueError):
+        named = {0: ""}
+    organs: dict[str, tuple[int, ...]] = {name: (value,) for value, name in sorted(named.items()) if value > 0}
+    if len(organs) != sum(value > 0 for value in named) or not all(organs) or min(named, default=0) < 0:
+        raise InputError(
+            f'{path}: labels: expected values and names such as {{"0": "background", "1": "liver"}}, got '
+            f"{str(told)[:80]!r}; correct it or set data.labels"
+        )
+    return organs or None
 
 
 def _load(path: Path) -> dict[str, Any]:

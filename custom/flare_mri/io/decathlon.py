@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from flare_mri.config.data import File
-from flare_mri.io.datalist import ListedSettings, name_in_root, read_rows, write_list
+from flare_mri.io.datalist import ListedSettings, name_in_root, read_labels, read_rows, write_list
 from flare_mri.io.format import SEGMENTATION, Format, in_files
 from flare_mri.io.nifti_file import write_nifti
 from flare_mri.io.prostate import find_unlabelled, make_scan
@@ -26,6 +26,10 @@ class DecathlonSettings(ListedSettings):
 
     def find_lists(self) -> dict[str, Path]:
         return {"data.datalist": self.datalist}
+
+    def find_labels(self) -> dict[str, tuple[int, ...]] | None:
+        told = None if self.labels or self.merge_labels else read_labels(self.datalist)
+        return told or super().find_labels()
 
 
 def find_decathlon(settings: DecathlonSettings) -> list[Scan]:

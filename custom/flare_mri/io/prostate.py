@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_mri.config.data import Fit, NiftiSettings
+from flare_mri.config.data import LabelledSettings, NiftiSettings
 from flare_mri.errors import InputError
 from flare_mri.io.format import SEGMENTATION, Format, in_files
 from flare_mri.io.listing import list_entries
@@ -17,21 +17,11 @@ from flare_mri.io.scan import Scan, ScanFile
 _LABEL = re.compile(r"[\s_-]*seg(mentation)?$", re.IGNORECASE)
 
 
-class LabelledNiftiSettings(NiftiSettings):
-    """Settings of NIfTI images with labels."""
+class ProstateSettings(LabelledSettings):
+    """Settings of format `prostate`; without `labels` all values above 0 are the organ."""
 
-    fit: Fit = "pad"
-    """how slices get to `spatial_size`: pad (and crop) about the centre, or resize"""
-
-    def find_fit(self) -> str:
-        return self.fit
-
-
-class ProstateSettings(LabelledNiftiSettings):
-    """Settings of format `prostate`; all labels above 0 are the organ."""
-
-    def takes_any_label(self) -> bool:
-        return True
+    def find_labels(self) -> dict[str, tuple[int, ...]] | None:
+        return self.labels
 
 
 def find_prostate(settings: ProstateSettings) -> list[Scan]:

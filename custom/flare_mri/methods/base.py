@@ -149,13 +149,13 @@ class ServerHooks:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state` gave, instead of :meth:`begin_job`."""
 
-    def finish(self, personal: Mapping[str, State], shared: State, network: Mapping[str, Any], folder: Path) -> str:
+    def finish(self, personal: Mapping[str, State], shared: State, job: Mapping[str, Any], folder: Path) -> str:
         """After the last round, where the method gathers the sites' personal models.
 
         Args:
             personal: site -> its personal model, checked.
             shared: the global model.
-            network: settings of the network.
+            job: its settings, of which ``network`` and ``training`` say what the models are of.
             folder: of the run, on the server.
 
         Returns:

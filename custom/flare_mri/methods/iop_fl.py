@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from flare_mri.config.base import Settings
+from flare_mri.config.training import TrainingSettings
 from flare_mri.io.formats import SEGMENTATION
 from flare_mri.methods.base import Method, ServerHooks, SiteHooks, State
 from flare_mri.networks.state_check import check_private_state
@@ -77,10 +78,12 @@ class IOPFLSite(SiteHooks):
 class IOPFLServer(ServerHooks):
     """Writes the routing space; no site receives another site's model."""
 
-    def finish(self, personal: Mapping[str, State], shared: State, network: Mapping[str, Any], folder: Path) -> str:
+    def finish(self, personal: Mapping[str, State], shared: State, job: Mapping[str, Any], folder: Path) -> str:
         """Write the sites' personal models and the global one to ``routing_space.safetensors``."""
         experts = {site: dict(personal[site]) for site in sorted(personal)}
-        digest = save_routing_space(folder / SPACE_FILE, RoutingSpace(dict(network), {**experts, GLOBAL: shared}))
+        plan = TrainingSettings.read(dict(job["training"]), "job, training").plan()
+        space = RoutingSpace(dict(job["network"]), {**experts, GLOBAL: shared}, plan)
+        digest = save_routing_space(folder / SPACE_FILE, space)
         return f"routing space of {len(experts)} sites and the global model: {SPACE_FILE}, checksum {digest}"
 
 

@@ -9,7 +9,7 @@ A number in a results file whose key does not stand here is kept in the file and
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MISSING = "–"
 
@@ -94,16 +94,31 @@ METRICS: tuple[Metric, ...] = (
            "measured undersampled: 0 is as if nothing was predicted, noise sets the ceiling."),
     Metric("hd95", "segmentation", "HD95", "mm", False, 1, 0.1,
            "95 % Hausdorff distance: how far apart the two outlines lie almost everywhere; 0 mm is identical."),
+    Metric("false_slices", "segmentation", "False slices", "", False, 3, 0.005,
+           "share of the slices without an organ on which something is marked; 0 is none."),
 )  # fmt: skip
 """In order of importance: the first one that a results file holds is its main metric."""
 
 KNOWN = {metric.key: metric for metric in METRICS}
 
+OF_AN_ORGAN = ("dice", "hd95")
+"""Metrics that a site with several organs has for each of them too, as ``dice.liver``."""
+
+
+def find_metric(key: str) -> Metric | None:
+    """The metric of a key, of one organ where the key says so; None for one that is not known."""
+    name, _, organ = key.partition(".")
+    metric = KNOWN.get(name)
+    if metric is None or not organ:
+        return metric
+    return replace(metric, key=key, name=f"{metric.name} {organ}") if name in OF_AN_ORGAN else None
+
 
 def metrics_in(keys: Iterable[str]) -> list[Metric]:
-    """The known metrics among ``keys``, the main one first."""
+    """The known metrics among ``keys``, the main one first; those of single organs after all others."""
     present = set(keys)
-    return [metric for metric in METRICS if metric.key in present]
+    organs = [metric for key in sorted(present) if "." in key and (metric := find_metric(key)) is not None]
+    return [metric for metric in METRICS if metric.key in present] + organs
 
 
 def format_bytes(count: float) -> str:

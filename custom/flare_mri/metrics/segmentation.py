@@ -2,31 +2,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of segmentations: the IOP-FL paper's slice Dice, and Dice and HD95 of whole volumes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance
 
+from flare_mri.config.segmentation import ORGAN
 from flare_mri.errors import InputError
 
 TEST_BATCH, OUTSIDE_BATCH = 64, 8  # slices a batch of the paper's slice Dice, at inside and at outside sites
 
-_CLASSES = 2
 _EPSILON = 1e-5
 
 
-def mean_slice_dice(predictions: np.ndarray, truths: np.ndarray, batch: int = TEST_BATCH) -> float:
-    r"""The paper's Dice: mean over *both* classes, over the slices of a batch, then over batches.
+def mean_slice_dice(
+    predictions: np.ndarray, truths: np.ndarray, batch: int = TEST_BATCH, classes: Sequence[int] = (0, 1)
+) -> float:
+    r"""The paper's Dice: mean over the classes *with the background*, over the slices of a batch, then over batches.
 
-    $\frac{1}{2} \sum_c 2 |A_c \cap B_c| / (|A_c| + |B_c| + 10^{-5})$ for each slice. A smaller last batch counts as
-    much as a full one; a class that neither of the two marks on a slice counts 0 there.
+    $2 |A_c \cap B_c| / (|A_c| + |B_c| + 10^{-5})$ for each slice and class that one of the two marks there. A smaller
+    last batch counts as much as a full one.
 
     Args:
-        predictions: 0 and 1, [N, H, W].
+        predictions: classes [N, H, W].
         truths: the same of the truth.
         batch: number of slices in a batch.
+        classes: to look at.
 
     Raises:
         InputError: no slice, or shapes that differ.
@@ -36,13 +39,15 @@ def mean_slice_dice(predictions: np.ndarray, truths: np.ndarray, batch: int = TE
             f"slice Dice: expected predictions and truths of one shape [N, H, W], got {list(predictions.shape)} and "
             f"{list(truths.shape)}; give every slice once"
         )
-    total = np.zeros(len(truths))
-    for label in range(_CLASSES):
+    total, count = np.zeros(len(truths)), np.zeros(len(truths))
+    for label in classes:
         one, two = predictions == label, truths == label
-        both = np.count_nonzero(one & two, axis=(1, 2))
-        total += 2 * both / (np.count_nonzero(one, axis=(1, 2)) + np.count_nonzero(two, axis=(1, 2)) + _EPSILON)
-    means = [total[start : start + batch].mean() for start in range(0, len(total), batch)]
-    return float(np.mean(means)) / _CLASSES
+        both, marked = np.count_nonzero(one & two, axis=(1, 2)), np.count_nonzero(one, axis=(1, 2))
+        marked = marked + np.count_nonzero(two, axis=(1, 2))
+        total += 2 * both / (marked + _EPSILON)
+        count += marked > 0
+    of_slices = total / np.maximum(count, 1)
+    return float(np.mean([of_slices[start : start + batch].mean() for start in range(0, len(truths), batch)]))
 
 
 def volume_scores(
@@ -80,13 +85,15 @@ class _Volume:
 
 
 class SegmentationMetrics:
-    """Gathers slices; scores them as the paper does, and by whole volumes with the mean over volumes.
+    """Gathers slices; scores them as the paper does, and by whole volumes with the mean over volumes and organs.
 
-    A volume is what was added of it, from the first slice to the last, each at its own place: with the slices that
-    hold label in the truth, as the data sets give them, nothing is said of the slices beyond the organ.
+    A volume is what was added of it, from the first slice to the last, each at its own place. The slice Dice is that of
+    the slices that hold an organ in the truth, as in the paper; what is marked beyond them counts in the volumes'
+    scores and in the share of false slices.
 
     Args:
         batch: slices in a batch of the slice Dice, in the order in which they are added.
+        organs: classes to score by name; other classes count as background.
 
     Example:
         >>> metrics = SegmentationMetrics()
@@ -96,8 +103,9 @@ class SegmentationMetrics:
         1.0
     """
 
-    def __init__(self, batch: int = TEST_BATCH):
+    def __init__(self, batch: int = TEST_BATCH, organs: Mapping[str, int] | None = None):
         self.batch = batch
+        self.organs = dict(organs or {ORGAN: 1})
         self._volumes: dict[str | int, _Volume] = {}
         self._order: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -119,7 +127,7 @@ class SegmentationMetrics:
         Args:
             volume: which volume it is of.
             number: of the slice in it.
-            prediction: 0 and 1, [H, W].
+            prediction: classes [H, W].
             truth: the same of the truth.
             spacing: mm between slices, rows and columns of the volume.
 
@@ -134,31 +142,47 @@ class SegmentationMetrics:
         known = self._volumes.setdefault(volume, _Volume(tuple(spacing)))
         if number in known.slices:
             raise InputError(f"volume {volume!r}: expected slice {number} once, got it twice; call reset() before")
-        pair = (np.array(prediction, np.uint8), np.array(truth, np.uint8))
+        organs = list(self.organs.values())
+        one, two = (np.where(np.isin(classes, organs), classes, 0).astype(np.uint8) for classes in (prediction, truth))
+        pair = (one, two)
         known.slices[number] = pair
         self._order.append(pair)
 
     def aggregate(self) -> dict[str, float]:
-        """Returns `slice_dice` and `dice` (1 is best) and `hd95` in mm (0 is best), all finite.
+        """Mean scores, all finite.
+
+        Returns:
+            `slice_dice` and `dice` (1 is best), `hd95` in mm (0 is best); where there are slices without an organ
+            `false_slices`, the share of them that are marked (0 is best); of several organs `dice.<name>` and
+            `hd95.<name>` of each, whose means the first are.
 
         Raises:
             InputError: nothing was added.
         """
         if not self._order:
             raise InputError("metrics: expected at least one slice, got none; add slices before aggregate()")
-        scores = np.mean([_score(volume) for volume in self._volumes.values()], axis=0)
+        scores = np.array([self._score(volume) for volume in self._volumes.values()]).mean(0)  # [organs, 2]
         predictions, truths = (np.stack(part) for part in zip(*self._order, strict=True))
-        return {
-            "slice_dice": mean_slice_dice(predictions, truths, self.batch),
-            "dice": float(scores[0]),
-            "hd95": float(scores[1]),
+        held = truths.any((1, 2))
+        chosen = held if held.any() else ~held
+        classes = [0, *self.organs.values()]
+        found = {
+            "slice_dice": mean_slice_dice(predictions[chosen], truths[chosen], self.batch, classes),
+            "dice": float(scores[:, 0].mean()),
+            "hd95": float(scores[:, 1].mean()),
         }
+        if not held.all():
+            found["false_slices"] = float(predictions[~held].any((1, 2)).mean())
+        for (name, _), (dice, hd95) in zip(self.organs.items(), scores, strict=True):
+            if len(self.organs) > 1:
+                found |= {f"dice.{name}": float(dice), f"hd95.{name}": float(hd95)}
+        return found
 
-
-def _score(volume: _Volume) -> tuple[float, float]:
-    first, last = min(volume.slices), max(volume.slices)
-    shape = next(iter(volume.slices.values()))[0].shape
-    whole = np.zeros((2, last - first + 1, *shape), np.uint8)
-    for number, pair in volume.slices.items():
-        whole[:, number - first] = pair
-    return volume_scores(whole[0], whole[1], volume.spacing)
+    def _score(self, volume: _Volume) -> list[tuple[float, float]]:
+        """Dice and HD95 of each organ."""
+        first, last = min(volume.slices), max(volume.slices)
+        shape = next(iter(volume.slices.values()))[0].shape
+        whole = np.zeros((2, last - first + 1, *shape), np.uint8)
+        for number, pair in volume.slices.items():
+            whole[:, number - first] = pair
+        return [volume_scores(whole[0] == organ, whole[1] == organ, volume.spacing) for organ in self.organs.values()]

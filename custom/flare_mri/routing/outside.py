@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from flare_mri.config.adaptation import AdaptationSettings
+from flare_mri.datasets.pieces import Pieces
 from flare_mri.networks import build_network
-from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, Slices, adapt, predict
+from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, adapt
 from flare_mri.routing.losses import TestTimeLoss
 from flare_mri.routing.matching import MatchReport, match, with_site_statistics
 from flare_mri.routing.network import build_routed_network
@@ -79,13 +80,13 @@ class Outside:
 
     Args:
         space: the personal models and the global one.
-        slices: [3, H, W] each, without labels.
+        pieces: of the site's volumes, without labels.
         settings: of how the model is made.
         device: where to compute.
     """
 
-    def __init__(self, space: RoutingSpace, slices: Slices, settings: AdaptationSettings, device: torch.device):
-        self.space, self.slices, self.settings = space, slices, settings
+    def __init__(self, space: RoutingSpace, pieces: Pieces, settings: AdaptationSettings, device: torch.device):
+        self.space, self.pieces, self.settings = space, pieces, settings
         self._plain = build_network(space.network, settings.seed).to(device)
         self._routed: nn.Module | None = None
 
@@ -101,12 +102,12 @@ class Outside:
         global_model, chosen = self._expert(GLOBAL), self.settings
         if chosen.strategy == "matched":
             personal = {name: state for name, state in self.space.experts.items() if name != GLOBAL}
-            mixed, matched = match(self._plain, personal, global_model, self.slices)
+            mixed, matched = match(self._plain, personal, global_model, self.pieces)
             return OutsideModel("matched", global_model if matched.fallback else mixed, (), matched)
         routed = self._route()
         values = (chosen.epochs, chosen.lr, chosen.batch_size, chosen.seed)
         loss = TestTimeLoss(entropy_reduction=chosen.entropy_reduction)
-        report = adapt(routed, global_model, self.slices, *values, loss, after_epoch=after_epoch)
+        report = adapt(routed, global_model, self.pieces, *values, loss, after_epoch=after_epoch)
         if report.fallback:
             return OutsideModel("routing", global_model, (), report)
         return OutsideModel("routing", routed.eval(), tuple(self.space.experts), report)
@@ -123,8 +124,8 @@ class Outside:
         count = len(self.space.experts)
         for index, name in enumerate(self.space.experts):
             expert = self._expert(name)
-            as_it_came = predict(expert, self.slices, self.settings.batch_size)
-            with_site = predict(with_site_statistics(expert, self.slices), self.slices, self.settings.batch_size)
+            as_it_came = self.pieces.probabilities(expert, self.settings.batch_size)
+            with_site = self.pieces.probabilities(with_site_statistics(expert, self.pieces), self.settings.batch_size)
             means["mean"] = means["mean"] + as_it_came / count
             means["mean_site"] = means["mean_site"] + with_site / count
             if name == GLOBAL:
@@ -132,8 +133,8 @@ class Outside:
             yield (GLOBAL if name == GLOBAL else f"expert-{index}"), as_it_came
         yield from means.items()
         if self.settings.strategy == "published":
-            start = self._route() if len(self.slices) >= MIN_SLICES else self._expert(GLOBAL)
-            yield "unadapted", predict(start, self.slices, self.settings.batch_size)
+            start = self._route() if len(self.pieces) >= MIN_SLICES else self._expert(GLOBAL)
+            yield "unadapted", self.pieces.probabilities(start, self.settings.batch_size)
 
     def _expert(self, name: str) -> nn.Module:
         expert = copy.deepcopy(self._plain)

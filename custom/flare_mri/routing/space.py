@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from flare_mri.atomic_file import write_atomically
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 from flare_mri.tensor_file import check_tensor, pack_tensors, read_tensor_file
 
@@ -26,6 +27,7 @@ MODEL_NAMES = {
     "routing": "IOP-FL routing",
 }
 """Names in tables and pictures of the predictions of an outside site, besides those of the personal models."""
+PLAN = tuple(SegmentationPlan.model_fields)
 _FORMAT = "flare-mri routing space 1"
 
 
@@ -36,11 +38,13 @@ class RoutingSpace:
     Attributes:
         network: settings of the network all experts belong to.
         experts: name of the inside site, or :data:`GLOBAL`, -> state dict; the global model comes last.
+        plan: what they mark, and in what pieces they see a volume.
         checksum: of the file that it was read from, SHA-256; empty where it came from none.
     """
 
     network: dict[str, Any]
     experts: dict[str, dict[str, Tensor]]
+    plan: SegmentationPlan = SegmentationPlan()
     checksum: str = ""
 
     def __post_init__(self) -> None:
@@ -53,6 +57,7 @@ def save_routing_space(path: Path, space: RoutingSpace) -> str:
     """Write a routing space atomically, with site names, network settings and the returned checksum in its metadata."""
     tensors = {f"{name}/{key}": t for name, state in space.experts.items() for key, t in state.items()}
     description = {"format": _FORMAT, "experts": list(space.experts), "network": space.network}
+    description |= space.plan.model_dump(mode="json")
     content, digest = pack_tensors(tensors, description)
     write_atomically(path, content)
     return digest
@@ -69,7 +74,8 @@ def load_routing_space(path: Path) -> RoutingSpace:
         "routing space", path, _FORMAT, "the file that the job iopfl left on the server"
     )
     try:
-        return RoutingSpace(_network(description), _experts(description, tensors), found)
+        plan = SegmentationPlan.read({key: description[key] for key in PLAN if key in description}, "its plan")
+        return RoutingSpace(_network(description), _experts(description, tensors), plan, found)
     except InputError as e:
         raise InputError(f"routing space {path}: {e}") from e
 

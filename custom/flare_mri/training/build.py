@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.config.training import LOSSES, OTHERS, TrainingSettings
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.datasets.reconstruction_slices import SAMPLE_KEYS
 from flare_mri.datasets.segmentation import SegmentationData
@@ -27,8 +28,7 @@ def build_task(
     config: SiteConfig,
     seed: int,
     keys: Sequence[str] | None = None,
-    augmentation: bool = False,
-    loss: str | None = None,
+    training: TrainingSettings = TrainingSettings(),  # noqa: B008 (it is frozen)
 ) -> Task:
     """Read and check a site's data and make its task.
 
@@ -38,8 +38,8 @@ def build_task(
         seed: the job's seed.
         keys: entries of a sample that the network is called with, see :func:`flare_mri.networks.sample_keys`; None
             for the image alone.
-        augmentation: whether the job asks for the task's random transforms in training; a site has the last word.
-        loss: of reconstruction, see :data:`flare_mri.training.losses.RECONSTRUCTION_LOSSES`; None for the task's own.
+        training: of the job: loss, organs, patches, and whether it asks for the task's random transforms in training,
+            of which a site has the last word.
 
     Raises:
         InputError: unknown task, entries that its samples do not have, data or device that cannot be used.
@@ -54,23 +54,30 @@ def build_task(
             f"{' and '.join(keys)}; choose another network"
         )
     if config.members:
-        tasks = [build_task(name, member, seed, keys, augmentation, loss) for member in config.members]
+        tasks = [build_task(name, member, seed, keys, training) for member in config.members]
         return PooledTask(config.site, tasks, config.batch_size, config.workers)
     device = resolve_device(config.device, config.site, config.file)
-    check_loss(loss, name)
+    check_training(training, name)
     if name == SEGMENTATION:
-        return SegmentationTask(SegmentationData(config, seed, augmentation), config, device)
-    return ReconstructionTask(ReconstructionData(config, seed, keys, augmentation), config, device, loss)
+        data = SegmentationData(config, seed, training.augmentation, training.plan())
+        return SegmentationTask(data, config, device, training.loss or LOSSES[name][0])
+    return ReconstructionTask(
+        ReconstructionData(config, seed, keys, training.augmentation), config, device, training.loss
+    )
 
 
-def check_loss(loss: str | None, task: str) -> None:
-    """Refuses a loss by name for segmentation.
+def check_training(training: TrainingSettings, task: str) -> None:
+    """Refuses settings of the other task.
 
     Raises:
         InputError: one is given.
     """
-    if loss is not None and task == SEGMENTATION:
-        raise InputError(f"loss: expected none for {task}, which has its own, got {loss!r:.80}; leave it out")
+    if training.loss not in (None, *LOSSES[task]):
+        raise InputError(f"loss: expected {' or '.join(LOSSES[task])} for {task}, got {training.loss!r}; correct it")
+    for key in sorted(OTHERS[task]):
+        field = TrainingSettings.model_fields[key]
+        if getattr(training, key) != field.default:
+            raise InputError(f"{key}: expected none for {task}, got {getattr(training, key)!r:.80}; leave it out")
 
 
 def resolve_device(name: str, site: str, file: Path | None = None) -> torch.device:

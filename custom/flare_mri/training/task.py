@@ -98,18 +98,10 @@ def call_network(network: nn.Module, batch: dict[str, Any]) -> Tensor:
     """Run a network on the entries of a batch that it declares as ``sample_keys``; on ``image`` where it declares none.
 
     Raises:
-        InputError: it gives something else than one tensor.
+        InputError: it gives something else than one tensor, as with deep supervision.
     """
     keys: tuple[str, ...] = getattr(network, "sample_keys", ("image",))
-    return one_output(network(*(batch[key] for key in keys)))
-
-
-def one_output(output: Any) -> Tensor:
-    """A network's output, once it is a tensor.
-
-    Raises:
-        InputError: it is a list of them, as with deep supervision.
-    """
+    output = network(*(batch[key] for key in keys))
     if not isinstance(output, Tensor):
         raise InputError(
             f"network: expected one tensor, got a {type(output).__name__}, as deep supervision gives it; set its "
@@ -144,7 +136,7 @@ def check_takes_images(network: nn.Module, task: Task) -> None:
         InputError: the site has no training slice, or the network cannot take its images.
     """
     check_trains(task)
-    dataset = task.dataset("train")
+    dataset = task.training_data(seed=0)
     shapes = shapes_of(dataset)
     first = {shapes[places[0]]: places for places in reversed(batches_in_order(dataset, task.batch_size))}
     trial = copy.deepcopy(network)

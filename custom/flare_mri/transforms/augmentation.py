@@ -3,12 +3,15 @@
 """Random transforms of training slices, by task and by name; off unless a job or a site asks for them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
     Compose,
+    Rand2DElasticd,
+    Rand3DElasticd,
     RandAdjustContrastd,
     RandAffined,
     RandBiasFieldd,
@@ -17,6 +20,8 @@ from monai.transforms import (
     RandGaussianSmoothd,
     RandHistogramShiftd,
     RandRotated,
+    RandScaleIntensityd,
+    RandSimulateLowResolutiond,
 )
 from torch import Tensor
 
@@ -27,47 +32,97 @@ from flare_mri.physics.coil_sensitivities import normalise_sensitivities
 from flare_mri.physics.fourier import fft2c, ifft2c
 from flare_mri.transforms.coils import RandCoilDropoutd, RandPhased, as_channels, as_complex
 
-_LEFT_RIGHT, _DEGREES = 0, np.pi / 180
-Recipe = dict[str, Callable[[tuple[str, ...]], Any]]
+_DEGREES = np.pi / 180
+
+
+@dataclass(frozen=True)
+class View:
+    """The images to transform, apart from their channels.
+
+    Attributes:
+        dims: number of axes, 2 or 3.
+        left_right: that from left to right, along which bodies may be mirrored; None: there is none, or not known.
+    """
+
+    dims: int = 2
+    left_right: int | None = None
+
+
+Recipe = dict[str, Callable[[tuple[str, ...], View], Any]]
+_LABEL_MODE = ("bilinear", "nearest")
 
 RECONSTRUCTION_TRANSFORMS: Recipe = {
-    "flip": lambda keys: RandFlipd(keys, prob=0.5, spatial_axis=1),
-    "affine": lambda keys: RandAffined(
+    "flip": lambda keys, view: RandFlipd(keys, prob=0.5, spatial_axis=1),
+    "affine": lambda keys, view: RandAffined(
         keys, prob=0.8, translate_range=(8, 8), scale_range=(0.2, 0.2), mode="bilinear", padding_mode="zeros"
     ),
-    "rotation": lambda keys: RandRotated(
+    "rotation": lambda keys, view: RandRotated(
         keys, range_x=10 * _DEGREES, prob=0.5, mode="bilinear", padding_mode="zeros", keep_size=True
     ),
-    "phase": lambda keys: RandPhased(keys[:1]),
-    "coil_dropout": lambda keys: RandCoilDropoutd(keys),
+    "phase": lambda keys, view: RandPhased(keys[:1]),
+    "coil_dropout": lambda keys, view: RandCoilDropoutd(keys),
 }
 """Of the fully sampled image before it is undersampled, so that the scan stays one of its target: the magnitude
 [1, H, W]; of raw k-space the images of all coils and their sensitivities, alike."""
 
-NAMED = frozenset({"rotation", "phase", "coil_dropout"})
-"""Those that a site has only where it names them: whether they help was not measured over a whole job."""
+NAMED = frozenset({"rotation", "phase", "coil_dropout", "inversion"})
+"""Those that a site has only where it names them: whether they help was not measured over a whole job, or depends on
+the scanners."""
 
 OF_COILS = frozenset({"phase", "coil_dropout"})
 """Those that need raw k-space."""
 
-SEGMENTATION_TRANSFORMS: Recipe = {
-    "flip": lambda keys: RandFlipd(keys, prob=0.5, spatial_axis=_LEFT_RIGHT),
-    "affine": lambda keys: RandAffined(
+
+def _turn(keys: tuple[str, ...], view: View) -> RandAffined:
+    """Rotation, shift and size: about the axis across the slices by up to 15 degrees, about the others by a third."""
+    degrees = 15 * _DEGREES
+    return RandAffined(
         keys,
         prob=0.5,
-        rotate_range=15 * _DEGREES,
-        translate_range=(4, 4),
-        scale_range=(0.12, 0.12),
-        mode=("bilinear", "nearest"),
+        rotate_range=degrees if view.dims == 2 else (degrees, degrees / 3, degrees / 3),
+        translate_range=(4,) * view.dims,
+        scale_range=(0.12,) * view.dims,
+        mode=_LABEL_MODE,
         padding_mode="border",
-    ),
-    "bias_field": lambda keys: RandBiasFieldd(keys[:1], prob=0.3, degree=2, coeff_range=(0.0, 0.2)),
-    "gamma": lambda keys: RandAdjustContrastd(keys[:1], prob=0.3, gamma=(0.7, 1.5)),
-    "histogram_shift": lambda keys: RandHistogramShiftd(keys[:1], prob=0.2, num_control_points=(5, 8)),
-    "blur": lambda keys: RandGaussianSmoothd(keys[:1], prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
-    "noise": lambda keys: RandGaussianNoised(keys[:1], prob=0.3, std=0.1),
+    )
+
+
+def _bend(keys: tuple[str, ...], view: View) -> Any:
+    """Displacements of about a pixel that vary over some 16."""
+    shared: dict[str, Any] = {"prob": 0.2, "mode": _LABEL_MODE, "padding_mode": "border"}
+    if view.dims == 2:
+        return Rand2DElasticd(keys, spacing=(16, 16), magnitude_range=(0.5, 2), **shared)
+    return Rand3DElasticd(keys, sigma_range=(5, 7), magnitude_range=(50, 100), **shared)
+
+
+def _mirror(keys: tuple[str, ...], view: View) -> Any:
+    return None if view.left_right is None else RandFlipd(keys, prob=0.5, spatial_axis=view.left_right)
+
+
+def _blur(keys: tuple[str, ...], view: View) -> RandGaussianSmoothd:
+    sigma = (0.3, 1.0)
+    return RandGaussianSmoothd(keys[:1], sigma, sigma, sigma, prob=0.2)
+
+
+def _coarsen(keys: tuple[str, ...], view: View) -> RandSimulateLowResolutiond:
+    mode = "bilinear" if view.dims == 2 else "trilinear"
+    return RandSimulateLowResolutiond(keys[:1], prob=0.2, upsample_mode=mode, zoom_range=(0.5, 1.0))
+
+
+SEGMENTATION_TRANSFORMS: Recipe = {
+    "flip": _mirror,
+    "affine": _turn,
+    "elastic": _bend,
+    "inversion": lambda keys, view: RandScaleIntensityd(keys[:1], factors=(-2.0, -2.0), prob=0.5),
+    "bias_field": lambda keys, view: RandBiasFieldd(keys[:1], prob=0.3, degree=2, coeff_range=(0.0, 0.2)),
+    "gamma": lambda keys, view: RandAdjustContrastd(keys[:1], prob=0.3, gamma=(0.7, 1.5)),
+    "histogram_shift": lambda keys, view: RandHistogramShiftd(keys[:1], prob=0.2, num_control_points=(5, 8)),
+    "low_resolution": _coarsen,
+    "blur": _blur,
+    "noise": lambda keys, view: RandGaussianNoised(keys[:1], prob=0.3, std=0.1),
 }
-"""Of the z-scored slice between its neighbours [3, H, W] and its label [1, H, W]."""
+"""Of the z-scored slice between its neighbours [3, H, W] or patch [1, D, H, W], and its label; a function that gives
+None has none for such images."""
 
 _KEYS = {RECONSTRUCTION: ("target",), SEGMENTATION: ("image", "label")}
 TASK_TRANSFORMS = {RECONSTRUCTION: RECONSTRUCTION_TRANSFORMS, SEGMENTATION: SEGMENTATION_TRANSFORMS}
@@ -123,12 +178,22 @@ class Augmentation:
         task: of the job.
         names: of :data:`TASK_TRANSFORMS`.
         keys: entries of a sample to transform; None for the task's own.
+        dims: axes of the images besides channels, 2 or 3.
+        left_right: that of them from left to right; None: there is none, or it is not known.
     """
 
-    def __init__(self, task: str, names: tuple[str, ...], keys: tuple[str, ...] | None = None):
-        keys = keys or _KEYS[task]
+    def __init__(
+        self,
+        task: str,
+        names: tuple[str, ...],
+        keys: tuple[str, ...] | None = None,
+        dims: int = 2,
+        left_right: int | None = None,
+    ):
+        keys, view = keys or _KEYS[task], View(dims, left_right)
         self._random = np.random.RandomState()
-        self.transforms = Compose([TASK_TRANSFORMS[task][name](keys) for name in names])
+        made = [TASK_TRANSFORMS[task][name](keys, view) for name in names]
+        self.transforms = Compose([transform for transform in made if transform is not None])
         for transform in self.transforms.transforms:
             transform.set_random_state(state=self._random)
 

@@ -12,6 +12,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from flare_mri.config.data import SliceRange
+from flare_mri.config.segmentation import IGNORED
 from flare_mri.errors import InputError
 
 _UNDERSHOOT = 0.01  # interpolation may leave values this far below 0, in parts of the maximum
@@ -79,24 +80,32 @@ class CheckImaged(MapTransform):
 
 
 class CheckLabeld(MapTransform):
-    """Labels of the image's very shape, made 0 and 1.
+    """Labels of the image's very shape, from values of a file to numbers of organs.
 
     Args:
         keys: labels [I, J, K].
         image: key of the image.
-        merge: any whole number above 0 is the organ; otherwise 0 and 1 alone are admitted.
+        organs: values of each organ, whose numbers 1, 2, ... follow this order; None: all above 0 are one organ.
+        ignored: a value that becomes :data:`~flare_mri.config.segmentation.IGNORED`; None: there is none.
         white: a value that stands for 1 where it is the largest; None: there is none.
 
     Raises:
-        InputError: another shape, or values that are no labels.
+        InputError: another shape, or values that are no labels or of no organ.
     """
 
-    def __init__(self, keys: Any, image: str, merge: bool, white: int | None = None):
+    def __init__(
+        self,
+        keys: Any,
+        image: str,
+        organs: Mapping[str, tuple[int, ...]] | None,
+        ignored: int | None = None,
+        white: int | None = None,
+    ):
         super().__init__(keys)
-        self.image, self.merge, self.white = image, merge, white
+        self.image, self.organs, self.ignored, self.white = image, organs, ignored, white
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Check the labels and make them 0 and 1."""
+        """Check the labels and number them."""
         item = dict(data)
         for key in self.key_iterator(item):
             label, image = item[key], item[self.image]
@@ -106,22 +115,38 @@ class CheckLabeld(MapTransform):
                     f"{where}: expected the image's shape {list(image.shape)}, got {list(label.shape)}; "
                     "give the label of this very image"
                 )
-            self._check_values(label.as_tensor().unique().numpy(), where)
-            item[key] = (label > 0).float()
+            values = label.as_tensor().unique().numpy()
+            numbers = self._number(values, where)
+            numbered = torch.zeros_like(label)
+            for value in values[[numbers[value] > 0 for value in values.tolist()]].tolist():
+                numbered[label == value] = numbers[value]
+            item[key] = numbered.float()
         return item
 
-    def _check_values(self, values: np.ndarray, where: str) -> None:
+    def _number(self, values: np.ndarray, where: str) -> dict[float, int]:
+        """Of each value in a file the number of its organ.
+
+        Raises:
+            InputError: a value without one.
+        """
+        known = {0: 0} if self.ignored is None else {0: 0, self.ignored: IGNORED}
         whole = bool(np.isfinite(values).all()) and not np.mod(values, 1).any() and values.min() >= 0
-        if self.merge:
-            good, expected = whole and len(values) <= _MOST_LABELS, "whole numbers >= 0 (above 0 is the organ)"
+        if self.organs is None:
+            if whole and len(values) <= _MOST_LABELS:
+                return dict.fromkeys(values.tolist(), 1) | known
+            expected, fix = "whole numbers >= 0 (above 0 is the organ)", "give the label"
         else:
-            one = self.white if self.white is not None and values.max() == self.white else 1
-            good = whole and set(values.tolist()) <= {0, one}
-            expected = "0 and 1" + (f" or {self.white}" if self.white is not None else "")
-        if not good:
-            got = f"{', '.join(f'{value:g}' for value in values[:8])}{', ...' if len(values) > 8 else ''}"
-            fix = "give the label" if self.merge else "give the label, or set data.merge_labels: true"
-            raise InputError(f"{where}: expected {expected}, got {len(values)} values ({got}); {fix}")
+            organs = {value: at + 1 for at, of_one in enumerate(self.organs.values()) for value in of_one}
+            if self.white is not None and len(self.organs) == 1 and values.max() == self.white:
+                organs = {self.white: 1}
+            known |= organs
+            if whole and set(values.tolist()) <= known.keys():
+                return known  # type: ignore[return-value]
+            told = [f"{value}" for value in sorted(known)] + ([str(self.white)] if self.white is not None else [])
+            expected = f"{', '.join(told[:-1])} {'or' if self.white is not None else 'and'} {told[-1]}"
+            fix = "give the label, or name its organs in data.labels (or all as one by merge_labels or format prostate)"
+        got = f"{', '.join(f'{value:g}' for value in values[:8])}{', ...' if len(values) > 8 else ''}"
+        raise InputError(f"{where}: expected {expected}, got {len(values)} values ({got}); {fix}")
 
 
 def _refuse_not_finite(slices: Tensor, where: str, counted: str) -> None:

@@ -16,11 +16,12 @@ from monai.transforms import (
     Spacingd,
 )
 
+from flare_mri.config.segmentation import IGNORED
 from flare_mri.errors import InputError
 from flare_mri.io.load import LoadScand
 from flare_mri.transforms.checks import CheckImaged, CheckLabeld, CheckMagnitudesd
 from flare_mri.transforms.kspace import CropKspaced
-from flare_mri.transforms.labels import CoverToLabeld, KeepLabeld
+from flare_mri.transforms.labels import CoverToLabeld, KeepLabeld, LabelToCoverd
 
 IMAGE, LABEL = "image", "label"
 
@@ -41,7 +42,10 @@ def reconstruction_volume(settings: Any, orientation: str | None, slice_axis: in
 
 
 def segmentation_volume(settings: Any, orientation: str | None, slice_axis: int, labelled: bool) -> Compose:
-    """From a scan to a z-scored image and a label of 0 and 1, both [1, I, J, K], at the size of `data.spatial_size`.
+    """From a scan to a z-scored image and its label, both [1, I, J, K], at the size of `data.spatial_size`.
+
+    A label holds the numbers of the site's organs from 1, in the order of `data.find_labels()`, and
+    :data:`~flare_mri.config.segmentation.IGNORED` where the truth is not known.
 
     Args:
         settings: `data` of site.yaml.
@@ -52,7 +56,10 @@ def segmentation_volume(settings: Any, orientation: str | None, slice_axis: int,
     keys = (IMAGE, LABEL) if labelled else (IMAGE,)
     white = 255 if settings.format == "datalist_2d" else None  # FLARE's 2D example stores the organ in white
     checks: list[Any] = [CheckImaged(IMAGE)]
-    checks += [CheckLabeld(LABEL, IMAGE, settings.takes_any_label(), white)] if labelled else []
+    organs = settings.find_labels() if labelled else {}
+    numbers = [*range(1, 1 + (1 if organs is None else len(organs))), IGNORED]
+    ignored = getattr(settings, "ignore_label", None)  # a phantom has none
+    checks += [CheckLabeld(LABEL, IMAGE, organs, ignored, white)] if labelled else []
     steps = _read_placed(keys, settings, orientation, ("bilinear", "nearest")[: len(keys)], checks)
     steps.append(NormalizeIntensityd(IMAGE))
     if settings.spatial_size is None:
@@ -63,8 +70,9 @@ def segmentation_volume(settings: Any, orientation: str | None, slice_axis: int,
         steps += [KeepLabeld(LABEL, size, slice_axis)] if labelled else []
         steps.append(ResizeWithPadOrCropd(keys, size))
     else:
+        steps += [LabelToCoverd(LABEL, numbers)] if labelled else []
         steps.append(Resized(keys, size, mode="bilinear", anti_aliasing=True))
-        steps += [CoverToLabeld(LABEL, slice_axis)] if labelled else []
+        steps += [CoverToLabeld(LABEL, numbers, slice_axis)] if labelled else []
     return Compose(steps)
 
 

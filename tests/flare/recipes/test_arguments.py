@@ -245,7 +245,7 @@ def test_privacy_filters_are_flare_s() -> None:
 
 
 def test_what_a_job_alone_shows_to_be_impossible_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match="classical: expected false for segmentation"):
+    with pytest.raises(InputError, match="classical: expected none for segmentation"):
         IOPFLRecipe(training=TrainingSettings(classical=True), include_code=False)
     unet = {"path": "flare_mri.networks.UNet", "args": {"channels": 4}}
     with pytest.raises(

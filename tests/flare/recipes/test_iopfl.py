@@ -13,11 +13,10 @@ from nvflare.apis.fl_constant import ReturnCode
 
 from federation import Federation, state_in, weights_in
 from flare_mri.config.site import load_site_config
-from flare_mri.datasets.segmentation import SegmentationData, SliceImages
+from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.flare.protocol import METRIC_NAME, tensors_in
 from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.inference.personal_model import load_personal_model
-from flare_mri.routing import predict
 from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, save_routing_space
 
 NETWORK = {
@@ -79,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Federation
 def test_inside_reports_global_and_personal_models(trained: Federation) -> None:
     entry = trained.results["methods"]["IOP-FL"]
     for site in trained.sites:
-        assert {"slice_dice", "dice", "hd95"} == entry["sites"][site]["test"].keys()
+        assert {"slice_dice", "dice", "hd95", "false_slices"} == entry["sites"][site]["test"].keys()
         assert entry["sites"][site]["personal"]["test"] and entry["sites"][site]["personal"]["validation"]
         assert entry["rounds"][0]["sites"][site]["personal_test"] and entry["rounds"][0]["sites"][site]["test"]
     trained_on = [entry["sites"][site]["data"]["train"] for site in trained.sites]
@@ -165,8 +164,8 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
         ("site-1", "site-2", GLOBAL) if "note" not in routing and strategy == "published" else ()
     )
     config = load_site_config(tmp_path / "outside-1" / "local" / "site.yaml", "outside-1")
-    slices = SliceImages(SegmentationData(config, seed=0).outside)
-    predicted = predict(model.build(), slices, model.batch_size).argmax(1).numpy()
+    data = SegmentationData(config, seed=0)
+    predicted = data.pieces(data.outside).classes(model.build(), model.batch_size)
     np.testing.assert_array_equal(predicted, np.load(store / "predictions.npz")["labels"])
     named = [str(np.load(store / f"examples{which}.npz")["method"]) for which in ("", "-global")]
     assert named == [ROWS[strategy][-1], "global model"]

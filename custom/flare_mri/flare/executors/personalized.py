@@ -164,7 +164,11 @@ class PersonalizedExecutor(SiteExecutor):
         personal = learner.personal() or learner.best["network"]
         network = self._network_of(task.site)
         known = task.spatial_size, task.orientations, task.slice_axis
-        own = PersonalModel(self.job, task.site, self.task, network, personal, *known, acquisition=task.acquisition)
+        own = PersonalModel(
+            *(self.job, task.site, self.task, network, personal, *known),
+            acquisition=task.acquisition,
+            plan=self._settings.plan(),
+        )
         former = store.save_model(PERSONAL_FILE, own.state, own.description(), states.run)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")
@@ -246,8 +250,7 @@ class PersonalizedExecutor(SiteExecutor):
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             use_threads(site.config)
             keys, settings = sample_keys(self.network), self._settings
-            options = settings.model_dump(include={"augmentation", "loss"})
-            self._task = build_task(self.task, site.config, settings.seed, keys, **options)
+            self._task = build_task(self.task, site.config, settings.seed, keys, settings)
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
         return self._task, self._store

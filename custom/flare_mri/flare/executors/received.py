@@ -9,6 +9,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import MetaKey
 from flare_mri.networks import build_meta_state
@@ -49,6 +50,15 @@ def read_run(site: str, model: FLModel) -> tuple[str, int]:
         raise InputError(f"site {site}: {e}; the server runs another program") from e
 
 
+def read_plan(site: str, model: FLModel) -> SegmentationPlan:
+    """What the models of a routing space mark, and in what pieces they see a volume.
+
+    Raises:
+        InputError: the message says something else.
+    """
+    return SegmentationPlan.read(model.meta.get(MetaKey.PLAN), f"site {site}: the server's plan")
+
+
 def read_space(site: str, model: FLModel) -> RoutingSpace:
     """The routing space of a message, checked before memory is taken for the network that it is said to be of.
 
@@ -64,7 +74,7 @@ def read_space(site: str, model: FLModel) -> RoutingSpace:
             raise InputError(f"routing space: expected at most {MOST_EXPERTS} models, got {len(experts)}")
         for name in experts:
             check_name("expert", name)
-        space = RoutingSpace(network, dict[str, Any](experts))
+        space = RoutingSpace(network, dict[str, Any](experts), read_plan(site, model))
         check_experts(build_meta_state(network), space.experts)
         return space
     except InputError as e:

@@ -15,19 +15,26 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel
 
 from flare_mri.config.adaptation import AdaptationSettings
-from flare_mri.datasets.segmentation import SliceImages
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.flare.executors.base import Action, SiteExecutor, plain_network
-from flare_mri.flare.executors.received import read_space
+from flare_mri.flare.executors.received import read_plan, read_space
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_meta_network, check_size
-from flare_mri.routing import check_routable, predict
+from flare_mri.routing import check_routable
 from flare_mri.routing.outside import Outside, OutsideModel
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
-from flare_mri.training import SEGMENTATION, AbortedError, SegmentationTask, SiteStore, build_task
+from flare_mri.training import (
+    SEGMENTATION,
+    AbortedError,
+    SegmentationTask,
+    SiteStore,
+    TrainingSettings,
+    build_task,
+)
 from flare_mri.training.segmentation import score
 
 
@@ -71,12 +78,12 @@ class RoutingExecutor(SiteExecutor):
         network = model.meta.get(MetaKey.NETWORK)
         if network is not None:
             check_routable(build_meta_network(plain_network(network)))
-        task, _ = self._site(fl_ctx)
+        task, _ = self._site(fl_ctx, read_plan(fl_ctx.get_identity_name(), model))
         return FLModel(metrics={"slices/test": float(len(task.data.outside))})
 
     def _adapt(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        task, store = self._site(fl_ctx)
-        space = read_space(task.site, model)
+        space = read_space(fl_ctx.get_identity_name(), model)
+        task, store = self._site(fl_ctx, space.plan)
         metrics = {"slices/test": float(len(task.data.outside))}
         return FLModel(metrics=metrics | self._route(task, store, space, fl_ctx, abort_signal))
 
@@ -90,7 +97,7 @@ class RoutingExecutor(SiteExecutor):
                 raise AbortedError(f"site {task.site}: aborted after epoch {epoch} of adaptation")
 
         data = task.data.outside
-        outside = Outside(space, SliceImages(data), self._settings, task.device)
+        outside = Outside(space, task.data.pieces(data), self._settings, task.device)
         started = time.monotonic()
         metrics: dict[str, float] = {}
         if data.labelled:  # only to be scored
@@ -107,7 +114,7 @@ class RoutingExecutor(SiteExecutor):
         if model.report.fallback:
             told = f"the global model is used, not the {MODEL_NAMES[model.key]}: {model.report.fallback}"
             self.log_warning(fl_ctx, f"site {task.site}: {told}")
-        labels = _labels(predict(model.network, outside.slices, self._settings.batch_size))
+        labels = outside.pieces.classes(model.network, self._settings.batch_size)
         former = self._keep_model(store, task, space, model)  # first: one that is not finite keeps nothing
         self._keep_predictions(store, task, labels)
         if former:
@@ -117,8 +124,9 @@ class RoutingExecutor(SiteExecutor):
         return metrics | (add_prefix(f"{model.key}/test", score(data, labels, OUTSIDE_BATCH)) if data.labelled else {})
 
     def _keep_predictions(self, store: SiteStore, task: SegmentationTask, labels: np.ndarray) -> None:
-        items = [task.data.outside[place] for place in range(len(labels))]
-        where = {key: np.array([item[key] for item in items]) for key in ("volume", "slice")}
+        data = task.data.outside
+        places = [(number, data.volumes[number].kept[index]) for number, index in data.indices]
+        where = dict(zip(("volume", "slice"), np.array(places).T, strict=True))
         store.save_arrays("predictions.npz", {"labels": labels, **where})
 
     def _keep_model(
@@ -127,7 +135,7 @@ class RoutingExecutor(SiteExecutor):
         """The model that made the predictions, with the whole report."""
         known = task.spatial_size, task.orientations, task.slice_axis
         state = model.network.state_dict()
-        kept = PersonalModel(self.job, task.site, SEGMENTATION, space.network, state, *known)
+        kept = PersonalModel(self.job, task.site, SEGMENTATION, space.network, state, *known, plan=space.plan)
         if model.experts:
             kept = replace(kept, experts=model.experts, batch_size=self._settings.batch_size)
         described = {**kept.description(), "adaptation": model.report.as_dict()}
@@ -138,12 +146,13 @@ class RoutingExecutor(SiteExecutor):
         name = f"examples-{GLOBAL}.npz" if key == GLOBAL else "examples.npz"
         store.save_arrays(name, {**task.examples_of(labels), "method": np.array(MODEL_NAMES[key])})
 
-    def _site(self, fl_ctx: FLContext) -> tuple[SegmentationTask, SiteStore]:
+    def _site(self, fl_ctx: FLContext, plan: SegmentationPlan) -> tuple[SegmentationTask, SiteStore]:
         site = self.open_site(fl_ctx)
         if site.notice:
             self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
         use_threads(site.config)
-        task: Any = build_task(SEGMENTATION, site.config, self._settings.seed)
+        training = TrainingSettings(**plan.model_dump())
+        task: Any = build_task(SEGMENTATION, site.config, self._settings.seed, training=training)
         if self._store is None:
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()

@@ -7,11 +7,10 @@ from typing import Any
 
 from flare_mri.config.cli import add_options, given_options
 from flare_mri.config.server import ServerSettings
-from flare_mri.config.training import OF_RECONSTRUCTION, TrainingSettings
+from flare_mri.config.training import OTHERS, TrainingSettings
 from flare_mri.flare.recipes.network_arguments import add_network_arguments, read_network
 from flare_mri.flare.recipes.simulate import CENTRALISED, site_names
 from flare_mri.flare.recipes.training import TrainingRecipe
-from flare_mri.io.formats import RECONSTRUCTION
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[TrainingRecipe]) -> argparse._ArgumentGroup:
@@ -25,8 +24,7 @@ def add_training_arguments(parser: argparse.ArgumentParser, recipe: type[Trainin
         default=next(iter(recipe.methods)),
         help=f"{described}; default %(default)s",
     )
-    others = () if recipe.site_task == RECONSTRUCTION else OF_RECONSTRUCTION
-    names = [name for name in TrainingSettings.model_fields if name not in others]
+    names = [name for name in TrainingSettings.model_fields if name not in OTHERS[recipe.site_task]]
     add_options(group, TrainingSettings, names, recipe.default_training.model_dump())
     add_network_arguments(group, recipe.default_network, recipe.network_flags)
     group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")

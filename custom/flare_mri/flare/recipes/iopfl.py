@@ -19,7 +19,7 @@ class IOPFLRecipe(TrainingRecipe):
     methods = methods_of(SEGMENTATION)
     default_network = {
         "path": "flare_mri.networks.unet.UNet",
-        "args": {"in_channels": 3, "out_channels": 2, "norm": "batch", "negative_slope": 0.0},
+        "args": {"norm": "batch", "negative_slope": 0.0},
     }
     default_training = TrainingSettings(optimizer="adam", lr=1e-3, lr_step=0, test_each_round=True)
     default_weighting = "slices"

@@ -19,7 +19,7 @@ from flare_mri.flare.workflows.outside import SPACE_VARIABLE
 from flare_mri.networks import build_meta_network
 from flare_mri.routing import check_experts, check_routable
 from flare_mri.routing.space import load_routing_space
-from flare_mri.training import SEGMENTATION
+from flare_mri.training import SEGMENTATION, TrainingSettings
 
 
 class IOPFLOutsideRecipe(FlareMRIRecipe):
@@ -58,7 +58,8 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         tasks = [TaskName.CHECK, TaskName.ROUTE]
         job.to_clients(executor, id="executor", tasks=tasks)
         job.to_clients(SharedPartOnly([]), filter_type=FilterType.TASK_RESULT, tasks=tasks)
-        super().__init__(job, SEGMENTATION, adaptation["seed"], include_code, require_site_config)
+        training = TrainingSettings(seed=adaptation["seed"])
+        super().__init__(job, SEGMENTATION, training, include_code, require_site_config)
         self.routing_space = routing_space
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
@@ -74,4 +75,5 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         network = build_meta_network(space.network)
         check_routable(network)
         check_experts(network.state_dict(), space.experts)
+        self.training = TrainingSettings(seed=self.training.seed, **space.plan.model_dump())
         super().check_sites(names, workspace)

@@ -18,19 +18,16 @@ from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import ExecEnv, Recipe
 
 import flare_mri
-from flare_mri.datasets.segmentation import CLASSES
+from flare_mri.config.segmentation import SegmentationPlan
+from flare_mri.config.training import TrainingSettings
 from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import open_site
 from flare_mri.networks import SharedPart, build_network, shared_keys
-from flare_mri.training import RECONSTRUCTION, SEGMENTATION, SPLITS, build_task
+from flare_mri.training import SEGMENTATION, SPLITS, build_task
 from flare_mri.transforms.neighbours import CHANNELS
 
 PACKAGE = "flare_mri"
-_TASK_ARGUMENTS = {
-    RECONSTRUCTION: {"spatial_dims": 2, "in_channels": 1, "out_channels": 1},
-    SEGMENTATION: {"spatial_dims": 2, "in_channels": CHANNELS, "out_channels": CLASSES},
-}
 
 
 class FlareMRIRecipe(Recipe):
@@ -39,17 +36,23 @@ class FlareMRIRecipe(Recipe):
     Args:
         job: the FLARE job.
         task: the sites' task, see :func:`flare_mri.training.build_task`.
-        seed: the job's seed.
+        training: of the sites; of a job without training its seed alone counts.
         include_code: put the package into the job (BYOC in FLARE's words); False exports the form that sites with the
             package installed admit by ``class_allow_list``.
         require_site_config: refuse sites without a ``site.yaml`` instead of using the phantom.
     """
 
-    def __init__(self, job: FedJob, task: str, seed: int, include_code: bool, require_site_config: bool = False):
+    def __init__(
+        self,
+        job: FedJob,
+        task: str,
+        training: TrainingSettings,
+        include_code: bool,
+        require_site_config: bool = False,
+    ):
         super().__init__(job)
         self.task = task
-        self.loss: str | None = None
-        self.seed = seed
+        self.training = training
         self.include_code = include_code
         self.require_site_config = require_site_config
         self.sites: list[str] = []
@@ -73,7 +76,7 @@ class FlareMRIRecipe(Recipe):
         """Read every simulated site's data once, before FLARE starts: a mistake costs a second, not a round."""
         for name in names:
             site = open_site(name, workspace, self.require_site_config)
-            task = build_task(self.task, site.config, self.seed, loss=self.loss)
+            task = build_task(self.task, site.config, self.training.seed, training=self.training)
             counts = {split: len(task.dataset(split)) for split in SPLITS}  # type: ignore[arg-type]
             print(
                 f"{name}: {site.config.data.format}; " + ", ".join(f"{n} {s}" for s, n in counts.items()) + " slices",
@@ -114,14 +117,27 @@ def allow_in_simulator(workspace: Path) -> None:
     path.write_text(json.dumps({"format_version": 2, CLASS_ALLOW_LIST: allowed}, indent=1))
 
 
-def network_config(network: dict[str, Any], task: str) -> dict[str, Any]:
+def network_config(network: dict[str, Any], task: str, plan: SegmentationPlan | None = None) -> dict[str, Any]:
     """A network as our components take it; ``config_type`` keeps FLARE from building it before the seed is set.
 
-    One of MONAI's gets the task's dimensions and channels where its arguments do not name them.
+    One of MONAI's gets the task's dimensions and channels where its arguments do not name them, our U-Net those of
+    segmentation.
+
+    Args:
+        network: ``{"path": ..., "args": {...}}``.
+        task: of the sites.
+        plan: of segmentation; None: one organ, in 2.5D.
     """
+    plan = plan or SegmentationPlan()
     path, args = network["path"], network.get("args", {})
-    if path.startswith("monai.") and isinstance(args, dict):
-        args = {**_TASK_ARGUMENTS[task], **args}
+    if isinstance(args, dict):
+        channels = {"in_channels": 1, "out_channels": 1}
+        if task == SEGMENTATION:
+            channels = {"in_channels": 1 if plan.patch_size else CHANNELS, "out_channels": plan.classes}
+        if path.startswith("monai."):
+            args = {"spatial_dims": 3 if plan.patch_size else 2, **channels, **args}
+        elif task == SEGMENTATION:
+            args = {**channels, **args}
     return {"config_type": "dict", "path": path, "args": args}
 
 

@@ -19,11 +19,10 @@ from flare_mri.flare.components import (
 )
 from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
-from flare_mri.io.formats import RECONSTRUCTION
 from flare_mri.methods import Method
 from flare_mri.networks.admitted import UNROLLED, full_name
 from flare_mri.training import TrainingSettings
-from flare_mri.training.build import check_loss
+from flare_mri.training.build import check_training
 from flare_mri.training.self_supervision import SSDU
 
 
@@ -75,12 +74,13 @@ class TrainingRecipe(FlareMRIRecipe):
         name = name or self.job_name
         chosen = self._method(method or next(iter(self.methods)))
         server, options = self._divide(chosen, {**settings, "min_sites": min_clients})
-        learn = (training or self.default_training).model_dump()
+        chosen_training = training or self.default_training
+        _check_training(chosen_training, self.site_task, network or self.default_network)
+        learn = chosen_training.model_dump(mode="json")
         if learn["lr_schedule"] == "cosine":
             learn["lr_rounds"] = learn["lr_rounds"] or server.num_rounds
-        _check_training(learn, self.site_task, network or self.default_network)
         shared: dict[str, Any] = {
-            "network": network_config(network or self.default_network, self.site_task),
+            "network": network_config(network or self.default_network, self.site_task, chosen_training),
             "shared_layers": chosen.shared_layers if shared_layers is None else shared_layers,
         }
         if server.privacy and chosen.gathers_personal_models:
@@ -117,8 +117,7 @@ class TrainingRecipe(FlareMRIRecipe):
         )
         check_site_networks(**shared, site_networks=site_networks or {})
         _add_sites(job, executor, chosen, privacy)
-        super().__init__(job, self.site_task, learn["seed"], include_code, require_site_config)
-        self.loss = learn["loss"] or ("mse" if self.site_task == RECONSTRUCTION else None)
+        super().__init__(job, self.site_task, chosen_training, include_code, require_site_config)
 
     def _method(self, name: str) -> Method:
         if name not in self.methods:
@@ -158,14 +157,10 @@ def _add_sites(job: FedJob, executor: PersonalizedExecutor, method: Method, priv
     job.to_clients(gate, filter_type=FilterType.TASK_RESULT, tasks=names)
 
 
-def _check_training(learn: dict[str, Any], task: str, network: dict[str, Any]) -> None:
+def _check_training(training: TrainingSettings, task: str, network: dict[str, Any]) -> None:
     """Refuses what the job alone shows to be impossible, before any site hears of it."""
-    check_loss(learn["loss"], task)
-    if learn["classical"] and task != RECONSTRUCTION:
-        raise InputError(
-            f"classical: expected false for {task}, which no classical method does, got true; leave it out"
-        )
-    if learn["loss"] == SSDU and (name := full_name(network)) != UNROLLED:
+    check_training(training, task)
+    if training.loss == SSDU and (name := full_name(network)) != UNROLLED:
         raise InputError(
             f"loss: expected mse, l1 or l1_ssim for {name}, got {SSDU!r}, which needs the complex images of "
             "UnrolledNetwork; choose another loss or network"

@@ -71,7 +71,7 @@ class RouteOutside(SiteController):
 
     def _ask(self, task: str, space: RoutingSpace, experts: Mapping[str, Any]) -> list[FLModel]:
         """The usable answers; the network's settings come with the check too, so that a site can refuse them there."""
-        meta = {MetaKey.NETWORK: space.network}
+        meta = {MetaKey.NETWORK: space.network, MetaKey.PLAN: space.plan.model_dump(mode="json")}
         data = FLModel(params_type=ParamsType.FULL, params=dict(experts), current_round=0, meta=meta)
         waiting = {"min_responses": 0, "timeout": self.timeout}
         needs = ["slices/test"]
@@ -87,6 +87,7 @@ class RouteOutside(SiteController):
         personal = {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(list(space.experts)[:-1])}
         origin = {
             "network": space.network,
+            "plan": space.plan.model_dump(mode="json"),
             "routing_space": {"checksum": space.checksum, "models": list(space.experts)},
         }
         methods: dict[str, Any] = {}

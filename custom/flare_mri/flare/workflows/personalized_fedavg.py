@@ -174,7 +174,7 @@ class PersonalizedFedAvg(SiteController):
                 f"({aggregator.rejected}); nothing was written"
             )
         personal = {site: dict(model.params or {}) for site, model in aggregator.accepted.items()}
-        self.info(self._hooks.finish(personal, shared, self.settings["network"], Path(self.get_run_dir())))
+        self.info(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
 
     def _check_sites(self, sites: Sequence[str], record: RunRecord, run: str) -> None:
         """Ask every site to look at its own data and settings; before the first round all must be ready."""
