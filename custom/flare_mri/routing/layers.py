@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flare_mri.routing.mixing import choose, kernel_product, mix, output_product
+from flare_mri.routing.mixing import PATCHED_VOXELS, choose, kernel_product, mix, output_product
 from flare_mri.routing.patches import Sizes, output_size, patches
 
 # By the number of spatial axes.
@@ -118,7 +118,9 @@ class RoutedConv(RoutedLayer):
         geometry = (self.kernel_size, self.padding, self.stride, self.dilation)
         size = output_size(x.shape, *geometry)
         learning = torch.is_grad_enabled() and (x.requires_grad or routing.requires_grad)
-        way = choose(len(self.weights), math.prod(size), self.groups == 1, learning)
+        pixels = math.prod(size)
+        as_patches = self.groups == 1 and (len(size) == 2 or pixels <= PATCHED_VOXELS)
+        way = choose(len(self.weights), pixels, as_patches, learning)
         axes = range(self.weights.dim())
         if way == "grouped":
             y = _CONVOLUTION[len(size)](

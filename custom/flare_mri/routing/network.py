@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from flare_mri.errors import InputError
@@ -100,6 +101,21 @@ def check_routable(network: nn.Module) -> None:
         raise InputError(
             f"routing: expected a network with {_names()} layers, got {type(network).__name__} without any; choose "
             "another network"
+        )
+
+
+def check_axes(network: nn.Module, sample: Tensor) -> None:
+    """See that a sample [C, H, W] or [C, D, H, W] has the spatial axes of the network's convolutions.
+
+    Raises:
+        InputError: slices for a three-dimensional network, or volumes for a two-dimensional one.
+    """
+    layer = next((module for module in network.modules() if isinstance(module, _ConvNd)), None)
+    axes = sample.dim() - 1 if layer is None else layer.weight.dim() - 2
+    if sample.dim() - 1 != axes:
+        raise InputError(
+            f"outside site: expected samples with {axes} spatial axes for {type(network).__name__}, got one of shape "
+            f"{tuple(sample.shape)}; choose a network with spatial_dims={sample.dim() - 1}"
         )
 
 
