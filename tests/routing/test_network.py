@@ -47,7 +47,7 @@ def _volume_segresnet(norm: str = "batch") -> nn.Module:
 
 
 VOLUMES = [
-    functools.partial(make, norm)
+    pytest.param(functools.partial(make, norm), id=f"{make.__name__}, {norm} norm")
     for make in (_volume_basic_unet, _volume_dynunet, _volume_segresnet)
     for norm in ("batch", "instance")
 ]
