@@ -4,11 +4,13 @@
 
     python benchmarks/routed_forward.py                     # forward pass, batch 8 at 64x64
     python benchmarks/routed_forward.py --size 384 --repeats 3
+    python benchmarks/routed_forward.py --spatial_dims 3 --size 64 --batch 2 --repeats 3    # volumes
     python benchmarks/routed_forward.py --adaptation --repeats 2    # adaptation to a site of 8 slices, 10 epochs
 
 The three take turns, so that a busy machine slows all of them alike; the ratios are those of the medians. "plain" uses
 BatchNorm's running statistics as in deployment, "plain, batch statistics" computes them as the routed network must.
-The network is the published one; --pool avg --upsampling normalised makes it that of ``jobs/iopfl``.
+The network is the published one; --pool avg --upsampling normalised makes it that of ``jobs/iopfl``. For volumes it has
+16 features and 3 poolings.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 
 from flare_mri.networks.unet import UNet
 from flare_mri.routing import TestTimeLoss, adapt, build_routed_network, find_routed_layers
-from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer
+from flare_mri.routing.layers import RoutedConv, RoutedConvTranspose, RoutedLayer
 from flare_mri.routing.losses import Turns, consistency, entropy
 from flare_mri.routing.norm import use_batch_statistics
 
@@ -44,13 +46,15 @@ class PublishedLoop(nn.Module):
 
     def _sample(self, x: Tensor) -> Tensor:
         layer = self.layer
-        routing = layer.router(F.adaptive_avg_pool2d(x, 1).flatten(1))[0]
-        kernel = (routing[:, None, None, None, None] * self.weights).sum(0)
+        routing = layer.router(x.flatten(2).mean(2))[0]
+        kernel = (routing.view(-1, *[1] * (self.weights.dim() - 1)) * self.weights).sum(0)
         bias = None if layer.biases is None else (routing[:, None] * layer.biases).sum(0)
-        if isinstance(layer, RoutedConv2d):
-            return F.conv2d(x, kernel, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        assert isinstance(layer, RoutedConvTranspose2d)
-        return F.conv_transpose2d(x, kernel, bias, layer.stride, layer.padding)
+        if isinstance(layer, RoutedConv):
+            convolve = F.conv2d if x.dim() == 4 else F.conv3d
+            return convolve(x, kernel, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        assert isinstance(layer, RoutedConvTranspose)
+        transposed = F.conv_transpose2d if x.dim() == 4 else F.conv_transpose3d
+        return transposed(x, kernel, bias, layer.stride, layer.padding)
 
 
 class PublishedLoss(TestTimeLoss):
@@ -61,15 +65,17 @@ class PublishedLoss(TestTimeLoss):
         second = turns.undo(network(turns.apply(images + self.noise * torch.randn_like(images))))
         first = network(images)
         h, c = entropy(logits), consistency(first.softmax(1), second.softmax(1))
-        foreground, window = logits.softmax(1)[:, 1:], 2 * self.reach + 1
+        foreground, window = logits.softmax(1)[:, 1:].flatten(1, -3), 2 * self.reach + 1
         spread = F.max_pool2d(foreground, window, 1, self.reach) + F.max_pool2d(-foreground, window, 1, self.reach)
         s = torch.linalg.vector_norm(1e-6 * spread)
         return self.entropy_weight * h + self.consistency_weight * c + self.shape_weight * s, {}
 
 
-def iopfl_network(pool: str = "max", upsampling: str = "linear") -> UNet:
-    """The U-Net of IOP-FL: 32 features, 4 poolings, BatchNorm, 3 input channels, 2 classes."""
-    return UNet(3, 2, norm="batch", negative_slope=0.0, pool=pool, upsampling=upsampling)
+def iopfl_network(pool: str = "max", upsampling: str = "linear", spatial_dims: int = 2) -> UNet:
+    """The U-Net of IOP-FL: 32 features, 4 poolings, BatchNorm, 3 input channels, 2 classes; for volumes smaller."""
+    width, depth = (32, 4) if spatial_dims == 2 else (16, 3)
+    args: dict[str, Any] = {"norm": "batch", "negative_slope": 0.0, "pool": pool, "upsampling": upsampling}
+    return UNet(3, 2, width, depth, spatial_dims=spatial_dims, **args)
 
 
 def build_loop(routed: nn.Module) -> nn.Module:
@@ -136,7 +142,8 @@ def adaptations(
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=64, help="height and width")
+    parser.add_argument("--size", type=int, default=64, help="height and width, and depth of volumes")
+    parser.add_argument("--spatial_dims", type=int, choices=[2, 3], default=2, help="2 for images, 3 for volumes")
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--adaptation", action="store_true", help="time a whole adaptation, not a forward pass")
@@ -148,9 +155,10 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
 
-    *experts, plain = (iopfl_network(args.pool, args.upsampling) for _ in range(NUM_EXPERTS))
+    *experts, plain = (iopfl_network(args.pool, args.upsampling, args.spatial_dims) for _ in range(NUM_EXPERTS))
     routed = build_routed_network(plain, [network.state_dict() for network in (*experts, plain)])
-    images = torch.randn(args.slices if args.adaptation else args.batch, 3, args.size, args.size)
+    size = [args.size] * args.spatial_dims
+    images = torch.randn(args.slices if args.adaptation else args.batch, 3, *size)
     if args.adaptation:
         seconds = medians(adaptations(routed, plain, images, args.batch, args.epochs), args.repeats)
     else:
@@ -158,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
             seconds = medians(forward_passes(routed, plain, images), args.repeats)
     reference = "routed" if args.adaptation else "plain"
     what = f"adaptation to {args.slices} slices, {args.epochs} epochs" if args.adaptation else "forward pass"
-    print(f"{what}: batch {args.batch}, {args.size}x{args.size}, {args.threads} thread(s), median of {args.repeats}")
+    print(f"{what}: batch {args.batch}, {'x'.join(map(str, size))}, {args.threads} thread(s), median of {args.repeats}")
     for name, value in seconds.items():
         print(f"{name:24s} {1e3 * value:9.1f} ms {value / seconds[reference]:7.2f} x {reference}")
 

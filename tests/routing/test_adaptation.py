@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from monai.networks.nets import BasicUNet, SegResNet
 from torch import nn
 
 from flare_mri.errors import InputError
@@ -56,6 +57,26 @@ def test_adaptation_lowers_the_entropy_and_says_what_moved(routed, global_model,
     assert report.after == examine(routed, slices, 4)
     assert report.global_model == examine(global_model, slices, 4) and not report.global_model.routing
     assert json.loads(json.dumps(report.as_dict()))["after"]["entropy"] == report.after.entropy
+
+
+def _basic_unet() -> nn.Module:
+    return BasicUNet(3, in_channels=1, out_channels=2, features=(4, 4, 4, 4, 4, 4), norm="batch")
+
+
+def _segresnet() -> nn.Module:
+    return SegResNet(3, init_filters=8, in_channels=1, blocks_down=(1, 1), blocks_up=(1,), norm="instance")
+
+
+@pytest.mark.parametrize("make", [_basic_unet, _segresnet])
+def test_adaptation_to_volumes_lowers_the_loss(make):
+    torch.manual_seed(0)
+    networks = [make() for _ in range(3)]
+    routed = build_routed_network(networks[-1], [network.state_dict() for network in networks], dropout=0.0)
+    volumes = torch.randn(4, 1, 32, 16, 16, generator=torch.Generator().manual_seed(1))
+    report = adapt(routed, networks[-1], volumes, epochs=3, lr=1e-2, batch_size=4, min_foreground=0.0)
+    assert report.fallback is None and report.slices == 4 and all(0 < moved < 1 for moved in report.movement.values())
+    assert report.kept_epoch == 3 and report.after.entropy < report.before.entropy
+    assert predict(routed, list(volumes), 2).shape == (4, 2, 32, 16, 16)
 
 
 def test_a_layer_that_never_runs_has_no_weights_to_tell(slices):

@@ -11,9 +11,11 @@ from torch import nn
 from flare_mri.errors import InputError
 from flare_mri.routing.losses import ENTROPY_REDUCTIONS, TestTimeLoss, Turns, consistency, entropy, shape_term
 
+IMAGE, VOLUME = (24, 31), (5, 24, 31)
 
-def _logits(classes: int = 3) -> torch.Tensor:
-    return torch.randn(2, classes, 24, 31, generator=torch.Generator().manual_seed(0)) * 3
+
+def _logits(classes: int = 3, size: tuple[int, ...] = IMAGE) -> torch.Tensor:
+    return torch.randn(2, classes, *size, generator=torch.Generator().manual_seed(0)) * 3
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -21,9 +23,9 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5])
-def test_entropy_equals_numpy(classes):
-    logits = _logits(classes)
+@pytest.mark.parametrize(("classes", "size"), [(2, IMAGE), (3, IMAGE), (5, IMAGE), (3, VOLUME)])
+def test_entropy_equals_numpy(classes, size):
+    logits = _logits(classes, size)
     p = _softmax(logits.numpy().astype(np.float64))
     expected = (-(p * np.log(p)).sum(axis=1) / np.log(classes)).mean()
     assert entropy(logits).item() == pytest.approx(expected, rel=1e-5)
@@ -42,16 +44,18 @@ def test_entropy_of_one_class_is_an_error():
         entropy(torch.zeros(1, 1, 2, 2))
 
 
-def test_consistency_equals_numpy():
-    p, q = _softmax(_logits().numpy()), _softmax(_logits().flip(0).numpy())
+@pytest.mark.parametrize("size", [IMAGE, VOLUME])
+def test_consistency_equals_numpy(size):
+    p, q = _softmax(_logits(size=size).numpy()), _softmax(_logits(size=size).flip(0).numpy())
     value = consistency(torch.from_numpy(p), torch.from_numpy(q)).item()
     assert value == pytest.approx(((p - q) ** 2).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("reach", [1, 10])
-def test_shape_term_equals_the_range_in_each_window(reach):
-    p = torch.from_numpy(_softmax(_logits().numpy()))
-    window = (1, 1, 2 * reach + 1, 2 * reach + 1)
+@pytest.mark.parametrize("size", [IMAGE, VOLUME])
+def test_shape_term_equals_the_range_in_each_window_of_a_slice(size, reach):
+    p = torch.from_numpy(_softmax(_logits(size=size).numpy()))
+    window = (1,) * len(size) + (2 * reach + 1, 2 * reach + 1)
     foreground = p[:, 1:].numpy()
     outside = {"mode": "constant", "cval": -np.inf}
     spread = maximum_filter(foreground, window, **outside) - minimum_filter(
@@ -69,27 +73,29 @@ def test_shape_term_of_a_constant_is_zero_with_finite_gradient():
     assert value.item() == 0.0 and torch.isfinite(p.grad).all()
 
 
-@pytest.mark.parametrize("shape", [(40, 2, 5, 5), (40, 2, 4, 6)], ids=["square", "not square"])
+@pytest.mark.parametrize("shape", [(40, 2, 5, 5), (40, 2, 4, 6), (40, 2, 3, 5, 5), (40, 2, 4, 4, 6)])
 def test_turns_have_an_exact_inverse(shape):
     images = torch.randn(shape)
     turns = Turns.draw(images, torch.Generator().manual_seed(0))
     assert torch.equal(turns.undo(turns.apply(images)), images)
     assert not torch.equal(turns.apply(images), images)
-    assert set(turns.quarters.tolist()) == ({0, 1, 2, 3} if shape[2] == shape[3] else {0, 2})
+    assert set(turns.quarters.tolist()) == ({0, 1, 2, 3} if shape[-2] == shape[-1] else {0, 2})
     assert set(turns.flips.tolist()) == {True, False}
 
 
-def test_turns_are_numpy_flips_and_quarter_turns():
-    images = torch.randn(8, 1, 5, 5)
+@pytest.mark.parametrize("size", [(5, 5), (3, 5, 5)])
+def test_turns_are_numpy_flips_and_quarter_turns_of_every_slice(size):
+    images = torch.randn(8, 1, *size)
     turns = Turns(flips=torch.tensor([False, True]).repeat(4), quarters=torch.arange(4).repeat_interleave(2))
     for image, turned, flip, quarters in zip(images, turns.apply(images), turns.flips, turns.quarters, strict=True):
-        plain = image[0].numpy()[::-1] if flip else image[0].numpy()
-        np.testing.assert_array_equal(turned[0].numpy(), np.rot90(plain, int(quarters)))
+        for plain, result in zip(image.view(-1, 5, 5).numpy(), turned.view(-1, 5, 5).numpy(), strict=True):
+            np.testing.assert_array_equal(result, np.rot90(plain[::-1] if flip else plain, int(quarters)))
 
 
-def test_loss_is_the_weighted_sum_of_its_terms():
+@pytest.mark.parametrize(("network", "size"), [(nn.Conv2d(3, 2, 1), (16, 16)), (nn.Conv3d(3, 2, 1), (3, 16, 16))])
+def test_loss_is_the_weighted_sum_of_its_terms(network, size):
     torch.manual_seed(0)
-    network, images = nn.Conv2d(3, 2, 1), torch.randn(4, 3, 16, 16)
+    images = torch.randn(4, 3, *size)
     loss, terms = TestTimeLoss()(network, images)
     assert loss.item() == pytest.approx(10 * terms["entropy"] + 0.1 * terms["consistency"] + terms["shape"], rel=1e-5)
     assert terms["entropy"] == pytest.approx(entropy(network(images)).item(), rel=1e-5)

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from monai.networks.layers.factories import Conv, Norm
 from torch import Tensor, nn
 
 from flare_mri.errors import InputError
@@ -17,45 +18,49 @@ from flare_mri.routing.matching import find_divergence, match, mix_states, weigh
 class Network(nn.Module):
     """Two layers, each with BatchNorm, and two classes."""
 
-    def __init__(self, norm: bool = True) -> None:
+    def __init__(self, norm: bool = True, spatial_dims: int = 2) -> None:
         super().__init__()
-        layers = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)]
-        self.layers = nn.Sequential(*layers) if norm else nn.Conv2d(3, 4, 1)
-        self.dropout, self.output = nn.Dropout(0.5), nn.Conv2d(4, 2, 1)
+        conv, batch_norm = Conv[Conv.CONV, spatial_dims], Norm[Norm.BATCH, spatial_dims]
+        layers = [conv(3, 4, 3, padding=1), batch_norm(4), nn.ReLU(), conv(4, 4, 1), batch_norm(4)]
+        self.layers = nn.Sequential(*layers) if norm else conv(3, 4, 1)
+        self.dropout, self.output = nn.Dropout(0.5), conv(4, 2, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.output(self.dropout(self.layers(image)))
 
 
-def site(contrast: float, count: int = 20) -> Tensor:
-    """Slices of a site: bright or dark, with more or less texture."""
+def site(contrast: float, count: int = 20, spatial_dims: int = 2) -> Tensor:
+    """Slices or volumes of a site: bright or dark, with more or less texture."""
     generator = torch.Generator().manual_seed(int(10 * contrast) + 100)
-    return contrast + abs(contrast) * torch.randn(count, 3, 8, 8, generator=generator)
+    return contrast + abs(contrast) * torch.randn(count, 3, *[8] * spatial_dims, generator=generator)
 
 
-def expert(contrast: float) -> nn.Module:
+def expert(contrast: float, spatial_dims: int = 2) -> nn.Module:
     """A network that has seen a site of this contrast."""
     torch.manual_seed(3)
-    return with_site_statistics(Network(), site(contrast))
+    return with_site_statistics(Network(spatial_dims=spatial_dims), site(contrast, spatial_dims=spatial_dims))
 
 
-def test_the_expert_of_a_like_site_counts_most() -> None:
-    experts = {str(contrast): expert(contrast).state_dict() for contrast in (-1.0, 0.5, 1.0, 3.0)}
-    mixed, report = match(Network(), experts, expert(0.2), site(1.1))
+@pytest.mark.parametrize(("dims", "batch_size"), [(2, 16), (3, 4)])
+def test_the_expert_of_a_like_site_counts_most(dims: int, batch_size: int) -> None:
+    experts = {str(contrast): expert(contrast, dims).state_dict() for contrast in (-1.0, 0.5, 1.0, 3.0)}
+    images = site(1.1, spatial_dims=dims)
+    mixed, report = match(Network(spatial_dims=dims), experts, expert(0.2, dims), images)
     assert max(report.weights, key=lambda name: report.weights[name]) == "1.0" and report.weights["1.0"] > 0.8
     assert sum(report.weights.values()) == pytest.approx(1) and report.slices == 20
-    assert report.matched == examine(mixed, site(1.1)) and not mixed.training
+    assert report.matched == examine(mixed, images, batch_size) and not mixed.training
 
 
-def test_statistics_are_those_of_all_slices_of_the_site() -> None:
+@pytest.mark.parametrize("dims", [2, 3])
+def test_statistics_are_those_of_all_slices_of_the_site(dims: int) -> None:
     """Of the first layer exactly: batches of equal size, plain average."""
     torch.manual_seed(0)
-    network, images = Network(), site(2.0, 24)
+    network, images = Network(spatial_dims=dims), site(2.0, 24, dims)
     changed = with_site_statistics(network, images, batch_size=8)
     norm = changed.layers[1]
-    seen = network.layers[0](images)
-    torch.testing.assert_close(norm.running_mean, seen.mean((0, 2, 3)))
-    assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), rtol=0.05)
+    seen = network.layers[0](images).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(norm.running_mean, seen.mean(1))
+    assert torch.allclose(norm.running_var, seen.var(1), rtol=0.05)
     assert norm.momentum == network.layers[1].momentum and torch.equal(network.layers[1].running_mean, torch.zeros(4))
     again = with_site_statistics(network, images, batch_size=8)
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in changed.state_dict().items())
@@ -95,6 +100,9 @@ def test_without_batch_norm_all_count_alike() -> None:
 def test_few_slices_and_a_mix_that_marks_nothing_fall_back() -> None:
     experts, images = {"a": expert(1.0).state_dict()}, site(1.0)
     assert "expected at least 4: too few" in str(match(Network(), experts, expert(1.0), images[:3])[1].fallback)
+    volumes = site(1.0, 3, spatial_dims=3)
+    few = match(Network(spatial_dims=3), {"a": expert(1.0, 3).state_dict()}, expert(1.0, 3), volumes)[1]
+    assert "3 volumes, expected at least 4" in str(few.fallback)
     empty = copy.deepcopy(experts)
     empty["a"]["output.bias"] = torch.tensor([1e3, -1e3])
     assert "the mix marks every pixel as background" in str(match(Network(), empty, expert(1.0), images)[1].fallback)
@@ -103,7 +111,7 @@ def test_few_slices_and_a_mix_that_marks_nothing_fall_back() -> None:
 def test_what_does_not_fit_is_one_line() -> None:
     with pytest.raises(InputError, match="expected personal models in the routing space, got none"):
         match(Network(), {}, Network(), site(1.0))
-    with pytest.raises(InputError, match="expected slices, got none"):
+    with pytest.raises(InputError, match="expected slices or volumes, got none"):
         match(Network(), {"a": Network().state_dict()}, Network(), site(1.0)[:0])
     with pytest.raises(InputError, match="routing space, a: "):
         match(Network(), {"a": Network(norm=False).state_dict()}, Network(), site(1.0))

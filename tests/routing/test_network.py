@@ -3,10 +3,11 @@
 """Networks routed as a whole: identities, any architecture, strict experts."""
 
 import copy
+import functools
 
 import pytest
 import torch
-from monai.networks.nets import BasicUNet
+from monai.networks.nets import BasicUNet, DynUNet, SegResNet
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,10 +16,12 @@ from flare_mri.networks.unet import UNet
 from flare_mri.routing import (
     adaptable_parameters,
     build_routed_network,
+    check_axes,
     find_routed_layers,
     fix_routing,
     record_routing,
 )
+from flare_mri.routing.layers import RoutedLayer
 from flare_mri.routing.norm import BatchStatisticsNorm
 
 
@@ -30,34 +33,60 @@ def _basic_unet() -> nn.Module:
     return BasicUNet(spatial_dims=2, in_channels=3, out_channels=2, features=(4, 4, 8, 8, 8, 4), norm="batch")
 
 
+def _volume_basic_unet(norm: str = "batch") -> nn.Module:
+    return BasicUNet(spatial_dims=3, in_channels=3, out_channels=2, features=(4, 4, 4, 4, 4, 4), norm=norm)
+
+
+def _volume_dynunet(norm: str = "instance") -> nn.Module:
+    kernels, strides = [[3, 3, 1], [3, 3, 3], [3, 3, 3]], [[1, 1, 1], [2, 2, 1], [2, 2, 2]]
+    return DynUNet(3, 3, 2, kernels, strides, strides[1:], filters=[4, 4, 8], norm_name=norm)
+
+
+def _volume_segresnet(norm: str = "batch") -> nn.Module:
+    return SegResNet(3, 8, 3, 2, norm=norm, blocks_down=(1, 2), blocks_up=(1,))
+
+
+VOLUMES = [
+    pytest.param(functools.partial(make, norm), id=f"{make.__name__}, {norm} norm")
+    for make in (_volume_basic_unet, _volume_dynunet, _volume_segresnet)
+    for norm in ("batch", "instance")
+]
+
+
+def _images(network: nn.Module) -> torch.Tensor:
+    size = (32, 16, 16) if any(isinstance(module, nn.Conv3d) for module in network.modules()) else (32, 32)
+    return torch.randn(4, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
 def _experts(make, number: int = 3) -> list[dict[str, torch.Tensor]]:
     """State dicts as training leaves them: affine parameters and running statistics are not the initial ones."""
     torch.manual_seed(0)
-    experts = [make().state_dict() for _ in range(number)]
-    for expert in experts:
-        for key, value in expert.items():
+    networks = [make() for _ in range(number)]
+    for network in networks:
+        for value in (*network.parameters(), *network.buffers()):  # each once, whatever names DynUNet has for it
             if value.dim() == 1 and value.is_floating_point():
-                expert[key] = value + torch.rand_like(value)
-    return experts
+                value.data += torch.rand_like(value)
+    return [network.state_dict() for network in networks]
 
 
 def _with_batch_statistics(network: nn.Module) -> nn.Module:
     """The same network that uses the batch's statistics: PyTorch's training mode, but for the dropout layers."""
     network = copy.deepcopy(network).eval()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.train()
     return network
 
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    return _images(_unet())
 
 
-@pytest.mark.parametrize("make", [_unet, _basic_unet])
+@pytest.mark.parametrize("make", [_unet, _basic_unet, *VOLUMES])
 @pytest.mark.parametrize("index", [0, 2])
-def test_one_hot_routing_is_that_expert(make, index, images):
+def test_one_hot_routing_is_that_expert(make, index):
+    images = _images(make())
     experts = _experts(make)
     routed = build_routed_network(make(), experts).eval()
     fix_routing(routed, F.one_hot(torch.tensor(index), 3).float())
@@ -68,8 +97,34 @@ def test_one_hot_routing_is_that_expert(make, index, images):
     torch.testing.assert_close(routed(images), _with_batch_statistics(network)(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", VOLUMES)
+def test_every_sample_of_a_volume_network_has_its_own_mix(make):
+    """Against a loop: each layer's own module with the kernels of the routing weights that it recorded."""
+    experts = _experts(make)
+    routed = build_routed_network(make(), experts).eval()
+    plain = dict(make().named_modules())
+    layers, seen = find_routed_layers(routed), {}
+    for name, layer in layers.items():
+        layer.register_forward_hook(  # what follows works in place
+            lambda module, args, output, name=name: seen.update({name: (args[0].clone(), output.clone())})
+        )
+    with record_routing(routed) as weights, torch.no_grad():
+        routed(_images(make()))
+    for name, layer in layers.items():
+        x, output = seen[name]
+        assert output.shape[1] == plain[name].out_channels
+        for sample, result, row in zip(x, output, weights[name][0], strict=True):
+            state = {"weight": torch.tensordot(row, layer.weights, 1)}
+            if layer.biases is not None:
+                state["bias"] = row @ layer.biases
+            expected = torch.func.functional_call(plain[name], state, (sample[None],))[0]
+            torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-4)
+
+
 def _routed_keys(routed: nn.Module) -> set[str]:
-    return {f"{name}.{kind}" for name in find_routed_layers(routed) for kind in ("weight", "bias")}
+    modules = routed.named_modules(remove_duplicate=False)
+    names = [name for name, module in modules if isinstance(module, RoutedLayer)]
+    return {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
 
 
 def test_last_expert_alone_is_the_global_model(images):
@@ -230,7 +285,7 @@ def test_an_empty_routing_space_is_an_error():
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv3d(1, 1, 3)), "layer '1'.*got Conv3d"),
+        (nn.Sequential(nn.Conv3d(1, 1, 3), nn.Conv1d(1, 1, 3)), "layer '1'.*ConvTranspose3d or Linear, got Conv1d"),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 1, 3))), "layer '0'.*parametrization"),
         (nn.Sequential(nn.MultiheadAttention(4, 2)), "MultiheadAttention"),
         (nn.Sequential(nn.BatchNorm2d(3)), "expected a network with Conv2d"),
@@ -239,3 +294,11 @@ def test_an_empty_routing_space_is_an_error():
 def test_a_network_that_cannot_be_routed_is_an_error(network, message):
     with pytest.raises(InputError, match=message):
         build_routed_network(network, [network.state_dict()])
+
+
+def test_samples_must_have_the_axes_of_the_network():
+    check_axes(_unet(), torch.zeros(3, 8, 8))
+    check_axes(_volume_basic_unet(), torch.zeros(3, 8, 8, 8))
+    check_axes(nn.Linear(3, 2), torch.zeros(5, 3))
+    with pytest.raises(InputError, match=r"expected samples with 3 spatial axes .* got one of shape \(3, 8, 8\)"):
+        check_axes(_volume_basic_unet(), torch.zeros(3, 8, 8))

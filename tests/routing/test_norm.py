@@ -12,20 +12,25 @@ from flare_mri.routing import build_routed_network
 from flare_mri.routing.norm import BatchStatisticsNorm, forward_views, use_batch_statistics
 
 
+def _views(size: tuple[int, ...] = (16, 16)) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [scale * torch.randn(4, 3, *size, generator=generator) + scale for scale in (1.0, 3.0)]
+
+
 @pytest.fixture
 def views() -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [scale * torch.randn(4, 3, 16, 16, generator=generator) + scale for scale in (1.0, 3.0)]
+    return _views()
 
 
-def _routed() -> nn.Module:
+def _routed(spatial_dims: int = 2) -> nn.Module:
     torch.manual_seed(0)
-    network = UNet(in_channels=3, out_channels=2, channels=8, num_pools=2, norm="batch", negative_slope=0.0)
+    network = UNet(3, 2, channels=8, num_pools=2, norm="batch", negative_slope=0.0, spatial_dims=spatial_dims)
     return build_routed_network(network, [network.state_dict()] * 3, dropout=0.0).train()
 
 
-def test_each_view_is_normalised_as_if_alone(views):
-    routed = _routed()
+@pytest.mark.parametrize("size", [(16, 16), (4, 8, 8)])
+def test_each_view_is_normalised_as_if_alone(size):
+    routed, views = _routed(len(size)), _views(size)
     together = forward_views(routed, *views)
     for view, logits in zip(views, together, strict=True):
         torch.testing.assert_close(logits, routed(view), rtol=1e-4, atol=1e-5)
@@ -42,7 +47,10 @@ def test_gradients_of_the_views_add_up(views):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("norm", "shape"), [(nn.BatchNorm2d(3), (4, 3, 5, 5)), (nn.BatchNorm1d(3), (4, 3))])
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [(nn.BatchNorm3d(3), (4, 3, 2, 3, 4)), (nn.BatchNorm2d(3), (4, 3, 5, 5)), (nn.BatchNorm1d(3), (4, 3))],
+)
 def test_one_view_is_batch_norm_in_training_mode(norm, shape):
     torch.nn.init.uniform_(norm.weight)
     x = torch.randn(shape)

@@ -103,9 +103,11 @@ def pad_to(image: Tensor, size: Sequence[int]) -> Tensor:
     return torch.nn.functional.pad(image, [n for lack in reversed(missing) for n in (0, lack)])
 
 
-def batches_of(pieces: Sequence[Tensor], batch_size: int) -> Iterator[Tensor]:
-    """All pieces in order, in the fewest batches that differ by one piece at the most: a rest of one would have
-    statistics of its own where those of the batch are part of the network."""
+def batches_of(pieces: Sequence[Tensor] | Tensor, batch_size: int) -> Iterator[Tensor]:
+    """All pieces in order, in the fewest batches that differ by one piece at the most.
+
+    A rest of one would have statistics of its own, where those of the batch are part of the network.
+    """
     number = math.ceil(len(pieces) / batch_size)
     edges = [len(pieces) * index // number for index in range(number + 1)]
     for start, stop in zip(edges[:-1], edges[1:], strict=True):

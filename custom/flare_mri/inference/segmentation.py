@@ -67,7 +67,7 @@ class Segmenter:
         """
         placed, pieces = self.read(number)
         slices, count = placed.slices, len(placed.kept)
-        if self._model.experts and len(pieces) < MIN_SLICES:
+        if self._model.experts and self._model.plan.patch_size is None and count < MIN_SLICES:
             raise InputError(
                 f"{placed.scan.origin}: expected at least {MIN_SLICES} slices, whose statistics a routed model uses, "
                 f"got {count}; leave this scan out"

@@ -7,6 +7,7 @@ from flare_mri.routing.losses import ENTROPY_REDUCTIONS, TestTimeLoss, consisten
 from flare_mri.routing.network import (
     adaptable_parameters,
     build_routed_network,
+    check_axes,
     check_experts,
     check_routable,
     find_routed_layers,
@@ -23,6 +24,7 @@ __all__ = [
     "adapt",
     "adaptable_parameters",
     "build_routed_network",
+    "check_axes",
     "check_experts",
     "check_routable",
     "consistency",

@@ -5,7 +5,7 @@
 The routers and BatchNorm's affine parameters learn on the site's own slices. Nothing is chosen by labels: the state
 after the epoch of the lowest loss counts, for later epochs may leave what that one had found. Slices come in fixed
 batches of nearly equal size, the same in adaptation and prediction, for the statistics of the batch are part of the
-network.
+network. Wherever slices [C, H, W] are spoken of, volumes [C, D, H, W] of a three-dimensional network serve as well.
 """
 
 import math
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flare_mri.datasets.pieces import batches_of
 from flare_mri.errors import InputError
 from flare_mri.routing.losses import TestTimeLoss, entropy
 from flare_mri.routing.network import adaptable_parameters, record_routing
@@ -46,7 +47,7 @@ class AdaptationReport:
     """Record of an adaptation; nothing in it was measured with labels, and no number belongs to a single slice.
 
     Attributes:
-        slices: number of slices of the site.
+        slices: number of slices of the site, or of volumes.
         epochs: epochs run; 0 where there were too few slices.
         seconds: wall time of the adaptation, without the evaluations before and after.
         fallback: why the global model's predictions must be used; None where the adapted network may be.
@@ -91,14 +92,15 @@ def adapt(
     Args:
         routed: of :func:`flare_mri.routing.network.build_routed_network`.
         global_model: the plain network with the global weights, to compare with and to fall back to.
-        slices: [N, C, H, W], or any sequence of N tensors [C, H, W] of one size (a dataset without labels).
+        slices: [N, C, H, W], or any sequence of N tensors [C, H, W] of one size (a dataset without labels); volumes
+            [N, C, D, H, W] for a three-dimensional network.
         epochs: passes over the slices.
         lr: learning rate.
         batch_size: the most slices in a batch.
         seed: of noise, turns and dropout; the caller's random state is left as it was.
         loss: by default the paper's, its entropy a mean over pixels; ``TestTimeLoss(entropy_reduction="published")``
             weighs it as the published code does, B / 2 times as much in batches of B slices.
-        min_slices: fewer are not adapted to.
+        min_slices: fewer, of whatever was given, are not adapted to.
         min_foreground: the adaptation has collapsed where it marks less than this share of the foreground that the
             global model marks, or none at all.
         after_epoch: called with the number of finished epochs and the epoch's mean terms of the loss, to tell progress;
@@ -115,7 +117,7 @@ def adapt(
     """
     _check(slices, batch_size)
     count, global_view = len(slices), examine(global_model, slices, batch_size)
-    if reason := too_few(count, min_slices):
+    if reason := too_few(slices, min_slices):
         return AdaptationReport(count, 0, 0.0, reason, global_view)
     before = examine(routed, slices, batch_size)
     start = time.perf_counter()
@@ -139,15 +141,21 @@ def adapt(
     )
 
 
-def too_few(count: int, least: int = MIN_SLICES) -> str | None:
+def too_few(slices: Slices, least: int = MIN_SLICES) -> str | None:
     """Why so many slices are not enough for their statistics, or None."""
-    return (
-        f"{count} slices, expected at least {least}: too few for the statistics of a batch" if count < least else None
-    )
+    if len(slices) >= least:
+        return None
+    what = "volumes" if are_volumes(slices) else "slices"
+    return f"{len(slices)} {what}, expected at least {least}: too few for the statistics of a batch"
+
+
+def are_volumes(slices: Slices) -> bool:
+    """Whether samples are volumes [C, D, H, W] rather than slices [C, H, W]."""
+    return slices[0].dim() == 4
 
 
 def predict(network: nn.Module, slices: Slices, batch_size: int = 16) -> Tensor:
-    """Class probabilities [N, classes, H, W] of all ``slices``, on the CPU, by ``network`` in evaluation mode.
+    """Class probabilities [N, classes, (D,) H, W] of all ``slices``, on the CPU, by ``network`` in evaluation mode.
 
     Raises:
         InputError: there are no slices, or ``batch_size`` is below 2.
@@ -189,8 +197,8 @@ def _learn(
         torch.manual_seed(seed)
         for _ in range(epochs):
             steps: list[dict[str, float]] = []
-            for images in _batches(slices, batch_size, device):
-                value, terms = loss(routed, images)
+            for images in batches_of(slices, batch_size):
+                value, terms = loss(routed, images.to(device))
                 steps.append({"loss": value.item(), **terms})
                 if not math.isfinite(steps[-1]["loss"]):
                     return [*history, steps[-1]], 0  # left as it is: there is no state to use
@@ -230,18 +238,9 @@ def collapse(
 @torch.no_grad()
 def _logits(network: nn.Module, slices: Slices, batch_size: int) -> Iterator[Tensor]:
     network.eval()
-    for images in _batches(slices, batch_size, _device(network)):
-        yield network(images)
-
-
-def _batches(slices: Slices, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """The slices in order, [B, C, H, W], in the fewest batches possible that differ by one slice at the most: a rest
-    of one slice would have statistics of its own."""
-    number = math.ceil(len(slices) / batch_size)
-    edges = [len(slices) * index // number for index in range(number + 1)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        part = slices[start:stop] if isinstance(slices, Tensor) else [slices[index] for index in range(start, stop)]
-        yield (part if isinstance(part, Tensor) else torch.stack(list(part))).to(device)
+    device = _device(network)
+    for images in batches_of(slices, batch_size):
+        yield network(images.to(device))
 
 
 def _device(network: nn.Module) -> torch.device:
@@ -250,6 +249,6 @@ def _device(network: nn.Module) -> torch.device:
 
 def _check(slices: Slices, batch_size: int) -> None:
     if len(slices) == 0:
-        raise InputError("outside site: expected slices to adapt to, got none; check the data folder and its settings")
+        raise InputError("outside site: expected slices or volumes, got none; check the data folder and its settings")
     if batch_size < 2:
         raise InputError(f"batch_size: expected at least 2 for the statistics of a batch, got {batch_size}; raise it")

@@ -10,12 +10,18 @@ and bias alike. The experts are constants (buffers); what learns is the router. 
 need not sum to 1: the norm after a convolution takes the scale out again.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flare_mri.routing.mixing import choose, kernel_product, mix, output_product
-from flare_mri.routing.patches import Pair, output_size, patches
+from flare_mri.routing.mixing import PATCHED_VOXELS, choose, kernel_product, mix, output_product
+from flare_mri.routing.patches import Sizes, output_size, patches
+
+# By the number of spatial axes.
+_CONVOLUTION = {2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 class Router(nn.Module):
@@ -81,84 +87,88 @@ class RoutedLayer(nn.Module):
         return f"experts={len(self.weights)}, weight={tuple(self.weights.shape[1:])}, bias={self.biases is not None}"
 
 
-def _pool(x: Tensor) -> Tensor:
-    """Global average pooling, [B, C, H, W] -> [B, C]. Unlike ``mean`` its gradient is a view, not one more image."""
-    return x.sum((2, 3)) / (x.shape[2] * x.shape[3])
-
-
-class RoutedConv2d(RoutedLayer):
-    """``nn.Conv2d`` with experts; geometry (stride, padding and its mode, dilation, groups) is that of ``layer``."""
-
-    def __init__(
-        self, layer: nn.Conv2d, weights: Tensor, biases: Tensor | None, dropout: float = 0.2, hidden_ratio: int = 2
-    ):
-        super().__init__(layer.in_channels, weights, biases, dropout, hidden_ratio)
-        self.stride: Pair = layer.stride  # type: ignore[assignment]
-        self.dilation: Pair = layer.dilation  # type: ignore[assignment]
-        self.groups = layer.groups
-        # "same" padding and the modes other than zeros are applied beforehand, as nn.Conv2d does.
-        pads_first = isinstance(layer.padding, str) or layer.padding_mode != "zeros"
-        self.pad_first = list(layer._reversed_padding_repeated_twice) if pads_first else []
-        self.pad_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        self.padding: Pair = (0, 0) if pads_first else layer.padding  # type: ignore[assignment]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, O, H', W']."""
-        routing = self.router(_pool(x))
-        biases = self._mix_biases(routing)
-        if self.pad_first:
-            x = F.pad(x, self.pad_first, mode=self.pad_mode)
-        geometry = (self._kernel_size(), self.padding, self.stride, self.dilation)
-        height, width = output_size(x.shape, *geometry)
-        learning = torch.is_grad_enabled() and (x.requires_grad or routing.requires_grad)
-        way = choose(len(self.weights), height * width, self.groups == 1, learning)
-        if way == "grouped":
-            y = F.conv2d(
-                x.reshape(1, -1, *x.shape[2:]),
-                mix(routing, self._experts(0, 1, 2, 3, 4)).flatten(0, 1),
-                None if biases is None else biases.flatten(),
-                self.stride,
-                self.padding,
-                self.dilation,
-                len(x) * self.groups,
-            )
-            return y.view(len(x), -1, height, width)
-        product = kernel_product if way == "patches" else output_product
-        y = product(routing, self._experts(0, 1, 3, 4, 2).flatten(2), patches(x, *geometry))
-        if biases is not None:
-            y = y + biases[:, :, None]
-        return y.view(len(x), -1, height, width)
-
-    def _kernel_size(self) -> Pair:
-        return self.weights.shape[-2], self.weights.shape[-1]
-
-
-class RoutedConvTranspose2d(RoutedLayer):
-    """``nn.ConvTranspose2d`` with experts; geometry is that of ``layer``."""
+class RoutedConv(RoutedLayer):
+    """``nn.Conv2d`` or ``nn.Conv3d`` with experts; stride, padding, dilation and groups are those of ``layer``."""
 
     def __init__(
         self,
-        layer: nn.ConvTranspose2d,
+        layer: nn.Conv2d | nn.Conv3d,
         weights: Tensor,
         biases: Tensor | None,
         dropout: float = 0.2,
         hidden_ratio: int = 2,
     ):
         super().__init__(layer.in_channels, weights, biases, dropout, hidden_ratio)
-        self.stride, self.dilation, self.groups = layer.stride, layer.dilation, layer.groups
-        self.padding: Pair = layer.padding  # type: ignore[assignment]
-        self.output_padding: Pair = layer.output_padding  # type: ignore[assignment]
-        # The usual upsampling: as the kernels do not overlap, each input pixel becomes one square tile of the output.
-        geometry = (self.stride, self.dilation, self.padding, self.output_padding, self.groups)
-        tile = weights.shape[-1]
-        self.tiles = weights.shape[-2] == tile and geometry == ((tile, tile), (1, 1), (0, 0), (0, 0), 1)
+        self.kernel_size: Sizes = tuple(weights.shape[3:])
+        self.stride: Sizes = layer.stride
+        self.dilation: Sizes = layer.dilation
+        self.groups = layer.groups
+        # "same" padding and the modes other than zeros are applied beforehand, as PyTorch's own layers do.
+        pads_first = isinstance(layer.padding, str) or layer.padding_mode != "zeros"
+        self.pad_first = list(layer._reversed_padding_repeated_twice) if pads_first else []
+        self.pad_mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        self.padding: Sizes = (0,) * len(self.kernel_size) if pads_first else layer.padding  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, O, H', W']."""
+        """[B, C, (D,) H, W] -> [B, O, (D',) H', W']."""
         routing = self.router(_pool(x))
         biases = self._mix_biases(routing)
+        if self.pad_first:
+            x = F.pad(x, self.pad_first, mode=self.pad_mode)
+        geometry = (self.kernel_size, self.padding, self.stride, self.dilation)
+        size = output_size(x.shape, *geometry)
+        learning = torch.is_grad_enabled() and (x.requires_grad or routing.requires_grad)
+        pixels = math.prod(size)
+        as_patches = self.groups == 1 and (len(size) == 2 or pixels <= PATCHED_VOXELS)
+        way = choose(len(self.weights), pixels, as_patches, learning)
+        axes = range(self.weights.dim())
+        if way == "grouped":
+            y = _CONVOLUTION[len(size)](
+                x.reshape(1, -1, *x.shape[2:]),
+                mix(routing, self._experts(*axes)).flatten(0, 1),
+                None if biases is None else biases.flatten(),
+                self.stride,
+                self.padding,
+                self.dilation,
+                len(x) * self.groups,
+            )
+            return y.view(len(x), -1, *size)
+        product = kernel_product if way == "patches" else output_product
+        y = product(routing, self._experts(0, 1, *axes[3:], 2).flatten(2), patches(x, *geometry))
+        if biases is not None:
+            y = y + biases[:, :, None]
+        return y.view(len(x), -1, *size)
+
+
+class RoutedConvTranspose(RoutedLayer):
+    """``nn.ConvTranspose2d`` or ``nn.ConvTranspose3d`` with experts; geometry is that of ``layer``."""
+
+    def __init__(
+        self,
+        layer: nn.ConvTranspose2d | nn.ConvTranspose3d,
+        weights: Tensor,
+        biases: Tensor | None,
+        dropout: float = 0.2,
+        hidden_ratio: int = 2,
+    ):
+        super().__init__(layer.in_channels, weights, biases, dropout, hidden_ratio)
+        self.kernel_size: Sizes = tuple(weights.shape[3:])
+        self.stride: Sizes = layer.stride
+        self.dilation: Sizes = layer.dilation
+        self.groups = layer.groups
+        self.padding: Sizes = layer.padding  # type: ignore[assignment]
+        self.output_padding: Sizes = layer.output_padding
+        # The usual upsampling: as the kernels do not overlap, each input pixel becomes one tile of the output.
+        plain = set(self.dilation) == {1} and not any((*self.padding, *self.output_padding)) and self.groups == 1
+        self.tiles = plain and self.stride == self.kernel_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, (D,) H, W] -> [B, O, (D',) H', W']."""
+        routing = self.router(_pool(x))
+        biases = self._mix_biases(routing)
+        axes = range(self.weights.dim())
         if not self.tiles:
-            y = F.conv_transpose2d(
+            y = _TRANSPOSED[len(self.kernel_size)](
                 x.reshape(1, -1, *x.shape[2:]),
                 mix(routing, self.weights).flatten(0, 1),
                 None if biases is None else biases.flatten(),
@@ -169,9 +179,22 @@ class RoutedConvTranspose2d(RoutedLayer):
                 self.dilation,
             )
             return y.view(len(x), -1, *y.shape[2:])
-        tiles = kernel_product(routing, self._experts(0, 2, 3, 4, 1).flatten(1, 3), x.flatten(2).transpose(1, 2))
-        y = F.pixel_shuffle(tiles.view(len(x), -1, *x.shape[2:]), self.stride[0])
-        return y if biases is None else y + biases[:, :, None, None]
+        tiles = kernel_product(routing, self._experts(0, *axes[2:], 1).flatten(1, -2), x.flatten(2).transpose(1, 2))
+        y = _join_tiles(tiles.view(len(x), -1, *self.kernel_size, *x.shape[2:]))
+        return y if biases is None else y + biases.view(*biases.shape, *[1] * len(self.kernel_size))
+
+
+def _pool(x: Tensor) -> Tensor:
+    """Global average pooling, [B, C, ...] -> [B, C]. Unlike ``mean`` its gradient is a view, not one more image."""
+    return x.sum(tuple(range(2, x.dim()))) / math.prod(x.shape[2:])
+
+
+def _join_tiles(tiles: Tensor) -> Tensor:
+    """[B, O, kh, kw, H, W] -> [B, O, H * kh, W * kw], for any number of axes: as ``F.pixel_shuffle``, faster."""
+    count = tiles.dim() // 2 - 1
+    pairs = [axis for index in range(2, 2 + count) for axis in (index + count, index)]
+    sizes = [tiles.shape[index] * tiles.shape[index + count] for index in range(2, 2 + count)]
+    return tiles.permute(0, 1, *pairs).reshape(*tiles.shape[:2], *sizes)
 
 
 class RoutedLinear(RoutedLayer):

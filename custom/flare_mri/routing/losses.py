@@ -24,7 +24,7 @@ def entropy(logits: Tensor) -> Tensor:
     r"""Mean over pixels of :math:`H = -\sum_c p_c \log p_c / \log(\mathrm{classes})`, in [0, 1].
 
     Args:
-        logits: [B, classes, H, W], before the softmax over classes.
+        logits: [B, classes, H, W] or, of volumes, [B, classes, D, H, W], before the softmax over classes.
 
     Returns:
         A scalar: 0 where every pixel is certain, 1 where all classes are equally likely.
@@ -43,7 +43,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def consistency(probabilities: Tensor, transformed: Tensor) -> Tensor:
-    """Mean squared difference of two predictions [B, classes, H, W] of the same pixels; gradients flow to both."""
+    """Mean squared difference of two predictions [B, classes, (D,) H, W] of the same pixels; gradients flow to both."""
     return F.mse_loss(probabilities, transformed)
 
 
@@ -51,19 +51,21 @@ def shape_term(probabilities: Tensor, reach: int = 10, scale: float = 1e-6) -> T
     r""":math:`S = 10^{-6} \lVert \mathrm{maxpool}(p) + \mathrm{maxpool}(-p) \rVert_2` over the foreground classes.
 
     The sum is the range (maximum less minimum) of p in each pixel's neighbourhood, so that S grows with the length of
-    the borders: it favours one compact organ.
+    the borders: it favours one compact organ. The neighbourhood of a voxel lies in its slice, the last two axes: S of a
+    volume is that of its slices as so many images, the published term. Across slices, which in MRI are often several
+    times as thick as a pixel is wide, the same reach would span most of the organ.
 
     Args:
-        probabilities: p, [B, classes, H, W], class 0 the background.
+        probabilities: p, [B, classes, H, W] or [B, classes, D, H, W], class 0 the background.
         reach: of the neighbourhood in pixels; the window is 2 * reach + 1 wide.
         scale: the factor before the norm.
     """
-    foreground = probabilities[:, 1:]
+    foreground = probabilities[:, 1:].flatten(1, -3)  # slices beside classes, for neither meets its neighbours
     return scale * torch.linalg.vector_norm(_local_maximum(foreground, reach) + _local_maximum(-foreground, reach))
 
 
 def _local_maximum(x: Tensor, reach: int) -> Tensor:
-    """Max pooling with stride 1 over a square, first along one axis and then the other: 42 comparisons, not 441."""
+    """Max pooling [B, C, H, W] with stride 1 over a square, one axis after the other: 42 comparisons, not 441."""
     width = 2 * reach + 1
     rows = F.max_pool2d(x, (1, width), stride=1, padding=(0, reach))
     return F.max_pool2d(rows, (width, 1), stride=1, padding=(reach, 0))
@@ -71,7 +73,9 @@ def _local_maximum(x: Tensor, reach: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Turns:
-    """For each image of a batch a flip (upside down) followed by some quarter turns.
+    """For each image of a batch a flip (upside down) followed by some quarter turns, both within the last two axes.
+
+    All slices of a volume are turned alike and stay in their order.
 
     Attributes:
         flips: bool [B].
@@ -83,15 +87,14 @@ class Turns:
 
     @classmethod
     def draw(cls, images: Tensor, generator: Generator | None = None) -> "Turns":
-        """Random turns for ``images`` [B, C, H, W]. Images that are not square only take half turns, which keep them
-        of one size."""
+        """Random turns for ``images`` [B, C, (D,) H, W]. Where H and W differ only half turns, which keep the size."""
         size, step = (len(images),), 1 if images.shape[-2] == images.shape[-1] else 2
         flips = torch.randint(2, size, generator=generator).bool()
         quarters = step * torch.randint(4 // step, size, generator=generator)
         return cls(flips.to(images.device), quarters.to(images.device))
 
     def apply(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> the same shape, turned."""
+        """[B, C, (D,) H, W] -> the same shape, turned."""
         return self._rotate(self._flip(images), 1)
 
     def undo(self, images: Tensor) -> Tensor:
@@ -99,15 +102,20 @@ class Turns:
         return self._flip(self._rotate(images, -1))
 
     def _flip(self, images: Tensor) -> Tensor:
-        return torch.where(self.flips[:, None, None, None], images.flip(2), images)
+        return torch.where(_for_each(self.flips, images), images.flip(-2), images)
 
     def _rotate(self, images: Tensor, direction: int) -> Tensor:
         turned = images
         for quarter in self.quarters.unique().tolist():
             if quarter:
-                chosen = (self.quarters == quarter)[:, None, None, None]
-                turned = torch.where(chosen, images.rot90(direction * quarter, (2, 3)), turned)
+                chosen = _for_each(self.quarters == quarter, images)
+                turned = torch.where(chosen, images.rot90(direction * quarter, (-2, -1)), turned)
         return turned
+
+
+def _for_each(flags: Tensor, images: Tensor) -> Tensor:
+    """[B] -> [B, 1, ...], with as many axes as ``images``."""
+    return flags.view(-1, *[1] * (images.dim() - 1))
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,7 @@ class TestTimeLoss:
             )
 
     def __call__(self, network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Runs ``network`` on ``images`` [B, C, H, W] and on their second view, noisy and turned, in one pass.
+        """Runs ``network`` on ``images`` [B, C, (D,) H, W] and on their second view, noisy and turned, in one pass.
 
         Returns:
             The loss, and its terms before weighting: "entropy", "consistency", "shape".

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from flare_mri.errors import InputError
-from flare_mri.routing.adaptation import SiteView, Slices, collapse, examine, too_few
+from flare_mri.routing.adaptation import SiteView, Slices, are_volumes, collapse, examine, too_few
 from flare_mri.routing.network import check_experts
 
 POWER = 3.0
-BATCH = 64
+BATCH, BATCH_VOLUMES = 64, 4  # a volume has the pixels of a stack of slices
 _SMALLEST = 1e-8  # divergence of an expert of the very same images
 
 
@@ -36,7 +36,7 @@ class MatchReport:
     """Record of a match; nothing in it was measured with labels, and no number belongs to a single slice.
 
     Attributes:
-        slices: number of slices of the site.
+        slices: number of slices of the site, or of volumes.
         divergence: of each expert; empty where the network has no running statistics.
         weights: of each expert in the mix.
         fallback: why the global model's predictions must be used; None where the mix may be.
@@ -79,7 +79,7 @@ def match(
         InputError: no slices or no expert, or an expert that does not fit the network.
     """
     if len(slices) == 0 or not experts:
-        what = "slices" if experts else "personal models in the routing space"
+        what = "slices or volumes" if experts else "personal models in the routing space"
         raise InputError(f"outside site: expected {what}, got none; check the data folder and the routing space")
     check_experts(network.state_dict(), experts)
     divergence = {}
@@ -92,8 +92,9 @@ def match(
     mixed = copy.deepcopy(network)
     mixed.load_state_dict(mix_states(experts, weights))
     mixed = with_site_statistics(mixed, slices)
-    views = examine(global_model, slices), examine(mixed, slices)
-    reason = too_few(len(slices)) or collapse(*views, (), min_foreground, "the mix")
+    batch_size = min(16, _batch_size(slices))
+    views = examine(global_model, slices, batch_size), examine(mixed, slices, batch_size)
+    reason = too_few(slices) or collapse(*views, (), min_foreground, "the mix")
     return mixed, MatchReport(len(slices), divergence, weights, reason, *views)
 
 
@@ -104,10 +105,16 @@ def tracked_norms(network: nn.Module) -> dict[str, _BatchNorm]:
 
 
 @torch.no_grad()
-def with_site_statistics(network: nn.Module, slices: Slices, batch_size: int = BATCH, seed: int = 0) -> nn.Module:
+def with_site_statistics(network: nn.Module, slices: Slices, batch_size: int | None = None, seed: int = 0) -> nn.Module:
     """A copy whose BatchNorm layers have the statistics of all slices, each layer with those of the layers before it.
 
     Slices come shuffled in batches of nearly equal size, over which mean and variance are averaged.
+
+    Args:
+        network: plain, left untouched.
+        slices: as of :func:`flare_mri.routing.adaptation.adapt`.
+        batch_size: the most in a batch; by default 64 slices or 4 volumes.
+        seed: of the order.
     """
     changed = copy.deepcopy(network).eval()
     for norm in tracked_norms(changed).values():
@@ -116,7 +123,7 @@ def with_site_statistics(network: nn.Module, slices: Slices, batch_size: int = B
         norm.train()
     device = next(changed.parameters()).device
     order = torch.randperm(len(slices), generator=torch.Generator().manual_seed(seed))
-    for part in order.tensor_split(-(-len(slices) // batch_size)):
+    for part in order.tensor_split(-(-len(slices) // (batch_size or _batch_size(slices)))):
         changed(torch.stack([slices[index] for index in part.tolist()]).to(device))
     for norm, original in zip(tracked_norms(changed).values(), tracked_norms(network).values(), strict=True):
         norm.momentum = original.momentum
@@ -156,6 +163,10 @@ def mix_states(experts: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str
         else value
         for key, value in first.items()
     }
+
+
+def _batch_size(slices: Slices) -> int:
+    return BATCH_VOLUMES if are_volumes(slices) else BATCH
 
 
 def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ Sample b wants :math:`y_b = (\sum_e r_{b,e} W_e) * x_b`. The sum may be taken be
 
 Kernel mixing multiplies once for each sample, output mixing E times, but the former must write and read B sets of
 kernels. Which is cheaper depends on the number L of output pixels and on whether gradients follow; ``choose`` compares
-them.
+them. In 3D as in 2D, but that the patches of a large volume, 27 times its size for a 3x3x3 kernel, are never copied.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 WRITE_KERNELS = 30.0  # mix one weight from the experts, write it and read it back
 REORDER_KERNELS = 50.0  # a grouped convolution first brings its kernels into its own layout
 PATCH_PRODUCT = 1.5  # a batched product over copied patches, against a convolution on the image
+PATCHED_VOXELS = 128  # the most of a volume: above (measured at 6x6x6) the grouped convolution is always the fastest
 # The gradient takes two more products, and besides:
 KERNEL_GRADIENTS = 100.0  # mix the weight anew, write its gradient and bring that to the experts
 REORDER_GRADIENTS = 150.0  # into the grouped convolution's layout and back
@@ -41,7 +42,8 @@ def choose(num_experts: int, num_pixels: int, as_patches: bool, learning: bool =
     Args:
         num_experts: E.
         num_pixels: L, output positions of a sample (pixels of a convolution, tokens of a linear layer).
-        as_patches: the layer can be written as a product over patches (a grouped or transposed one cannot).
+        as_patches: the layer can be written as a product over patches (a grouped or transposed one cannot, nor can one
+            of volumes with more than ``PATCHED_VOXELS`` output voxels).
         learning: gradients of the routing weights and of the input will be asked for. Output mixing gets the former
             from its outputs, kernel mixing by a product as large as the layer's own; both get the latter by kernels.
 

@@ -13,20 +13,23 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from flare_mri.errors import InputError
 from flare_mri.networks.state_check import problem_in_state
-from flare_mri.routing.layers import RoutedConv2d, RoutedConvTranspose2d, RoutedLayer, RoutedLinear, Router
+from flare_mri.routing.layers import RoutedConv, RoutedConvTranspose, RoutedLayer, RoutedLinear, Router
 from flare_mri.routing.norm import use_batch_statistics
 
 ROUTED: dict[type[nn.Module], type[RoutedLayer]] = {
-    nn.Conv2d: RoutedConv2d,
-    nn.ConvTranspose2d: RoutedConvTranspose2d,
+    nn.Conv2d: RoutedConv,
+    nn.Conv3d: RoutedConv,
+    nn.ConvTranspose2d: RoutedConvTranspose,
+    nn.ConvTranspose3d: RoutedConvTranspose,
     nn.Linear: RoutedLinear,
 }
 # Layers with kernels that we do not mix: left as they are they would silently stay the global model's.
-UNROUTED = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose3d, nn.Bilinear, nn.MultiheadAttention)
+UNROUTED = (nn.Conv1d, nn.ConvTranspose1d, nn.Bilinear, nn.MultiheadAttention)
 
 
 def build_routed_network(
@@ -37,7 +40,9 @@ def build_routed_network(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> nn.Module:
-    """A copy of ``network`` in which every Conv2d, ConvTranspose2d and Linear layer mixes that layer of all experts.
+    """A copy of ``network`` in which every convolution and linear layer mixes that layer of all experts.
+
+    Convolutions are Conv2d, Conv3d, ConvTranspose2d and ConvTranspose3d.
 
     What is not routed (norm layers above all) starts from the last expert, the global model. BatchNorm layers lose
     their running statistics, so that they use those of the batch in every mode. Only BatchNorm's affine parameters and
@@ -89,13 +94,28 @@ def check_routable(network: nn.Module) -> None:
             found += 1
         elif isinstance(module, UNROUTED):
             raise InputError(
-                f"routing, layer {name!r}: expected Conv2d, ConvTranspose2d or Linear, got {type(module).__name__}, "
-                "which cannot be routed; choose a two-dimensional network without it"
+                f"routing, layer {name!r}: expected {_names()}, got {type(module).__name__}, which cannot be "
+                "routed; choose a network without it"
             )
     if not found:
         raise InputError(
-            f"routing: expected a network with Conv2d, ConvTranspose2d or Linear layers, got {type(network).__name__} "
-            "without any; choose another network"
+            f"routing: expected a network with {_names()} layers, got {type(network).__name__} without any; choose "
+            "another network"
+        )
+
+
+def check_axes(network: nn.Module, sample: Tensor) -> None:
+    """See that a sample [C, H, W] or [C, D, H, W] has the spatial axes of the network's convolutions.
+
+    Raises:
+        InputError: slices for a three-dimensional network, or volumes for a two-dimensional one.
+    """
+    layer = next((module for module in network.modules() if isinstance(module, _ConvNd)), None)
+    axes = sample.dim() - 1 if layer is None else layer.weight.dim() - 2
+    if sample.dim() - 1 != axes:
+        raise InputError(
+            f"outside site: expected samples with {axes} spatial axes for {type(network).__name__}, got one of shape "
+            f"{tuple(sample.shape)}; choose a network with spatial_dims={sample.dim() - 1}"
         )
 
 
@@ -192,6 +212,11 @@ def _replace_layers(
             path = f"{name}.{child_name}" if name else child_name
             module._modules[child_name] = _replace_layers(child, path, experts, options, done)
     return module
+
+
+def _names() -> str:
+    *first, last = (kind.__name__ for kind in ROUTED)
+    return f"{', '.join(first)} or {last}"
 
 
 def _check_plain(layer: nn.Module, kind: type[nn.Module], name: str) -> None:

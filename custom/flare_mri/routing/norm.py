@@ -60,7 +60,7 @@ def forward_views(network: nn.Module, *views: Tensor) -> tuple[Tensor, ...]:
 
     Args:
         network: of :func:`use_batch_statistics`; otherwise without layers in which samples meet.
-        views: each [B, C, H, W].
+        views: each [B, C, H, W] or, of volumes, [B, C, D, H, W].
 
     Returns:
         For each view what the network would have given for it alone (up to rounding and dropout).

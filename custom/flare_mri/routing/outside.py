@@ -16,7 +16,7 @@ from flare_mri.networks import build_network
 from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, adapt
 from flare_mri.routing.losses import TestTimeLoss
 from flare_mri.routing.matching import MatchReport, match, with_site_statistics
-from flare_mri.routing.network import build_routed_network
+from flare_mri.routing.network import build_routed_network, check_axes
 from flare_mri.routing.space import GLOBAL, RoutingSpace
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
@@ -83,11 +83,16 @@ class Outside:
         pieces: of the site's volumes, without labels.
         settings: of how the model is made.
         device: where to compute.
+
+    Raises:
+        InputError: the network takes patches and these are slices, or the other way round.
     """
 
     def __init__(self, space: RoutingSpace, pieces: Pieces, settings: AdaptationSettings, device: torch.device):
         self.space, self.pieces, self.settings = space, pieces, settings
         self._plain = build_network(space.network, settings.seed).to(device)
+        if len(pieces):
+            check_axes(self._plain, pieces[0])
         self._routed: nn.Module | None = None
 
     def make_model(self, after_epoch: AfterEpoch = lambda epoch, terms: None) -> OutsideModel:
@@ -118,7 +123,7 @@ class Outside:
         Call it before :meth:`make_model`, which adapts the routers.
 
         Returns:
-            Names of rows and probabilities [N, classes, H, W], one after the other.
+            Names of rows and probabilities [N, classes, (D,) H, W], one after the other.
         """
         means: dict[str, Any] = {"mean": 0.0, "mean_site": 0.0}
         count = len(self.space.experts)

@@ -157,12 +157,12 @@ def test_a_network_without_a_known_encoder_says_so() -> None:
 def test_a_network_that_cannot_be_routed_is_refused_at_the_check(tmp_path: Path, cache: Path) -> None:
     """In the simulator before anything starts, elsewhere at the site."""
     settle(tmp_path / "outside-1", cache, 2)
-    network = network_config(spec("UNet", spatial_dims=3), "segmentation")
+    network = network_config(spec("UNet", spatial_dims=1), "segmentation")
     state = build_network(network, seed=0).state_dict()
     path = tmp_path / "space.safetensors"
     save_routing_space(path, RoutingSpace(network, {"site-1": state, GLOBAL: state}))
     recipe = IOPFLOutsideRecipe(routing_space=str(path), epochs=1, include_code=False)
-    told = "expected Conv2d, ConvTranspose2d or Linear, got Conv3d, which cannot be routed"
+    told = "ConvTranspose3d or Linear, got Conv1d, which cannot be routed"
     with pytest.raises(InputError, match=told):
         recipe.check_sites(["outside-1"], tmp_path)
     outside = Federation(recipe, ["outside-1"], tmp_path)

@@ -137,7 +137,7 @@ def network_config(network: dict[str, Any], task: str, plan: SegmentationPlan | 
         if path.startswith("monai."):
             args = {"spatial_dims": 3 if plan.patch_size else 2, **channels, **args}
         elif task == SEGMENTATION:
-            args = {**channels, **args}
+            args = {**({"spatial_dims": 3} if plan.patch_size else {}), **channels, **args}
     return {"config_type": "dict", "path": path, "args": args}
 
 

@@ -1,0 +1,59 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A site of volumes gets a model of a three-dimensional network by either strategy."""
+
+import numpy as np
+import pytest
+import torch
+
+from flare_mri.config.adaptation import AdaptationSettings
+from flare_mri.config.segmentation import SegmentationPlan
+from flare_mri.datasets.pieces import Pieces
+from flare_mri.errors import InputError
+from flare_mri.networks import build_network
+from flare_mri.routing.outside import Outside
+from flare_mri.routing.space import GLOBAL, RoutingSpace
+
+NETWORK = {
+    "path": "flare_mri.networks.unet.UNet",
+    "args": {
+        "in_channels": 1,
+        "out_channels": 2,
+        "channels": 4,
+        "num_pools": 2,
+        "norm": "batch",
+        "negative_slope": 0.0,
+        "spatial_dims": 3,
+    },
+}
+
+
+PLAN = SegmentationPlan(patch_size=(4, 8, 8))
+
+
+def outside(strategy: str, plan: SegmentationPlan) -> Outside:
+    """Two volumes of 8x8x8, four patches."""
+    names = ("site-1", "site-2", GLOBAL)
+    space = RoutingSpace(NETWORK, {name: build_network(NETWORK, seed).state_dict() for seed, name in enumerate(names)})
+    volumes = np.random.default_rng(0).standard_normal((2, 8, 1, 8, 8), np.float32)
+    settings = AdaptationSettings(strategy=strategy, epochs=1, batch_size=4)
+    return Outside(space, Pieces(list(volumes), plan), settings, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("strategy", ["matched", "published"])
+def test_a_site_of_volumes_gets_a_model(strategy: str) -> None:
+    site = outside(strategy, PLAN)
+    rows = dict(site.predict_with_others())
+    assert {"expert-0", "expert-1", GLOBAL, "global_site", "mean", "mean_site"} <= set(rows)
+    model = site.make_model()
+    assert model.key == ("matched" if strategy == "matched" else "routing") and model.report.slices == 4
+    for probabilities in (*rows.values(), site.pieces.probabilities(model.network, 4)):
+        assert probabilities.shape == (16, 2, 8, 8)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(16, 8, 8))
+
+
+def test_slices_for_a_network_of_volumes_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"expected samples with 3 spatial axes for UNet, got one of shape \(3, 8, 8\)"
+    ):
+        outside("matched", SegmentationPlan())
