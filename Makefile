@@ -27,7 +27,7 @@ test-fast: $(READY)  ## the tests that start no FLARE job
 	$(BIN)/python -m pytest -m "not slow"
 
 DEPLOYMENT := tests/deployments tests/fuzz tests/flare/filters tests/jobs/test_bad_updates_job.py tests/jobs/test_fedmri_job.py \
-	$(addprefix tests/flare/recipes/test_,bad_updates.py killed_site.py resume.py what_leaves.py)
+	tests/jobs/test_iopfl_job.py $(addprefix tests/flare/recipes/test_,bad_updates.py killed_site.py resume.py what_leaves.py)
 
 test-deploy: $(READY)  ## consortia of processes, faults, bad updates, what leaves a hospital, hostile files
 	$(BIN)/python -m pytest $(DEPLOYMENT)

@@ -74,9 +74,9 @@ class Demonstration:
 
 
 def fedmri(args: argparse.Namespace) -> None:
-    """Classical reconstructions, local training, FedAvg and FedMRI, or the methods asked for, at four sites."""
+    """Classical reconstructions, local training, FedAvg and FedMRI, or the methods asked for, at some sites."""
     demonstration = Demonstration(args, "demo")
-    arguments = demonstration.sites([f"site-{i + 1}" for i in range(4)], SCARCE_SITE)
+    arguments = demonstration.sites([f"site-{i + 1}" for i in range(args.n_clients)], SCARCE_SITE)
     arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--local_epochs", "2"]
     for number, method in enumerate(args.methods or ("local-only", "FedAvg", "FedMRI")):
         classical = [] if number else ["--classical"]  # once: they are the same for every method
@@ -85,12 +85,12 @@ def fedmri(args: argparse.Namespace) -> None:
 
 
 def iopfl(args: argparse.Namespace) -> None:
-    """Local training and IOP-FL, or the methods asked for, at five sites; then routing at a sixth that did not train.
+    """Local training and IOP-FL, or the methods asked for, at some sites; then routing at one that did not train.
 
     FedAvg needs no run of its own: the global model of IOP-FL is FedAvg's.
     """
     demonstration = Demonstration(args, "demo-iopfl")
-    arguments = demonstration.sites([f"site-{i + 1}" for i in range(5)], FEW_SUBJECTS)
+    arguments = demonstration.sites([f"site-{i + 1}" for i in range(args.n_clients)], FEW_SUBJECTS)
     arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
     for method in args.methods or ("local-only", "IOP-FL"):
         path = demonstration.run("iopfl", method, [*arguments, "--method", method])
@@ -100,7 +100,7 @@ def iopfl(args: argparse.Namespace) -> None:
     demonstration.finish("slice_dice", "dice", "hd95")
 
 
-DEMONSTRATIONS = {"fedmri": (fedmri, 8), "iopfl": (iopfl, 12)}
+DEMONSTRATIONS = {"fedmri": (fedmri, 8, 4), "iopfl": (iopfl, 12, 5)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -110,12 +110,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="where results.json and report.html go")
     parser.add_argument("--workspace", type=Path, default=default_workspace(), help="FLARE's workspace (%(default)s)")
     parser.add_argument("--num_rounds", type=int, help="rounds of training (default: 8, of iopfl 12)")
+    parser.add_argument("--n_clients", type=int, help="sites that train (default: 4, of iopfl 5)")
     parser.add_argument("--channels", type=int, default=16, help="channels of the first level of the U-Nets")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="methods to compare (default: see above)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    demonstrate, rounds = DEMONSTRATIONS[args.system]
-    args.num_rounds = args.num_rounds or rounds
+    demonstrate, rounds, sites = DEMONSTRATIONS[args.system]
+    args.num_rounds, args.n_clients = args.num_rounds or rounds, args.n_clients or sites
     args.output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     demonstrate(args)

@@ -23,9 +23,8 @@ SMALL = "--num_rounds 1 --channels 4 --num_pools 2"
 PAPERS = "python jobs/fedmri/job.py --network UNet --optimizer rmsprop --lr 3e-4 --lr_schedule step"
 PAPERS += " --lr_gamma 0.1 --loss mse"
 RUN_HERE = {
-    "make demo": "python jobs/demo.py --methods local-only FedMRI --num_rounds 1 --channels 4",
+    "make demo": "python jobs/demo.py --methods centralised FedMRI --num_rounds 1 --channels 4 --n_clients 2",
     PAPERS: f"{PAPERS} {SMALL}",
-    "python jobs/fedmri/job.py --method FedAvg": f"python jobs/fedmri/job.py --method centralised {SMALL}",
     "python benchmarks/brain_reconstruction.py": "python benchmarks/brain_reconstruction.py --methods local-only "
     "--num_rounds 1 --channels 4",
     "python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation": "python "
@@ -38,14 +37,15 @@ RUN_HERE = {
     "--num_rounds 1",
     "python benchmarks/sharing.py": "python benchmarks/sharing.py --num_rounds 1 --channels 4 --images 4 "
     "--shared_layers encoder --final_local_rounds 1",
-    "make demo-iopfl": "python jobs/demo.py iopfl --methods IOP-FL --num_rounds 1 --channels 4",
+    "make demo-iopfl": "python jobs/demo.py iopfl --methods IOP-FL --num_rounds 1 --channels 4 --n_clients 2",
     "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
     f"--methods IOP-FL --epochs 1 {SMALL}",
-    "python benchmarks/loaders.py": "python benchmarks/loaders.py --turns 1 --size 32",
+    "python benchmarks/loaders.py": "python benchmarks/loaders.py --turns 1 --size 32 --subjects 4",
     "python benchmarks/routed_forward.py": "python benchmarks/routed_forward.py --batch 2 --size 32 --repeats 1",
 }
 RUN_EXACTLY = {
     "python jobs/fedmri/job.py": "tests/jobs/test_fedmri_job.py",
+    "python jobs/fedmri/job.py --method FedAvg": "jobs/demo.py",  # which is run here, with other methods
     "python jobs/fedmri/job.py --sites examples/brain": "benchmarks/brain_reconstruction.py",  # which is run here
 }
 RUN_ELSEWHERE = {  # these and all that begin so
@@ -217,7 +217,9 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     if command == "make demo":
         page = (tmp_path / "out" / "report.html").read_text()
-        assert all(word in page for word in ("Zero-filled", "CG-SENSE", "l1-ESPIRiT", "local-only", "FedMRI", "site-4"))
+        assert all(
+            word in page for word in ("Zero-filled", "CG-SENSE", "l1-ESPIRiT", "centralised", "FedMRI", "site-2")
+        )
         assert "<img" in page and "http://" not in page.replace("http://www.w3.org", "")
     if command == "make demo-iopfl":
         page = (tmp_path / "out" / "report.html").read_text()

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of memory maps."""
 
+import functools
 import hashlib
+import multiprocessing
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 from flare_mri.datasets import cache_file
 from flare_mri.datasets.cache import VolumeCache, cache_key
 
+FORK = multiprocessing.get_context("fork")  # processes that need not import first
 MEGABYTE = np.ones((4, 256, 256), np.float32)
 
 
@@ -138,39 +138,48 @@ def test_a_full_disk_leaves_nothing_behind(cache, volume, refused, monkeypatch):
     assert not volumes_in(cache())
 
 
+def write_half(folder, half):
+    def write(file, volume, version):
+        file.write(bytes(2**20))
+        file.flush()
+        half.set()
+        time.sleep(60)
+
+    np.lib.format.write_array = write
+    VolumeCache(folder, "site-1", 10).open(key("a"), lambda: MEGABYTE)
+
+
 def test_what_a_killed_process_was_writing_goes_at_the_next_start(cache, tmp_path):
     """The file that a living one is writing stays."""
-    script = (
-        "import sys, time, numpy as np; from pathlib import Path; from flare_mri.datasets.cache import VolumeCache\n"
-        "def write(file, volume, version):\n"
-        "    file.write(bytes(2**20)); file.flush(); print('half', flush=True); time.sleep(60)\n"
-        "np.lib.format.write_array = write\n"
-        "VolumeCache(Path(sys.argv[1]), 'site-1', 10).open(sys.argv[2], lambda: np.ones((4, 256, 256)))\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path), key("a")]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE)
+    half = FORK.Event()
+    writer = FORK.Process(target=write_half, args=(tmp_path, half))
+    writer.start()
     try:
-        assert writer.stdout is not None and writer.stdout.readline() == b"half\n"
+        assert half.wait(60)
         (left,) = volumes_in(cache())
         assert left.startswith(f".{key('a')}.npy.") and left.endswith(".tmp")
     finally:
-        writer.send_signal(signal.SIGKILL)
-        writer.communicate()
+        writer.kill()
+        writer.join()
     assert not volumes_in(cache())
 
 
+def use_in_turns(folder, start):
+    start.wait(60)
+    for turn in range(40):
+        make = functools.partial(np.full, (2, 256, 256), turn % 5)
+        volume = VolumeCache(folder, "site-1", 1).open(key(str(turn % 5)), make)
+        assert volume[1].min() == volume[1].max() == turn % 5
+
+
 def test_two_processes_at_once(tmp_path):
-    script = (
-        "import hashlib, sys, numpy as np; from pathlib import Path; from flare_mri.datasets.cache import VolumeCache\n"
-        "for turn in range(40):\n"
-        "    key = hashlib.md5(bytes([turn % 5])).hexdigest()\n"
-        "    cache = VolumeCache(Path(sys.argv[1]), 'site-1', 1)\n"
-        "    volume = cache.open(key, lambda: np.full((2, 256, 256), turn % 5))\n"
-        "    assert volume[1].min() == volume[1].max() == turn % 5\n"
-    )
-    command = [sys.executable, "-c", script, tmp_path / "new"]
-    runs = [subprocess.Popen(command) for _ in range(3)]
-    assert [run.wait(120) for run in runs] == [0] * 3
+    start = FORK.Barrier(3)
+    runs = [FORK.Process(target=use_in_turns, args=(tmp_path / "new", start)) for _ in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join(120)
+    assert [run.exitcode for run in runs] == [0] * 3
 
 
 def test_the_key_follows_file_and_settings(tmp_path, refused):

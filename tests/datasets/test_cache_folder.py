@@ -104,11 +104,14 @@ def test_a_cache_that_overlaps_the_data_is_refused(data, load, tmp_path, refused
     assert {path: path.read_bytes() for path in data.iterdir()} == before
 
 
+PHANTOM = "data: {format: phantom, subjects: 2, spatial_size: [32, 32]}"
+
+
 @pytest.mark.parametrize(("mask", "cache"), [("data/mask.npy", "data"), ("link.npy", "data"), ("link.npy", ".")])
 def test_a_cache_that_holds_the_mask_is_refused(data, load, tmp_path, refused, mask, cache):
     """In the file's own folder, and in that of a link to it."""
     (tmp_path / "link.npy").symlink_to(tmp_path / "data" / "mask.npy")
-    config = load(f"data: {{format: phantom}}\nmask: {{kind: file, path: {mask}}}\ncache: {{folder: {cache}}}")
+    config = load(f"{PHANTOM}\nmask: {{kind: file, path: {mask}}}\ncache: {{folder: {cache}}}")
     refused(lambda: open_volumes(config, RECONSTRUCTION), "cache.folder", "apart from mask.path", "that holds it")
     cache = config.cache.model_copy(update={"folder": tmp_path / "apart"})
     apart = config.model_copy(update={"cache": cache})

@@ -86,6 +86,7 @@ def test_committed_folder_takes_the_space_from_the_server_s_environment(
 
 
 @pytest.mark.slow
+@pytest.mark.deploy
 def test_server_refuses_a_damaged_space_in_one_line(left_out: tuple[Path, str], tmp_path: Path, cache: Path) -> None:
     root, _ = left_out
     space = root / "iopfl-without-site-2" / "server" / "simulate_job" / "routing_space.safetensors"

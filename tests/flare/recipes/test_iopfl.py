@@ -206,6 +206,17 @@ def test_a_space_of_another_network_is_one_line(trained: Federation, tmp_path: P
     assert "nowhere.safetensors: no such file" in missing.panics[0] and not missing.sent
 
 
+def test_a_damaged_space_is_one_line_and_no_site_is_asked(trained: Federation, tmp_path: Path, cache: Path) -> None:
+    settle(tmp_path, ["outside-1"], cache)
+    content = bytearray((trained.root / "server" / "routing_space.safetensors").read_bytes())
+    content[-2] ^= 0x10
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(content)
+    routed = outside(tmp_path, damaged)
+    assert len(routed.panics) == 1 and not routed.sent and not routed.results
+    assert f"{damaged}: checksum does not match" in routed.panics[0] and "\n" not in routed.panics[0]
+
+
 def test_a_site_without_training_volumes_cannot_train(tmp_path: Path, cache: Path, caplog: Any) -> None:
     settle(tmp_path, ["site-1", "outside-1"], cache)
     site_yaml = tmp_path / "outside-1" / "local" / "site.yaml"

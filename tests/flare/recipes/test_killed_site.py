@@ -19,7 +19,9 @@ from federation import Federation, build, context, register_decomposers
 from flare_mri.flare.recipes import FedMRIRecipe
 from flare_mri.training import TrainingSettings
 
-SPAWN = multiprocessing.get_context("spawn")
+FORKSERVER = multiprocessing.get_context("forkserver")
+# what all processes import is imported once
+FORKSERVER.set_forkserver_preload(["flare_mri.flare.components", "flare_mri.flare.recipes"])
 
 
 def serve(connection: Connection, config: dict[str, Any], site: str, root: str) -> None:
@@ -40,9 +42,9 @@ class FederationOfProcesses(Federation):
     kill: dict[tuple[str, int], str]
 
     def _start(self, site: str) -> None:
-        here, there = SPAWN.Pipe()
+        here, there = FORKSERVER.Pipe()
         arguments = (there, self._client["executors"][0]["executor"], site, str(self.root / site))
-        process = SPAWN.Process(target=serve, args=arguments, daemon=True)
+        process = FORKSERVER.Process(target=serve, args=arguments, daemon=True)
         process.start()
         self._executors[site] = (process, here)
 

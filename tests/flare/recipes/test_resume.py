@@ -201,9 +201,9 @@ def hold(folder: str, held: Any) -> None:
 
 
 def test_two_jobs_of_one_name_do_not_share_a_store(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    held = spawn.Event()
-    other = spawn.Process(target=hold, args=(str(tmp_path), held), daemon=True)
+    fork = multiprocessing.get_context("fork")
+    held = fork.Event()
+    other = fork.Process(target=hold, args=(str(tmp_path), held), daemon=True)
     other.start()
     try:
         assert held.wait(60)
