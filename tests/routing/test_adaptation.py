@@ -10,6 +10,7 @@ import torch
 from monai.networks.nets import BasicUNet, SegResNet
 from torch import nn
 
+from flare_mri.datasets.pieces import batches_of
 from flare_mri.errors import InputError
 from flare_mri.networks.unet import UNet
 from flare_mri.routing import (
@@ -21,7 +22,6 @@ from flare_mri.routing import (
     fix_routing,
     predict,
 )
-from flare_mri.routing.adaptation import _batches
 
 
 def _unet() -> UNet:
@@ -196,7 +196,7 @@ def test_predictions_are_probabilities_in_order(global_model, slices):
 @pytest.mark.parametrize(("number", "sizes"), [(9, [4, 5]), (8, [8]), (17, [5, 6, 6]), (2, [2])])
 def test_no_batch_is_a_rest_of_one_slice(number, sizes):
     slices = torch.arange(number).view(-1, 1, 1, 1)
-    parts = list(_batches(slices, 8, torch.device("cpu")))
+    parts = list(batches_of(slices, 8))
     assert [len(part) for part in parts] == sizes and torch.equal(torch.cat(parts), slices)
 
 
