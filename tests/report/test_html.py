@@ -188,6 +188,21 @@ def test_segmentation_report(segmentation, tmp_path, examples):
     assert "PSNR" not in page.text and "zero-filled" not in page.text.lower()
 
 
+def test_several_organs_have_their_scores_and_colours(segmentation, tmp_path, examples):
+    named = {"organs": np.array(["liver", "spleen"]), "colours": np.array(["#12ab34", ""])}
+    for method in segmentation["methods"].values():
+        method["sites"]["outside"]["test"] |= {"dice.liver": 0.9125, "dice.spleen": 0.7034, "hd95.liver": 3.25}
+        examples(tmp_path / "store" / method["job"] / "outside" / "examples.npz", labels=True, **named)
+    html, page = make(segmentation, tmp_path / "store", tmp_path)
+    assert ["Method", "Dice", "HD95 (mm)", "Dice liver", "Dice spleen", "HD95 liver (mm)"] in page.rows
+    assert "expert solid, network dashed" in page.text and "solid yellow" not in page.text
+    assert re.search("#12ab34[^<]*></span>liver", html) and re.search("#27d3ff[^<]*></span>spleen", html)
+    named["colours"] = np.array(["red", ""])
+    examples(tmp_path / "store" / "routing" / "outside" / "examples.npz", labels=True, **named)
+    with pytest.raises(InputError, match="colours: expected one such as #ffd60a for each organ"):
+        make(segmentation, tmp_path / "store", tmp_path)
+
+
 def test_inside_and_outside_are_two_tables(segmentation, tmp_path):
     trained = {**segmentation["methods"]["Global"], "job": "train", "seconds": 10.0}
     trained["sites"] = {"site-1": {"test": {"dice": 0.7}, "personal": {"test": {"dice": 0.8}}}}

@@ -214,6 +214,7 @@ class NiftiSettings(RootedSettings):
 
 
 Fit = Literal["pad", "resize"]
+Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 Labels = Annotated[
     dict[OrganName, tuple[int, ...]],
     BeforeValidator(_labels, json_schema_input_type=dict[OrganName, int | list[int]]),
@@ -228,6 +229,8 @@ class LabelledSettings(NiftiSettings):
     labels: Labels | None = None
     """organs that the site labels, and their values in its files, such as {liver: 1, kidney: [2, 3]}; none: one organ,
     whatever its name, unless a list says so"""
+    colours: dict[OrganName, Colour] = {}
+    """of organs in the site's own pictures, such as {liver: "#ffd60a"}; others have those of a palette"""
     ignore_label: int | None = Field(None, ge=0, le=2**15)
     """value of voxels of which the truth is not known: neither learned from nor scored"""
 

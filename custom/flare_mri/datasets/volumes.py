@@ -24,7 +24,7 @@ from flare_mri.transforms.volume import IMAGE, LABEL, reconstruction_volume, run
 
 CACHE_VERSION = 3  # raise it when readers or pipelines give other numbers for the same files
 
-_UNCACHED = {"root", "datalist", "include", "subjects", "augmentation"}  # settings that change no volume
+_UNCACHED = {"root", "datalist", "include", "subjects", "augmentation", "colours"}  # settings that change no volume
 _KNOWN, _UNKNOWN = 1.0, 0.0
 
 

@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 from flare_mri.files import DEFLATE_RATIO, read_member
 
@@ -33,6 +35,7 @@ class Examples:
             undersampled.
         keys: N pairs (volume, slice), as text.
         features: [M, C] float32 bottleneck features of M test slices, or None.
+        organs: name -> colour (empty: of a palette) of each class of label maps from 1, where there are several.
     """
 
     input: np.ndarray
@@ -40,6 +43,7 @@ class Examples:
     target: np.ndarray | None
     keys: list[tuple[str, str]]
     features: np.ndarray | None
+    organs: dict[str, str] = field(default_factory=dict)
 
     def index(self, key: tuple[str, str]) -> int | None:
         """Place of the slice, or None."""
@@ -84,7 +88,23 @@ def load_examples(path: str | Path) -> Examples:
     real = ("input", "output", "target", "features")
     images = {name: _finite(path, name, arrays[name]) if name in arrays else None for name in real}
     keys = [(str(v), str(s)) for v, s in zip(arrays["volume"], arrays["slice"], strict=True)]
-    return Examples(keys=keys, **images)  # type: ignore[arg-type]  # input and output are there
+    return Examples(keys=keys, organs=_organs(path), **images)  # type: ignore[arg-type]  # input and output are there
+
+
+def _organs(path: Path) -> dict[str, str]:
+    """Names and colours of organs.
+
+    Raises:
+        InputError: names or colours that are none.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        if "organs" not in file.files:
+            return {}
+        names, colours = ([str(one) for one in np.atleast_1d(file[key])] for key in ("organs", "colours"))
+    wanted = SegmentationPlan.read({"organs": names}, f"{path}: organs").organs
+    if len(colours) != len(wanted) or not all(re.fullmatch("(#[0-9a-fA-F]{6})?", colour) for colour in colours):
+        raise InputError(f"{path}: colours: expected one such as #ffd60a for each organ, got others; {_REMEDY}")
+    return dict(zip(wanted, colours, strict=True))
 
 
 def _made_by(path: Path) -> str | None:

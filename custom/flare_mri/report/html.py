@@ -67,6 +67,7 @@ def write_report(
         truth_colour=images.TRUTH_COLOUR,
         prediction_colour=images.PREDICTION_COLOUR,
         with_images=bool(found),
+        organs=_organs(found),
         with_input=BASELINE in scores.values,
         with_personal=any(personal for _, personal in rows_of(results).values()),
         keeps_best=any(site.get("best") for m in results["methods"].values() for site in m["sites"].values()),
@@ -107,6 +108,12 @@ def _load(results: dict[str, Any], site_stores: dict[str, dict[str, Path]]) -> d
                 )
             loaded.setdefault(method, {})[site] = load_examples(path)
     return loaded
+
+
+def _organs(examples: dict[str, dict[str, Examples]]) -> dict[str, str]:
+    """Name -> colour in the pictures, of several organs."""
+    named = (found.organs for by_method in examples.values() for found in by_method.values())
+    return images.choose_colours(next((organs for organs in named if organs), {}))
 
 
 def _error_scale(limit: float) -> sections.Chart:

@@ -114,10 +114,10 @@ def _segmentation(place: str, found: Found) -> list[list[Picture]]:
         overlap = slice_dice(data.output[index], _labels(data)[index])
         shown = "no label on this slice" if overlap is None else f"Dice on this slice {overlap:.3f}"
         truth_here, outlined = _labels(data)[index][window], data.output[index][window]
-        png = images.overlay_panel(data.input[index][window], truth_here, outlined)
+        png = images.overlay_panel(data.input[index][window], truth_here, outlined, data.organs)
         alt = f"Outlines of the expert and of {method}: {place}, {shown}"
         pictures.append(_picture(png, alt, method, shown))
-    png = images.overlay_panel(image[window], truth[window], None)
+    png = images.overlay_panel(image[window], truth[window], None, first.organs)
     return [[shown] for shown in [*pictures, _picture(png, f"Outline of the expert: {place}", "Expert")]]
 
 

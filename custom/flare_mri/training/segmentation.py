@@ -43,6 +43,7 @@ class SegmentationTask:
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers
+        self._colours: dict[str, str] = getattr(config.data, "colours", {})  # a phantom has none
         self._loss = SegmentationLoss(loss, data.plan, data.organs.labelled)
 
     def dataset(self, split: Split) -> Dataset:
@@ -86,7 +87,8 @@ class SegmentationTask:
 
         Returns:
             `input` (centre channel, z-scored, float32), `output` (predicted classes) and `target` (classes; both
-            uint8), [N, H, W], with `volume` and `slice` [N]; no `target` where the site has no labels.
+            uint8), [N, H, W], with `volume` and `slice` [N]; no `target` where the site has no labels. Of several
+            organs their names, `organs` [O], and `colours` [O], empty where the site does not choose.
         """
         test = self.data.test
         places = _choose_shown(test, count)
@@ -110,6 +112,9 @@ class SegmentationTask:
             "volume": np.array([item["volume"] for item in items]),
             "slice": np.array([item["slice"] for item in items]),
         }
+        if len(self.data.plan.organs) > 1:
+            arrays["organs"] = np.array(self.data.plan.organs)
+            arrays["colours"] = np.array([self._colours.get(name, "") for name in self.data.plan.organs])
         if dataset.labelled:
             arrays["target"] = np.stack([dataset.truth(place) for place in places])
         return arrays
