@@ -6,6 +6,8 @@ python benchmarks/hippocampus_segmentation.py --seeds 0 1 2
 python benchmarks/hippocampus_segmentation.py --slices labelled             # as in the paper: slices with label alone
 python benchmarks/hippocampus_segmentation.py --augmentation --loss dice_ce # further options of jobs/iopfl/job.py
 python benchmarks/hippocampus_segmentation.py --methods IOP-FL --leave_out site-3   # site-3 as an outside site
+python benchmarks/hippocampus_segmentation.py --methods IOP-FL local-only --volumes 5  # training volumes a site
+python benchmarks/hippocampus_segmentation.py --batch 4 --patch_size 32 64 64 --channels 8   # in 3D
 
 FedAvg needs no run of its own: the global model of IOP-FL is FedAvg's, with the same seed number for number. Runs that
 are complete in the workspace are not run again, so that a long benchmark can be stopped and continued.
@@ -15,12 +17,14 @@ personal models at the five inside sites; at outside-1 0.872 of the global model
 """
 
 import argparse
+import json
 import os
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from runs import JOBS, format_mean, is_complete, name_with, run_once
 
 from flare_mri.flare.recipes.follow import run_and_follow
@@ -43,20 +47,29 @@ Scores = dict[str, dict[str, float]]
 
 def describe(args: argparse.Namespace, seed: int) -> str:
     """What the names of all runs of these settings begin with."""
-    left_out = f"-without-{args.leave_out}" if args.leave_out else ""
-    return name_with(f"hippocampus-{args.slices}{left_out}-{seed}", args.more)
+    name = f"hippocampus-{args.slices}" + (f"-without-{args.leave_out}" if args.leave_out else "")
+    name += (f"-{args.volumes}-volumes" if args.volumes else "") + (f"-batch-{args.batch}" if args.batch else "")
+    return name_with(f"{name}-{seed}", args.more)
 
 
 def sites_with(args: argparse.Namespace, names: Iterable[str]) -> Path:
-    """A folder of the sites' settings with the slices that the benchmark is to take."""
-    folder = args.workspace / f"sites-{args.slices}"
-    os.environ.setdefault("FLARE_MRI_DATA", str((JOBS.parents[1] / "shared" / "data").absolute()))
+    """A folder of the sites' settings with the slices, volumes and batches that the benchmark is to take."""
+    folder = args.workspace / f"sites-{args.slices}-{args.volumes or 'all'}-{args.batch or 'own'}"
+    data = Path(os.environ.setdefault("FLARE_MRI_DATA", str((JOBS.parents[1] / "shared" / "data").absolute())))
     for name in names:
         source = next(found for parent in (args.sites, MORE) if (found := parent / name / "site.yaml").is_file())
-        text = source.read_text()
+        settings = yaml.safe_load(source.read_text())
         (folder / name).mkdir(parents=True, exist_ok=True)
-        slices = "\n  slices: labelled" if args.slices == "labelled" else ""
-        (folder / name / "site.yaml").write_text(text.replace("\ndata:", f"\ndata:{slices}"))
+        if args.slices == "labelled":
+            settings["data"]["slices"] = "labelled"
+        if args.batch:
+            settings["batch_size"] = args.batch
+        if args.volumes:
+            rows = json.loads((data / "hippocampus" / name / "datalist.json").read_text())
+            rows["training"] = rows.get("training", [])[: args.volumes]
+            (folder / name / "datalist.json").write_text(json.dumps(rows))
+            settings["data"]["datalist"] = "datalist.json"
+        (folder / name / "site.yaml").write_text(yaml.safe_dump(settings))
     return folder
 
 
@@ -144,6 +157,8 @@ def main(argv: list[str] | None = None) -> None:
         "--slices", choices=("all", "labelled"), default="all", help="of the volumes; the paper: labelled"
     )
     parser.add_argument("--leave_out", choices=[f"site-{n}" for n in range(1, 6)], help="a site that does not train")
+    parser.add_argument("--volumes", type=int, help="training volumes of a site, of 20")
+    parser.add_argument("--batch", type=int, help="pieces in a training batch; default: the sites' 16")
     parser.add_argument("--outside", nargs="*", help=f"sites that did not train; default {OUTSIDE} outside-3")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site")

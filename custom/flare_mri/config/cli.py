@@ -45,6 +45,8 @@ def given_options(args: argparse.Namespace, model: type[Settings]) -> dict[str, 
 
 def _parsing(annotation: Any) -> dict[str, Any]:
     """Arguments that make argparse read a field of this type; other types than plain ones are given as JSON."""
+    if get_origin(annotation) is Annotated:
+        return _parsing(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
         return _parsing(members[0]) if len(members) == 1 else {"type": _json_or_text, "metavar": "VALUE"}
@@ -53,9 +55,8 @@ def _parsing(annotation: Any) -> dict[str, Any]:
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(annotation) is tuple:
-        kinds = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in get_args(annotation)]
-        count = "+" if kinds[-1] is Ellipsis else len(kinds)
-        return {"type": kinds[0], "nargs": count}
+        members = get_args(annotation)
+        return {**_parsing(members[0]), "nargs": "+" if members[-1] is Ellipsis else len(members)}
     readers: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str}
     if annotation in readers:
         return {"type": readers[annotation]}

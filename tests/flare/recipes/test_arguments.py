@@ -252,3 +252,17 @@ def test_what_a_job_alone_shows_to_be_impossible_is_refused_at_once() -> None:
         InputError, match="loss: expected mse, l1 or l1_ssim for flare_mri.networks.unet.UNet, got 'ssdu'"
     ):
         FedMRIRecipe(network=unet, training=TrainingSettings(loss="ssdu"), include_code=False)
+
+
+def test_organs_and_patches_are_lists_of_words() -> None:
+    parser = argparse.ArgumentParser()
+    add_training_arguments(parser, IOPFLRecipe)
+    args = parser.parse_args(["--organs", "liver", "kidney", "--patch_size", "8", "16", "32"])
+    assert (args.organs, args.patch_size) == (["liver", "kidney"], [8, 16, 32])
+    settings = TrainingSettings.read({"organs": args.organs, "patch_size": args.patch_size}, "command line")
+    assert settings.plan().model_dump() == {"organs": ("liver", "kidney"), "patch_size": (8, 16, 32)}
+    for bad in (["liver", "liver"], ["a b"], []):
+        with pytest.raises(InputError, match="organs"):
+            TrainingSettings.read({"organs": bad}, "command line")
+    with pytest.raises(InputError, match="patch_size: expected none for reconstruction"):
+        FedMRIRecipe(training=FedMRIRecipe.default_training.model_copy(update={"patch_size": (8, 8, 8)}))
