@@ -5,6 +5,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nibabel
@@ -87,9 +88,9 @@ def refused() -> Callable[..., None]:
 
 @pytest.fixture
 def write_nifti() -> Callable[..., Path]:
-    def write(path: Path, array: np.ndarray, slope: float | None = None) -> Path:
+    def write(path: Path, array: np.ndarray, slope: float | None = None, affine: Any = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = nibabel.Nifti1Image(array, np.eye(4))
+        image = nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine)
         if slope is not None:
             image.header.set_slope_inter(slope, 0)
         nibabel.save(image, path)

@@ -136,3 +136,15 @@ def test_values_of_labels_by_format(tmp_path, write_nifti, load, refused, name, 
         text %= ", merge_labels: true"
     (volume,) = open_labelled(load(text % "" if "%s" in text else text))
     np.testing.assert_array_equal(volume.slices[3][1], LABEL[..., 3] > 0)
+
+
+@pytest.mark.parametrize(("moved", "good"), [(0.2, True), (3.0, False)])
+def test_a_label_that_lies_elsewhere_is_refused(site, tmp_path, write_nifti, refused, moved, good):
+    config, affine = site(), np.diag([2.0, 1.0, 4.0, 1.0])
+    write_nifti(tmp_path / "Case00.nii.gz", IMAGE, affine=affine)
+    affine[0, 3] = moved
+    write_nifti(tmp_path / "Case00_segmentation.nii.gz", LABEL, affine=affine)
+    if good:
+        assert len(open_labelled(config)) == 1
+    else:
+        refused(lambda: open_labelled(config), "Case00.nii.gz: its label", "corners up to 3.0 mm away", "resample")

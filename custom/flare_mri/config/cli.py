@@ -55,8 +55,8 @@ def _parsing(annotation: Any) -> dict[str, Any]:
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(annotation) is tuple:
-        members = get_args(annotation)
-        return {**_parsing(members[0]), "nargs": "+" if members[-1] is Ellipsis else len(members)}
+        kinds = get_args(annotation)
+        return {**_parsing(kinds[0]), "nargs": "+" if kinds[-1] is Ellipsis else len(kinds)}
     readers: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str}
     if annotation in readers:
         return {"type": readers[annotation]}

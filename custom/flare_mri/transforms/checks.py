@@ -3,6 +3,7 @@
 """Checks of images and labels as transforms of a pipeline: a bad file is refused in one line that names it."""
 
 from collections.abc import Hashable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class CheckImaged(MapTransform):
 
 
 class CheckLabeld(MapTransform):
-    """Labels of the image's very shape, from values of a file to numbers of organs.
+    """Labels on the image's very grid, from values of a file to numbers of organs.
 
     Args:
         keys: labels [I, J, K].
@@ -90,7 +91,7 @@ class CheckLabeld(MapTransform):
         white: a value that stands for 1 where it is the largest; None: there is none.
 
     Raises:
-        InputError: another shape, or values that are no labels or of no organ.
+        InputError: another shape or place, or values that are no labels or of no organ.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class CheckLabeld(MapTransform):
                     f"{where}: expected the image's shape {list(image.shape)}, got {list(label.shape)}; "
                     "give the label of this very image"
                 )
+            _check_grid(label, image, where)
             values = label.as_tensor().unique().numpy()
             numbers = self._number(values, where)
             numbered = torch.zeros_like(label)
@@ -147,6 +149,21 @@ class CheckLabeld(MapTransform):
             fix = "give the label, or name its organs in data.labels (or all as one by merge_labels or format prostate)"
         got = f"{', '.join(f'{value:g}' for value in values[:8])}{', ...' if len(values) > 8 else ''}"
         raise InputError(f"{where}: expected {expected}, got {len(values)} values ({got}); {fix}")
+
+
+def _check_grid(label: MetaTensor, image: MetaTensor, where: str) -> None:
+    """See that a label's voxels lie where the image's do, as far as both say where that is."""
+    if not (label.meta["affine_known"] and image.meta["affine_known"]):
+        return
+    corners = torch.tensor(list(product(*((0, size - 1) for size in image.shape))), dtype=torch.float64)
+    corners = torch.cat([corners, torch.ones(len(corners), 1)], 1)
+    apart = float((corners @ (label.affine - image.affine).double().T)[:, :3].norm(dim=1).max())
+    voxel = float(image.affine[:3, :3].double().norm(dim=0).min())
+    if apart > voxel / 2:
+        raise InputError(
+            f"{where}: expected its voxels where the image's are, got corners up to {apart:.1f} mm away; resample the "
+            "label to the image, or correct the header that is wrong"
+        )
 
 
 def _refuse_not_finite(slices: Tensor, where: str, counted: str) -> None:
