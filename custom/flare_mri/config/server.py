@@ -5,7 +5,7 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from flare_mri.config.base import Settings
 
@@ -25,6 +25,13 @@ class AggregationSettings(Settings):
     weighting: Literal["equal", "slices"] = "equal"
     """Weights of the sites in an average: equal, or by their numbers of training slices."""
 
+    average: Literal["mean", "median", "trimmed_mean", "krum"] = "mean"
+    """Of the updates: their mean, or one that withstands dishonest sites and counts all alike: coordinate-wise median
+    or trimmed mean, or multi-Krum."""
+
+    dishonest: Annotated[int, Field(ge=0)] = 1
+    """Sites that trimmed_mean and krum are to withstand."""
+
     max_norm: Multiple = 100.0
     """Leave out an update whose norm is more than so many times the round's median; 0: none."""
 
@@ -33,6 +40,12 @@ class AggregationSettings(Settings):
 
     max_weight: Multiple = 10.0
     """Count no more slices of a site than so many times the round's median; 0: all."""
+
+    @model_validator(mode="after")
+    def _counts_alike(self) -> "AggregationSettings":
+        if self.average != "mean" and self.weighting != "equal":
+            raise ValueError(f"weighting: expected equal with average {self.average}, got slices; set it")
+        return self
 
 
 class ServerSettings(AggregationSettings):

@@ -14,6 +14,7 @@ from torch import Tensor
 from flare_mri.config.server import AggregationSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators.norms import NormScale, norm
+from flare_mri.flare.aggregators.robust import choose_by_krum, count_dishonest, median, trimmed_mean
 from flare_mri.flare.protocol import MAX_SLICES
 from flare_mri.networks.state_check import problem_in_state
 
@@ -45,6 +46,8 @@ class PartialAggregator(ModelAggregator):
 
     Args:
         weighting: ``equal`` (FedMRI) or ``slices`` (IOP-FL: by the sites' numbers of training slices).
+        average: ``mean``, or one of :mod:`~flare_mri.flare.aggregators.robust` that withstands dishonest sites.
+        dishonest: how many of them a trimmed mean or multi-Krum is to withstand.
         max_norm: an update larger than `max_norm` medians is left out; 0 admits any size.
         clip_norm: an update larger than `clip_norm` medians is scaled down to that size; 0 clips nothing.
         max_weight: slices above `max_weight` medians do not count, with weighting ``slices``; 0 counts all.
@@ -53,14 +56,18 @@ class PartialAggregator(ModelAggregator):
     def __init__(
         self,
         weighting: str = _DEFAULT.weighting,
+        average: str = _DEFAULT.average,
+        dishonest: int = _DEFAULT.dishonest,
         max_norm: float = _DEFAULT.max_norm,
         clip_norm: float = _DEFAULT.clip_norm,
         max_weight: float = _DEFAULT.max_weight,
     ):
         super().__init__()
         values = {"weighting": weighting, "max_norm": max_norm, "clip_norm": clip_norm, "max_weight": max_weight}
-        AggregationSettings.read(values, "aggregator")
+        AggregationSettings.read({**values, "average": average, "dishonest": dishonest}, "aggregator")
         self.weighting = weighting
+        self.average = average
+        self.dishonest = dishonest
         self.max_norm = max_norm
         self.clip_norm = clip_norm
         self.max_weight = max_weight
@@ -72,6 +79,7 @@ class PartialAggregator(ModelAggregator):
         self.rejected: dict[str, str] = {}
         self.clipped: dict[str, float] = {}
         self.capped: dict[str, tuple[float, float]] = {}
+        self.passed_over: list[str] = []
 
     def begin_round(
         self, reference: Mapping[str, Tensor], round_number: int, extra: Mapping[str, Tensor] | None = None
@@ -90,6 +98,7 @@ class PartialAggregator(ModelAggregator):
     def reset_stats(self) -> None:
         """Forget all updates."""
         self.accepted, self.rejected, self.clipped, self.capped = {}, {}, {}, {}
+        self.passed_over = []
 
     def accept_model(self, model: FLModel) -> bool:
         """Check one site's update; True if it will count."""
@@ -137,18 +146,34 @@ class PartialAggregator(ModelAggregator):
                 self.accepted[site].params = {**self.accepted[site].params, **scaled}
 
     def aggregate_model(self) -> FLModel:
-        """The weighted mean of the accepted updates.
+        """The weighted mean of the accepted updates, or the robust average that was asked for.
 
         Raises:
-            InputError: no update was accepted; there is no mean of nothing.
+            InputError: no update was accepted, there is no mean of nothing; or too few for a robust average.
         """
         if not self.accepted:
             raise InputError(f"round {self._round}: no site sent a usable update ({self.rejected or 'no answer'})")
         sites = sorted(self.accepted)
-        weights = self._weights(sites)
         updates = [self.accepted[site].params for site in sites]
-        params = {key: _mean([u[key] for u in updates], weights) for key in (*self._reference, *self._extra)}
+        dishonest = count_dishonest(self.average, self.dishonest, len(sites))
+        if self.average == "krum":
+            floating = [[value for value in update.values() if value.is_floating_point()] for update in updates]
+            chosen = choose_by_krum(floating, dishonest)
+            self.passed_over = [site for place, site in enumerate(sites) if place not in chosen]
+            updates, sites = [updates[place] for place in chosen], [sites[place] for place in chosen]
+        weights = self._weights(sites)
+        params = {
+            key: self._average([update[key] for update in updates], weights, dishonest)
+            for key in (*self._reference, *self._extra)
+        }
         return FLModel(params_type=ParamsType.FULL, params=params, current_round=self._round)
+
+    def _average(self, values: list[Tensor], weights: list[float], dishonest: int) -> Tensor:
+        if not values[0].is_floating_point():
+            return torch.stack(values).amax(dim=0)
+        if self.average == "median":
+            return median(values)
+        return trimmed_mean(values, dishonest) if self.average == "trimmed_mean" else _mean(values, weights)
 
     def _weights(self, sites: Sequence[str]) -> list[float]:
         """Of the sites, summing to 1; :attr:`capped` then holds of whom how many slices were claimed and counted."""
@@ -167,7 +192,11 @@ class PartialAggregator(ModelAggregator):
             f"{claim:.0f} slices of {site} count as {most:.0f}, {self.max_weight:g} times the round's median"
             for site, (claim, most) in sorted(self.capped.items())
         ]
-        return scaled + capped
+        return (
+            scaled
+            + capped
+            + [f"update of {site} is farthest from the others: krum leaves it out" for site in self.passed_over]
+        )
 
     def _problem(self, site: str, model: FLModel) -> str:
         if site in self.accepted:
@@ -184,8 +213,6 @@ class PartialAggregator(ModelAggregator):
 
 
 def _mean(values: list[Tensor], weights: list[float]) -> Tensor:
-    if not values[0].is_floating_point():
-        return torch.stack(values).amax(dim=0)
     total = torch.zeros_like(values[0], dtype=torch.float64)
     for value, weight in zip(values, weights, strict=True):
         total.add_(value, alpha=weight)

@@ -9,6 +9,7 @@ from nvflare.job_config.defs import FilterType
 
 from flare_mri.config.server import AggregationSettings, ServerSettings
 from flare_mri.errors import InputError
+from flare_mri.flare.aggregators.robust import count_dishonest
 from flare_mri.flare.components import (
     PartialAggregator,
     PersonalizedExecutor,
@@ -88,6 +89,7 @@ class TrainingRecipe(FlareMRIRecipe):
         if server.privacy_arguments and not server.privacy:
             raise InputError("privacy_arguments: of which filter? give privacy too")
         privacy = {"mechanism": server.privacy, "arguments": server.privacy_arguments or {}} if server.privacy else None
+        count_dishonest(server.average, server.dishonest, min_clients)
         aggregation = server.model_dump(include=set(AggregationSettings.model_fields))
         job = FedJob(name=name, min_clients=min_clients)
         controller = PersonalizedFedAvg(
