@@ -145,6 +145,10 @@ class RoundResults(_Entry):
     """seconds that the round took"""
     sites: dict[str, SiteRound]
     """an object with one entry a site"""
+    left_out: list[str] | None = None
+    """sites whose update did not count"""
+    scaled_down: list[str] | None = None
+    """sites whose update was scaled down"""
 
 
 class MethodResults(_Entry):

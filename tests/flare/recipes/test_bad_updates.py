@@ -31,7 +31,11 @@ def test_a_bad_update_is_left_out_and_the_round_goes_on(tmp_path: Path, sites: l
     run = federation(tmp_path, sites, 2, spoil)
     results = run.run()
     assert not run.panics
-    assert sorted(results["methods"]["FedMRI"]["rounds"][1]["sites"]) == ["site-1", "site-3"]
+    entry = results["methods"]["FedMRI"]
+    assert sorted(entry["rounds"][1]["sites"]) == ["site-1", "site-3"]
+    assert entry["rounds"][1]["left_out"] == ["site-2"] and "left_out" not in entry["rounds"][0]
+    assert entry["sites"]["site-2"]["note"] == "Its update was left out in 1 of 2 rounds: the server's log says why."
+    assert "note" not in entry["sites"]["site-1"]
     assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
     checkpoint = SiteStore(tmp_path / "run_store", "fedmri", "server").load("checkpoint.pt")
     assert checkpoint is not None and sorted(checkpoint["method"]["negatives"]) == ["site-1", "site-3"]

@@ -185,6 +185,11 @@ class PartialAggregator(ModelAggregator):
         counted = [min(claim, most) for claim in claims.values()]
         return [claim / sum(counted) for claim in counted]
 
+    def treated(self) -> dict[str, set[str]]:
+        """Sites whose update did not count as it came, by how: ``left_out`` or ``scaled_down``."""
+        scaled = {name.partition(",")[0] for name in self.clipped}
+        return {"left_out": {*self.rejected, *self.passed_over}, "scaled_down": scaled}
+
     def remarks(self) -> list[str]:
         """A line for each accepted update that was changed."""
         scaled = [f"update of {site} scaled down to {by:.1%} of its norm" for site, by in sorted(self.clipped.items())]

@@ -126,7 +126,7 @@ class PersonalizedFedAvg(SiteController):
             updates = {site: {k: m.params[k] for k in shared} for site, m in aggregator.accepted.items()}
             answered = len(updates) / max(len(self._ready), len(updates))
             self._hooks.after_round(shared, updates, {key: mean[key] for key in extra}, answered)
-            record.file_round(round_number, aggregator.accepted, time.monotonic() - started)
+            record.file_round(round_number, aggregator.accepted, time.monotonic() - started, aggregator.treated())
             scales = aggregator.scale.value, aggregator.extra_scale.value
             store.save(Checkpoint(run, round_number, shared, self._hooks.state(), record.entry, *scales))
             self._save(shared, round_number)

@@ -70,9 +70,19 @@ class RunRecord:
         self._write()
         return {site for site, _ in found}
 
-    def file_round(self, round_number: int, answers: Mapping[str, FLModel], seconds: float) -> None:
-        """File a round: losses, seconds and bytes of this one, validation of the aggregate before."""
+    def file_round(
+        self, round_number: int, answers: Mapping[str, FLModel], seconds: float, treated: Mapping[str, Iterable[str]]
+    ) -> None:
+        """File a round: losses, seconds and bytes of this one, validation of the aggregate before.
+
+        Args:
+            round_number: of the job.
+            answers: site -> the update that counted.
+            seconds: that the round took.
+            treated: how updates were treated (``left_out``, ``scaled_down``) -> sites.
+        """
         row: dict[str, Any] = {"round": round_number, "seconds": round(seconds, 3), "sites": {}}
+        row |= {how: sorted(sites) for how, sites in treated.items() if sites}
         self._rounds.append(row)
         for site, metrics in _by_site(answers.values()):
             row["sites"][site] = {
@@ -98,8 +108,18 @@ class RunRecord:
                         entry.setdefault(model, {})[split] = values
             if "best/round" in metrics:
                 entry.setdefault("best", {})["round"] = int(metrics["best/round"])
+        for site, entry in self._sites.items():
+            if told := self._tell_treated(site):
+                entry["note"] = told
         self._write()
         self._writer.close()
+
+    def _tell_treated(self, site: str) -> str:
+        """In how many rounds a site's update did not count as it came; empty where it always did."""
+        words = {"left_out": "left out", "scaled_down": "scaled down"}
+        counts = {how: sum(site in row.get(how, ()) for row in self._rounds) for how in words}
+        told = [f"{words[how]} in {count} of {len(self._rounds)} rounds" for how, count in counts.items() if count]
+        return f"Its update was {' and '.join(told)}: the server's log says why." if told else ""
 
     def line(self, round_number: int, num_rounds: int) -> str:
         """One line of progress."""
