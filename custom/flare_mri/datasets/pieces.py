@@ -3,7 +3,7 @@
 """Volumes in the pieces that a segmentation network takes, and its predictions put together again."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -52,8 +52,8 @@ class Pieces(Sequence[Tensor]):
         )
         return pad_to(torch.from_numpy(volume[slices][:, 0, rows, columns])[None], self.plan.patch_size)
 
-    def logits(self, network: nn.Module, batch_size: int) -> Iterator[Tensor]:
-        """Logits of all slices in their order, [B, classes, H, W], by the network in evaluation mode.
+    def logits(self, network: nn.Module, batch_size: int) -> Iterator[tuple[range, Tensor]]:
+        """Places of slices and their logits [B, classes, H, W], by the network in evaluation mode.
 
         Args:
             network: on its device.
@@ -66,23 +66,25 @@ class Pieces(Sequence[Tensor]):
         device = next(network.parameters()).device
         with torch.no_grad():
             if self.plan.patch_size is None:
-                for batch in batches_of(self, batch_size):
-                    yield check_logits(network(images := batch.to(device)), images, self.plan)
+                for places, batch in batches_of(self, batch_size):
+                    yield places, check_logits(network(images := batch.to(device)), images, self.plan)
             else:
                 inferer = SlidingWindowInferer(self.plan.patch_size, batch_size, OVERLAP, mode="gaussian")
+                start = 0
                 for volume in self.volumes:
                     image = torch.from_numpy(volume[:][:, 0])[None, None].to(device)
-                    yield inferer(image, lambda patch: check_logits(network(patch), patch, self.plan))[0].movedim(1, 0)
+                    logits = inferer(image, lambda patch: check_logits(network(patch), patch, self.plan))
+                    yield range(start, start + len(volume)), logits[0].movedim(1, 0)
+                    start += len(volume)
 
     def probabilities(self, network: nn.Module, batch_size: int) -> Tensor:
         """Class probabilities [N, classes, H, W] of all slices, on the CPU."""
-        return torch.cat([logits.softmax(1).cpu() for logits in self.logits(network, batch_size)])
+        return in_order((places, logits.softmax(1).cpu()) for places, logits in self.logits(network, batch_size))
 
     def classes(self, network: nn.Module, batch_size: int) -> np.ndarray:
         """The likeliest class of every pixel of all slices, uint8 [N, H, W]."""
-        return np.concatenate(
-            [logits.argmax(1).to(torch.uint8).cpu().numpy() for logits in self.logits(network, batch_size)]
-        )
+        found = self.logits(network, batch_size)
+        return in_order((places, logits.argmax(1).to(torch.uint8).cpu()) for places, logits in found).numpy()
 
     def _divide(self, volume: Any) -> Sequence[Any]:
         if self.plan.patch_size is None:
@@ -103,15 +105,26 @@ def pad_to(image: Tensor, size: Sequence[int]) -> Tensor:
     return torch.nn.functional.pad(image, [n for lack in reversed(missing) for n in (0, lack)])
 
 
-def batches_of(pieces: Sequence[Tensor] | Tensor, batch_size: int) -> Iterator[Tensor]:
-    """All pieces in order, in the fewest batches that differ by one piece at the most.
+def batches_of(pieces: Sequence[Tensor] | Tensor, batch_size: int) -> Iterator[tuple[range, Tensor]]:
+    """All pieces, in the fewest batches that differ by one piece at the most, with their places.
 
-    A rest of one would have statistics of its own, where those of the batch are part of the network.
+    Where the statistics of a batch are part of the network, a batch has to be like the whole: it takes pieces at equal
+    steps, so that none holds the empty ends of volumes alone, and none is a rest of one.
     """
     number = math.ceil(len(pieces) / batch_size)
-    edges = [len(pieces) * index // number for index in range(number + 1)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        yield torch.stack([pieces[index] for index in range(start, stop)])
+    for first in range(number):
+        places = range(first, len(pieces), number)
+        yield places, torch.stack([pieces[place] for place in places])
+
+
+def in_order(parts: Iterable[tuple[range, Tensor]]) -> Tensor:
+    """What was found for the pieces at some places, each part [B, ...], as one tensor [N, ...] in their order."""
+    found = list(parts)
+    first = found[0][1]
+    whole = first.new_empty(sum(map(len, (places for places, _ in found))), *first.shape[1:])
+    for places, part in found:
+        whole[list(places)] = part
+    return whole
 
 
 def check_logits(logits: Any, images: Tensor, plan: SegmentationPlan) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flare_mri.datasets.pieces import batches_of
+from flare_mri.datasets.pieces import batches_of, in_order
 from flare_mri.errors import InputError
 from flare_mri.routing.losses import TestTimeLoss, entropy
 from flare_mri.routing.network import adaptable_parameters, record_routing
@@ -161,14 +161,14 @@ def predict(network: nn.Module, slices: Slices, batch_size: int = 16) -> Tensor:
         InputError: there are no slices, or ``batch_size`` is below 2.
     """
     _check(slices, batch_size)
-    return torch.cat([logits.softmax(dim=1).cpu() for logits in _logits(network, slices, batch_size)])
+    return in_order((places, logits.softmax(dim=1).cpu()) for places, logits in _logits(network, slices, batch_size))
 
 
 def examine(network: nn.Module, slices: Slices, batch_size: int = 16) -> SiteView:
     """Certainty of ``network`` on the site's ``slices``, the share that it marks, and the routing of its layers."""
     total = foreground = 0.0
     with record_routing(network) as recorded:
-        for logits in _logits(network, slices, batch_size):
+        for _, logits in _logits(network, slices, batch_size):
             total += entropy(logits).item() * len(logits)
             foreground += (logits.argmax(dim=1) > 0).float().mean().item() * len(logits)
     # A layer may never run: EfficientNet has its classifier also as the encoder of a U-Net.
@@ -197,7 +197,7 @@ def _learn(
         torch.manual_seed(seed)
         for _ in range(epochs):
             steps: list[dict[str, float]] = []
-            for images in batches_of(slices, batch_size):
+            for _, images in batches_of(slices, batch_size):
                 value, terms = loss(routed, images.to(device))
                 steps.append({"loss": value.item(), **terms})
                 if not math.isfinite(steps[-1]["loss"]):
@@ -236,11 +236,11 @@ def collapse(
 
 
 @torch.no_grad()
-def _logits(network: nn.Module, slices: Slices, batch_size: int) -> Iterator[Tensor]:
+def _logits(network: nn.Module, slices: Slices, batch_size: int) -> Iterator[tuple[range, Tensor]]:
     network.eval()
     device = _device(network)
-    for images in batches_of(slices, batch_size):
-        yield network(images.to(device))
+    for places, images in batches_of(slices, batch_size):
+        yield places, network(images.to(device))
 
 
 def _device(network: nn.Module) -> torch.device:
