@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
+from flare_mri.inference.quality import Calibration
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
 from flare_mri.networks import build_meta_state, build_network, check_fits, check_state
 from flare_mri.routing import build_routed_network
@@ -41,6 +42,7 @@ class PersonalModel:
         batch_size: slices in a batch at most, whose statistics are part of a routed network.
         acquisition: of the scans that it learned to reconstruct; None for segmentation, and in models of before this
             was kept.
+        calibration: of the Dice that is predicted of its segmentations; None: the published one.
     """
 
     job: str
@@ -54,6 +56,7 @@ class PersonalModel:
     experts: tuple[str, ...] = ()
     batch_size: int = 16
     acquisition: Acquisition | None = None
+    calibration: Calibration | None = None
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
@@ -61,7 +64,8 @@ class PersonalModel:
         lists = {key: list(getattr(self, key)) for key in ("spatial_size", *_LISTS)}
         numbers = {"batch_size": self.batch_size, "slice_axis": self.slice_axis}
         acquired = {} if self.acquisition is None else {"acquisition": self.acquisition.as_dict()}
-        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired}
+        fitted = {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
+        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired, **fitted}
 
     def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
         """Refuses slices of another size than the model was made with, for which it would give bad results.
@@ -139,6 +143,8 @@ def load_personal_model(path: Path) -> PersonalModel:
             raise InputError(f"slice_axis: expected 0, 1 or 2, got {axis!r}; give {_ORIGIN}")
         acquired = described.get("acquisition")
         named: dict[str, Any] = {"acquisition": None if acquired is None else acquisition_from(acquired)}
+        fitted = described.get("calibration")
+        named["calibration"] = None if fitted is None else Calibration.read(fitted)
         named |= {key: described[key] for key in _TEXTS}
         named |= {key: tuple(described[key]) for key in _LISTS}
         named |= {"spatial_size": (size[0], size[1]), "slice_axis": axis, "batch_size": batch}

@@ -14,6 +14,7 @@ from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
+from flare_mri.inference.quality import PUBLISHED, estimate_quality
 from flare_mri.inference.result import Result
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
 from flare_mri.routing import MIN_SLICES, predict
@@ -61,7 +62,7 @@ class Segmenter:
         return placed, [torch.from_numpy(stack_neighbours(slices[:, None], at, count)[0]) for at in range(count)]
 
     def apply(self, number: int) -> Result:
-        """Labels of all slices of one scan.
+        """Labels of all slices of one scan, and how good they are likely to be.
 
         Raises:
             InputError: a scan that cannot be read, of another size, or too few slices for a routed network's
@@ -74,13 +75,19 @@ class Segmenter:
                 f"{placed.scan.origin}: expected at least {MIN_SLICES} slices, whose statistics a routed model uses, "
                 f"got {count}; leave this scan out"
             )
-        labels = predict(self._network, images, self._model.batch_size).argmax(1).numpy().astype(np.uint8)
+        probabilities = predict(self._network, images, self._model.batch_size)
+        labels = probabilities.argmax(1).numpy().astype(np.uint8)
+        calibration = self._model.calibration or PUBLISHED
+        quality = estimate_quality(self._network, images, probabilities, self._model.batch_size, calibration)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int(labels.sum((1, 2)).argmax())
         millilitres = float(on_scan.as_tensor().sum()) * abs(float(np.linalg.det(on_scan.affine[:3, :3]))) / 1000
         size = f", {millilitres:.1f} ml" if placed.place_known else ""
         return Result(
             encode_nifti(on_scan, np.uint8),
-            f"{count} slices{placed.describe_rest()}, organ on {int(labels.any((1, 2)).sum())}{size}",
+            f"{count} slices{placed.describe_rest()}, organ on {int(labels.any((1, 2)).sum())}{size}, "
+            f"predicted Dice {quality.dice:.2f}",
             {"input": slices[shown], "output": labels[shown]},
+            warnings=(quality.warning,) if quality.warning else (),
+            predicted_dice=quality.dice,
         )

@@ -21,6 +21,7 @@ from flare_mri.flare.executors.received import read_space
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
+from flare_mri.inference.quality import PUBLISHED, Quality, estimate_quality
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_meta_network, check_size
@@ -107,19 +108,51 @@ class RoutingExecutor(SiteExecutor):
         if model.report.fallback:
             told = f"the global model is used, not the {MODEL_NAMES[model.key]}: {model.report.fallback}"
             self.log_warning(fl_ctx, f"site {task.site}: {told}")
-        labels = _labels(predict(model.network, outside.slices, self._settings.batch_size))
+        probabilities = predict(model.network, outside.slices, self._settings.batch_size)
+        labels = _labels(probabilities)
         former = self._keep_model(store, task, space, model)  # first: one that is not finite keeps nothing
-        self._keep_predictions(store, task, labels)
+        expected = self._expect(task, model, probabilities, fl_ctx, abort_signal)
+        self._keep_predictions(store, task, labels, expected)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the model of the run before is kept as {former.name}")
         self._keep_pictures(store, task, model.key, labels)
         metrics |= model.numbers(list(space.experts))
         return metrics | (add_prefix(f"{model.key}/test", score(data, labels, OUTSIDE_BATCH)) if data.labelled else {})
 
-    def _keep_predictions(self, store: SiteStore, task: SegmentationTask, labels: np.ndarray) -> None:
+    def _expect(
+        self,
+        task: SegmentationTask,
+        model: OutsideModel,
+        probabilities: torch.Tensor,
+        fl_ctx: FLContext,
+        abort_signal: Signal,
+    ) -> dict[int, Quality]:
+        """How good the prediction of each volume is likely to be, without a label; no number of it leaves the site."""
+        images, found = SliceImages(task.data.outside), {}
+        numbers = np.array([volume for volume, _ in task.data.outside.indices])
+        for number in dict.fromkeys(numbers.tolist()):
+            if abort_signal.triggered:
+                raise AbortedError(f"site {task.site}: aborted while the quality of the prediction was estimated")
+            places = np.flatnonzero(numbers == number).tolist()
+            mine = torch.stack([images[place] for place in places])
+            batch = self._settings.batch_size
+            found[number] = estimate_quality(model.network, mine, probabilities[places], batch, PUBLISHED)
+        mean = sum(quality.dice for quality in found.values()) / len(found)
+        self.log_info(fl_ctx, f"site {task.site}: mean predicted Dice of {len(found)} volumes {mean:.2f}")
+        doubtful = {task.data.volume_names[number]: q.warning for number, q in found.items() if q.warning}
+        if doubtful:
+            told = f"site {task.site}: {len(doubtful)} of {len(found)} volumes may be segmented badly"
+            names = "; ".join(f"{name}: {warning}" for name, warning in doubtful.items())
+            self.note(fl_ctx, f"{told}; the site's own log names them", f"{told}: {names}")
+        return found
+
+    def _keep_predictions(
+        self, store: SiteStore, task: SegmentationTask, labels: np.ndarray, expected: Mapping[int, Quality]
+    ) -> None:
         items = [task.data.outside[place] for place in range(len(labels))]
         where = {key: np.array([item[key] for item in items]) for key in ("volume", "slice")}
-        store.save_arrays("predictions.npz", {"labels": labels, **where})
+        predicted = np.array([expected[item["volume"]].dice for item in items], np.float32)
+        store.save_arrays("predictions.npz", {"labels": labels, **where, "predicted_dice": predicted})
 
     def _keep_model(
         self, store: SiteStore, task: SegmentationTask, space: RoutingSpace, model: OutsideModel
