@@ -5,7 +5,7 @@
 python benchmarks/quality_estimate.py routing_space.safetensors
 
 The calibration is fitted where a federation has labels: on validation volumes of the inside sites, each with its own
-personal model, with some of the others', and with the mix of the others. Then every outside site's volumes are
+personal model and with the mix of the others, every second one also with each of the others' models. Then every outside site's volumes are
 segmented by the matched mix, and the test volumes of each inside site by the mix of a space that leaves its model out;
 the calibration that judges these was fitted without this site's volumes. Labels serve calibration and score only.
 """
@@ -14,6 +14,7 @@ import argparse
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -59,10 +60,10 @@ def volumes_of(dataset: SegmentationDataset) -> Iterator[tuple[Tensor, Tensor]]:
         yield torch.stack([item["image"] for item in mine]), torch.stack([item["label"][0] for item in mine])
 
 
-def judge_all(site: str, model: str, network: nn.Module, dataset: SegmentationDataset) -> list[Case]:
-    """Segments all volumes of a data set."""
+def judge_all(site: str, model: str, network: nn.Module, dataset: SegmentationDataset, step: int = 1) -> list[Case]:
+    """Segments every `step`-th volume of a data set."""
     cases = []
-    for images, labels in volumes_of(dataset):
+    for images, labels in islice(volumes_of(dataset), 0, None, step):
         probabilities = predict(network, images, BATCH)
         found, organs = probabilities.argmax(1).numpy(), range(1, probabilities.shape[1])
         dice = statistics.mean(volume_scores(found == organ, labels.numpy() == organ)[0] for organ in organs)
@@ -84,16 +85,15 @@ def without(space: RoutingSpace, site: str) -> RoutingSpace | None:
     return replace(space, experts=experts) if len(experts) > 1 else None
 
 
-def cases_to_fit(space: RoutingSpace, inside: Sequence[Path], others: int) -> list[Case]:
+def cases_to_fit(space: RoutingSpace, inside: Sequence[Path]) -> list[Case]:
     """Good and bad segmentations of the inside sites' validation volumes."""
     cases: list[Case] = []
     for folder in inside:
         dataset, site = open_site(folder).validation, folder.name
-        more = [name for name in space.experts if name not in (GLOBAL, site)][:others]
-        for name in [site] * (site in space.experts) + more:
+        for name in (name for name in space.experts if name != GLOBAL):
             network = build_network(space.network, 0)
             network.load_state_dict(space.experts[name])
-            cases += judge_all(site, f"model of {name}", network.eval(), dataset)
+            cases += judge_all(site, f"model of {name}", network.eval(), dataset, 1 if name == site else 2)
         if fewer := without(space, site):
             cases += judge_all(site, "mix of the others", mix(fewer, dataset), dataset)
     return cases
@@ -121,11 +121,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--inside", nargs="+", type=Path, default=sites, help="folders with a site.yaml")
     sites = [EXAMPLES / "hippocampus" / "outside-1", EXAMPLES / "hippocampus_outside" / "outside-3"]
     parser.add_argument("--outside", nargs="*", type=Path, default=sites)
-    parser.add_argument("--others", type=int, default=2, help="other sites' models that a validation volume meets")
     parser.add_argument("--threshold", type=float, default=0.7, help="Dice below which a person is warned")
     args = parser.parse_args(argv)
     space = load_routing_space(args.space)
-    fitted = cases_to_fit(space, args.inside, args.others)
+    fitted = cases_to_fit(space, args.inside)
     rows: dict[str, tuple[list[Case], Calibration]] = {}
     for folder in args.outside:
         data = open_site(folder).outside

@@ -173,7 +173,7 @@ def summarise(application: Application, results: dict[Path, Result], out: Path) 
     if predicted:
         warned = sum(bool(results[path].warnings) for path in predicted)
         told = f"mean predicted Dice {sum(predicted.values()) / len(predicted):.2f}"
-        print(f"{told}; {_count(warned, 'scan')} of {len(predicted)} with a warning")
+        print(f"{told}; {warned} of {_count(len(predicted), 'scan')} with a warning")
     try:
         check_report_extra(_OVERVIEW)
     except InputError as error:

@@ -168,6 +168,8 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     slices = SliceImages(SegmentationData(config, seed=0).outside)
     predicted = predict(model.build(), slices, model.batch_size).argmax(1).numpy()
     np.testing.assert_array_equal(predicted, np.load(store / "predictions.npz")["labels"])
+    expected = np.load(store / "predictions.npz")["predicted_dice"]
+    assert expected.shape == (len(predicted),) and ((expected >= 0) & (expected <= 1)).all()
     named = [str(np.load(store / f"examples{which}.npz")["method"]) for which in ("", "-global")]
     assert named == [ROWS[strategy][-1], "global model"]
 
