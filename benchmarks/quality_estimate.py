@@ -5,9 +5,10 @@
 python benchmarks/quality_estimate.py routing_space.safetensors
 
 The calibration is fitted where a federation has labels: on validation volumes of the inside sites, each with its own
-personal model and with the mix of the others, every second one also with each of the others' models. Then every outside site's volumes are
-segmented by the matched mix, and the test volumes of each inside site by the mix of a space that leaves its model out;
-the calibration that judges these was fitted without this site's volumes. Labels serve calibration and score only.
+personal model and with the mix of the others, every second one also with each of the others' models. Then every outside
+site's volumes are segmented by the matched mix, and the test volumes of each inside site by the mix of a space that
+leaves its model out; the calibration that judges these was fitted without this site's volumes. Labels serve calibration
+and score only.
 """
 
 import argparse
