@@ -59,6 +59,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python -m flare_mri.report": "tests/report/test_html.py",
     "python -m flare_mri.apply": "tests/inference/test_segmentation.py",
     "python -m flare_mri.route": "tests/inference/test_route.py",
+    "python benchmarks/quality_estimate.py": "tests/benchmarks/test_quality_estimate.py",
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",

@@ -169,6 +169,11 @@ def summarise(application: Application, results: dict[Path, Result], out: Path) 
         means = {key: sum(score[key] for score in scores) / len(scores) for key in scores[0]}
         among = "" if len(scores) == len(results) else f" of {len(scores)} with scores"
         print(f"mean{among}: PSNR {means['psnr']:.2f} dB, SSIM {means['ssim']:.3f}, NMSE {means['nmse']:.4f}")
+    predicted = {path: value for path, result in results.items() if (value := result.predicted_dice) is not None}
+    if predicted:
+        warned = sum(bool(results[path].warnings) for path in predicted)
+        told = f"mean predicted Dice {sum(predicted.values()) / len(predicted):.2f}"
+        print(f"{told}; {warned} of {_count(len(predicted), 'scan')} with a warning")
     try:
         check_report_extra(_OVERVIEW)
     except InputError as error:
@@ -176,8 +181,10 @@ def summarise(application: Application, results: dict[Path, Result], out: Path) 
         return
     from flare_mri.inference.overview import overview  # matplotlib takes a second to import: only when all is done
 
-    pictures = {path.name.removesuffix(application.ending): result.pictures for path, result in results.items()}
-    write_private(out / _OVERVIEW, overview(pictures, application.outlined))
+    names = {path: path.name.removesuffix(application.ending) for path in results}
+    pictures = {names[path]: result.pictures for path, result in results.items()}
+    captions = {names[path]: f"predicted Dice {value:.2f}" for path, value in predicted.items()}
+    write_private(out / _OVERVIEW, overview(pictures, application.outlined, captions))
     print(f"Results: {out.resolve()}; to look at: {_OVERVIEW}")
 
 

@@ -18,7 +18,8 @@ from flare_mri.apply import main, open_application
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.errors import InputError
-from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
+from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
+from flare_mri.inference.quality import Calibration
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.networks import build_network
 from flare_mri.routing import build_routed_network, predict
@@ -190,7 +191,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [written(model, tmp_path), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
     assert main([str(word) for word in words]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "segmentation: iopfl's model of site-1; 2 scans" and len(printed) == 4
+    assert printed[0] == "segmentation: iopfl's model of site-1; 2 scans" and len(printed) == 5
+    assert all("predicted Dice 0." in line for line in printed[1:3]) and "of 2 scans with a warning" in printed[3]
     assert {path.name for path in out.iterdir()} == {
         "Case00_segmentation.nii.gz",
         "Case01_segmentation.nii.gz",
@@ -200,6 +202,27 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(word) for word in words]) == 2
     assert "Case00_segmentation.nii.gz: expected a folder without results" in capsys.readouterr().err
     assert (out / "Case00_segmentation.nii.gz").read_bytes() == before
+
+
+def test_a_doubtful_result_is_told_by_the_models_own_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = scans(tmp_path / "scans", count=1)
+    settings(tmp_path, tmp_path)
+    trusting, wary = Calibration(0.9, 0.0, 1.0, 0.0), Calibration(0.5, 0.5, 20.0, 0.7)
+    for calibration, number in ((trusting, 0), (wary, 1)):
+        model = written(replace(plain(), calibration=calibration), tmp_path / str(number))
+        words = [model, "--site", tmp_path / "site.yaml", "--scans", folder, "--out", tmp_path / f"out{number}"]
+        assert main([str(word) for word in words]) == 0
+        told = capsys.readouterr()
+        assert f"{number} of 1 scan with a warning" in told.out
+        assert told.err.count("do not use this result without looking at every slice") == number
+    damaged = replace(plain(), calibration=wary)
+    described = {**damaged.description(), "calibration": {"top": 2.0}}
+    store = SiteStore(tmp_path / "store", "iopfl", "site-1")
+    store.save_model(PERSONAL_FILE, damaged.state, described)
+    with pytest.raises(InputError, match="calibration: expected top, middle, steepness, threshold"):
+        load_personal_model(store.path(PERSONAL_FILE))
 
 
 def test_of_two_runs_at_once_none_overwrites_the_other(

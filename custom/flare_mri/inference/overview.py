@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flare_mri.report.images import ERROR_MAP, PREDICTION_COLOUR, error_limit, error_percent
+from flare_mri.report.images import ERROR_MAP, ORGAN_COLOURS, PREDICTION_COLOUR, error_limit, error_percent
 
 MOST_SCANS = 12
 _COLUMNS = 4
@@ -19,12 +19,13 @@ _LONGEST = 30  # characters that fit beside one
 Pictures = Mapping[str, np.ndarray]
 
 
-def overview(scans: Mapping[str, Pictures], outlined: bool) -> bytes:
+def overview(scans: Mapping[str, Pictures], outlined: bool, captions: Mapping[str, str] | None = None) -> bytes:
     """Draws up to :data:`MOST_SCANS` scans, evenly chosen, one slice of each.
 
     Args:
         scans: by name, `input` and `output` and, where it is known, `target`, each [H, W].
         outlined: `output` is a label to outline on `input`, not an image.
+        captions: by name, what stands below an outlined scan.
 
     Returns:
         PNG bytes.
@@ -32,7 +33,7 @@ def overview(scans: Mapping[str, Pictures], outlined: bool) -> bytes:
     names = list(scans)
     places = np.unique(np.linspace(0, len(names) - 1, min(MOST_SCANS, len(names))).round().astype(int))
     chosen = {names[place]: scans[names[place]] for place in places}
-    figure = (_outlines if outlined else _images)(chosen)
+    figure = _outlines(chosen, captions or {}) if outlined else _images(chosen)
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
     target = io.BytesIO()
@@ -45,13 +46,14 @@ def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _outlines(scans: Mapping[str, Pictures]) -> Figure:
+def _outlines(scans: Mapping[str, Pictures], captions: Mapping[str, str]) -> Figure:
     """A panel for each scan: the slice with most of the organ, and its outline."""
     columns = min(_COLUMNS, len(scans))
     figure, grid = _panels(-(-len(scans) // columns), columns)
     for axes in grid.flat[len(scans) :]:
         axes.remove()
     for axes, (name, pictures) in zip(grid.flat, scans.items(), strict=False):
+        axes.set_xlabel(captions.get(name, ""), fontsize=8)
         _outline(axes, pictures)
         axes.set_title(name[-_LONGEST:], fontsize=8)
     return figure
@@ -67,7 +69,11 @@ def _outline(axes: Axes, pictures: Pictures) -> None:
     limits = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}
     # a frame of background closes the outline of an organ that touches the image's border
     rows, columns = (np.arange(-1, size + 1) for size in label.shape)
-    axes.contour(columns, rows, np.pad(label.astype(float), 1), levels=[0.5], colors=PREDICTION_COLOUR)
+    several = int(label.max()) > 1
+    for organ in range(1, int(label.max()) + 1):
+        colour = ORGAN_COLOURS[(organ - 1) % len(ORGAN_COLOURS)] if several else PREDICTION_COLOUR
+        if (label == organ).any():
+            axes.contour(columns, rows, np.pad((label == organ).astype(float), 1), levels=[0.5], colors=colour)
     axes.set(**limits)
 
 

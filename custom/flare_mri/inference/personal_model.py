@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
+from flare_mri.inference.quality import Calibration
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
 from flare_mri.networks import build_meta_state, build_network, check_fits, check_state
 from flare_mri.routing import build_routed_network
@@ -44,6 +45,7 @@ class PersonalModel:
         acquisition: of the scans that it learned to reconstruct; None for segmentation, and in models of before this
             was kept.
         plan: of segmentation: what the network marks, and in what pieces it sees a volume.
+        calibration: of the Dice that is predicted of its segmentations; None: the published one.
     """
 
     job: str
@@ -58,6 +60,7 @@ class PersonalModel:
     batch_size: int = 16
     acquisition: Acquisition | None = None
     plan: SegmentationPlan = SegmentationPlan()
+    calibration: Calibration | None = None
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
@@ -65,8 +68,10 @@ class PersonalModel:
         lists = {key: list(getattr(self, key)) for key in ("spatial_size", *_LISTS)}
         numbers = {"batch_size": self.batch_size, "slice_axis": self.slice_axis}
         acquired = {} if self.acquisition is None else {"acquisition": self.acquisition.as_dict()}
+        fitted = {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
         plan = self.plan.model_dump(mode="json") if self.task == SEGMENTATION else {}
-        return {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired, **plan}
+        described = {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired}
+        return {**described, **plan, **fitted}
 
     def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
         """Refuses slices of another size than the model was made with, for which it would give bad results.
@@ -144,6 +149,8 @@ def load_personal_model(path: Path) -> PersonalModel:
             raise InputError(f"slice_axis: expected 0, 1 or 2, got {axis!r}; give {_ORIGIN}")
         acquired = described.get("acquisition")
         named: dict[str, Any] = {"acquisition": None if acquired is None else acquisition_from(acquired)}
+        fitted = described.get("calibration")
+        named["calibration"] = None if fitted is None else Calibration.read(fitted)
         named |= {key: described[key] for key in _TEXTS}
         named["plan"] = SegmentationPlan.read({key: described[key] for key in PLAN if key in described}, "its plan")
         named |= {key: tuple(described[key]) for key in _LISTS}

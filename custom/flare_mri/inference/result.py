@@ -19,7 +19,8 @@ class Result:
         pictures: one slice [H, W] to look at: `input` and `output`, with `target` where it is known.
         scores: mean metrics, where the scan was fully sampled.
         more: contents of further files, by the ending of :attr:`Application.more_endings`.
-        warnings: how the scan differs from what the model knows, a line each.
+        warnings: how the scan differs from what the model knows, or why not to trust the result, a line each.
+        predicted_dice: of labels, see :mod:`flare_mri.inference.quality`.
     """
 
     content: bytes
@@ -28,6 +29,7 @@ class Result:
     scores: Mapping[str, float] = field(default_factory=dict)
     more: Mapping[str, bytes] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    predicted_dice: float | None = None
 
 
 class Application(Protocol):

@@ -14,6 +14,7 @@ from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
+from flare_mri.inference.quality import PUBLISHED, estimate_quality
 from flare_mri.inference.result import Result
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
 from flare_mri.routing import MIN_SLICES
@@ -59,7 +60,7 @@ class Segmenter:
         return placed, Pieces([placed.slices[:, None]], self._model.plan)
 
     def apply(self, number: int) -> Result:
-        """Classes of all voxels of one scan, numbered as the plan's organs.
+        """Classes of all voxels of one scan, numbered as the plan's organs, and how good they are likely to be.
 
         Raises:
             InputError: a scan that cannot be read, of another size, or too few slices for a routed network's
@@ -72,14 +73,19 @@ class Segmenter:
                 f"{placed.scan.origin}: expected at least {MIN_SLICES} slices, whose statistics a routed model uses, "
                 f"got {count}; leave this scan out"
             )
-        labels = pieces.classes(self._network, self._model.batch_size)
+        probabilities = pieces.probabilities(self._network, self._model.batch_size)
+        labels = probabilities.argmax(1).numpy().astype(np.uint8)
+        calibration = self._model.calibration or PUBLISHED
+        quality = estimate_quality(self._network, pieces, probabilities, self._model.batch_size, calibration)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int((labels > 0).sum((1, 2)).argmax())
         told = [self._tell(number, name, labels, on_scan, placed) for number, name in enumerate(self._organs, 1)]
         return Result(
             encode_nifti(on_scan, np.uint8),
-            f"{count} slices{placed.describe_rest()}, {', '.join(told)}",
+            f"{count} slices{placed.describe_rest()}, {', '.join(told)}, predicted Dice {quality.dice:.2f}",
             {"input": slices[shown], "output": labels[shown]},
+            warnings=(quality.warning,) if quality.warning else (),
+            predicted_dice=quality.dice,
         )
 
     def _tell(self, number: int, name: str, labels: np.ndarray, on_scan: MetaTensor, placed: PlacedScan) -> str:

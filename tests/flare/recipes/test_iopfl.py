@@ -167,6 +167,8 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     data = SegmentationData(config, seed=0)
     predicted = data.pieces(data.outside).classes(model.build(), model.batch_size)
     np.testing.assert_array_equal(predicted, np.load(store / "predictions.npz")["labels"])
+    expected = np.load(store / "predictions.npz")["predicted_dice"]
+    assert expected.shape == (len(predicted),) and ((expected >= 0) & (expected <= 1)).all()
     named = [str(np.load(store / f"examples{which}.npz")["method"]) for which in ("", "-global")]
     assert named == [ROWS[strategy][-1], "global model"]
 

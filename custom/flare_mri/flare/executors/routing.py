@@ -16,11 +16,13 @@ from nvflare.app_common.abstract.fl_model import FLModel
 
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.segmentation import SegmentationPlan
+from flare_mri.datasets.pieces import Pieces
 from flare_mri.flare.executors.base import Action, SiteExecutor, plain_network
 from flare_mri.flare.executors.received import read_plan, read_space
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
+from flare_mri.inference.quality import PUBLISHED, Quality, estimate_quality
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_meta_network, check_size
@@ -114,20 +116,51 @@ class RoutingExecutor(SiteExecutor):
         if model.report.fallback:
             told = f"the global model is used, not the {MODEL_NAMES[model.key]}: {model.report.fallback}"
             self.log_warning(fl_ctx, f"site {task.site}: {told}")
-        labels = outside.pieces.classes(model.network, self._settings.batch_size)
+        probabilities = outside.pieces.probabilities(model.network, self._settings.batch_size)
+        labels = _labels(probabilities)
         former = self._keep_model(store, task, space, model)  # first: one that is not finite keeps nothing
-        self._keep_predictions(store, task, labels)
+        expected = self._expect(task, model, probabilities, fl_ctx, abort_signal)
+        self._keep_predictions(store, task, labels, expected)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the model of the run before is kept as {former.name}")
         self._keep_pictures(store, task, model.key, labels)
         metrics |= model.numbers(list(space.experts))
         return metrics | (add_prefix(f"{model.key}/test", score(data, labels, OUTSIDE_BATCH)) if data.labelled else {})
 
-    def _keep_predictions(self, store: SiteStore, task: SegmentationTask, labels: np.ndarray) -> None:
+    def _expect(
+        self,
+        task: SegmentationTask,
+        model: OutsideModel,
+        probabilities: torch.Tensor,
+        fl_ctx: FLContext,
+        abort_signal: Signal,
+    ) -> dict[int, Quality]:
+        """How good the prediction of each volume is likely to be, without a label; no number of it leaves the site."""
+        data, found = task.data.outside, {}
+        numbers = np.array([volume for volume, _ in data.indices])
+        for number in data.used:
+            if abort_signal.triggered:
+                raise AbortedError(f"site {task.site}: aborted while the quality of the prediction was estimated")
+            pieces = Pieces([data.volumes[number].slices], task.data.plan)
+            mine = probabilities[np.flatnonzero(numbers == number)]
+            found[number] = estimate_quality(model.network, pieces, mine, self._settings.batch_size, PUBLISHED)
+        mean = sum(quality.dice for quality in found.values()) / len(found)
+        self.log_info(fl_ctx, f"site {task.site}: mean predicted Dice of {len(found)} volumes {mean:.2f}")
+        doubtful = {task.data.volume_names[number]: q.warning for number, q in found.items() if q.warning}
+        if doubtful:
+            told = f"site {task.site}: {len(doubtful)} of {len(found)} volumes may be segmented badly"
+            names = "; ".join(f"{name}: {warning}" for name, warning in doubtful.items())
+            self.note(fl_ctx, f"{told}; the site's own log names them", f"{told}: {names}")
+        return found
+
+    def _keep_predictions(
+        self, store: SiteStore, task: SegmentationTask, labels: np.ndarray, expected: Mapping[int, Quality]
+    ) -> None:
         data = task.data.outside
         places = [(number, data.volumes[number].kept[index]) for number, index in data.indices]
         where = dict(zip(("volume", "slice"), np.array(places).T, strict=True))
-        store.save_arrays("predictions.npz", {"labels": labels, **where})
+        predicted = np.array([expected[number].dice for number, _ in places], np.float32)
+        store.save_arrays("predictions.npz", {"labels": labels, **where, "predicted_dice": predicted})
 
     def _keep_model(
         self, store: SiteStore, task: SegmentationTask, space: RoutingSpace, model: OutsideModel
