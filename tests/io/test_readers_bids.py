@@ -49,7 +49,6 @@ def test_images_sessions_and_their_labels(dataset):
         f"{MANUAL}/sub-02/ses-a/anat/sub-02_ses-a_run-1_space-orig_desc-manual_dseg.nii.gz",
         f"{MANUAL}/sub-02/ses-a/anat/sub-02_ses-a_run-2_dseg.nii",
         f"{MANUAL}/sub-02/ses-b/anat/sub-02_ses-b_space-T1w_dseg.nii.gz",
-        desc=None,
     )
     with pytest.raises(ValueError, match="sub-02_ses-a_run-1_dseg"):
         find_bids(settings)  # labels without desc- are the data set's: one image has none

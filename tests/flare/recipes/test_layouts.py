@@ -50,21 +50,21 @@ def write_saml(data: Path) -> None:
 
 def write_decathlon(data: Path) -> None:
     task, rows = data / "Task05_Prostate", []
-    for number in range(8):
+    for number in range(9):
         row = {part: f"./{part}sTr/prostate_{number:02d}.nii.gz" for part in ("image", "label")}
         write_pair(task / row["image"], task / row["label"], channels=2)
         (task / "imagesTr" / f"._prostate_{number:02d}.nii.gz").write_bytes(b"of macOS")
         rows.append(row)
-    write_pair(task / "imagesTs" / "prostate_08.nii.gz", channels=2)
-    (task / "imagesTs" / "._prostate_08.nii.gz").write_bytes(b"of macOS")
-    told = {"name": "PROSTATE", "tensorImageSize": "4D", "modality": {"0": "T2", "1": "ADC"}, "numTraining": 8}
+    write_pair(task / "imagesTs" / "prostate_09.nii.gz", channels=2)
+    (task / "imagesTs" / "._prostate_09.nii.gz").write_bytes(b"of macOS")
+    told = {"name": "PROSTATE", "tensorImageSize": "4D", "modality": {"0": "T2", "1": "ADC"}, "numTraining": 9}
     told |= {"labels": {"0": "background", "1": "PZ", "2": "TZ"}, "numTest": 1, "training": rows}
-    (task / "dataset.json").write_text(json.dumps({**told, "test": ["./imagesTs/prostate_08.nii.gz"]}))
+    (task / "dataset.json").write_text(json.dumps({**told, "test": ["./imagesTs/prostate_09.nii.gz"]}))
 
 
 def write_bids(data: Path) -> None:
     root = data / "brains"
-    for number in range(1, 9):
+    for number in range(1, 10):
         for session in ("1", "2") if number < 3 else ("",):
             subject, of = f"sub-{number:02d}", f"_ses-{session}" if session else ""
             folder = Path(subject, f"ses-{session}" if session else "", "anat")
@@ -117,15 +117,16 @@ def test_from_the_download_to_the_first_model(
     arguments = module._parse_args([*job, *SMALL])
     assert site_names(arguments) == sorted(sites)
     federation = Federation(module.build_recipe(arguments), sorted(sites), tmp_path / "run")
-    results = federation.run()["methods"]["IOP-FL"]["sites"]
-    assert not federation.panics and results.keys() == set(sites)
-    for site in sites:
-        assert results[site]["data"]["organs"] == organs and np.isfinite(results[site]["test"]["dice"])
-        assert min(results[site]["data"]["slices"].values()) > 0
+    results = federation.run()
+    assert not federation.panics, federation.panics
+    results = results["methods"]["IOP-FL"]["sites"]
+    names = ["dice"] if len(organs) == 1 else [f"dice.{organ}" for organ in organs]
+    assert all(0 <= results[site]["test"][name] <= 1 for site in sites for name in names)
 
     stores = tmp_path / "work" / "stores" / "iopfl"
     shutil.copytree(tmp_path / "run" / sites[0] / "site_store" / "iopfl" / sites[0], stores / sites[0])
-    assert main(apply[1:]) == 0, capsys.readouterr().err
-    assert all(f"{organ} on " in capsys.readouterr().out for organ in organs[:1])
+    assert main(apply[1:]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{organ} on " in told for organ in organs)
     (found,) = Path(apply[-1]).glob("*_segmentation.nii.gz")
     assert nibabel.load(found).shape == (30, 26, 4)  # type: ignore[attr-defined]
