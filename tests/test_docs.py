@@ -61,6 +61,8 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python -m flare_mri.route": "tests/inference/test_route.py",
     "python benchmarks/quality_estimate.py": "tests/benchmarks/test_quality_estimate.py",
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
+    "python jobs/iopfl/job.py --sites sites": "tests/flare/recipes/test_layouts.py",
+    "python -m flare_mri.apply work/stores": "tests/flare/recipes/test_layouts.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",

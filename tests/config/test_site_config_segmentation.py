@@ -33,6 +33,12 @@ def test_defaults(load, tmp_path):
     assert config.split == SplitSettings(by="volume")
 
 
+def test_a_list_without_sections_leaves_the_split_to_the_settings(load, tmp_path):
+    (tmp_path / "dataset.json").write_text('{"training": [{"image": "a.nii", "label": "b.nii"}], "test": ["c.nii"]}')
+    config = load("data: {format: decathlon, root: ., channel: 1}\nsplit: {train: 0.5, validation: 0.2, test: 0.3}")
+    assert config.split == SplitSettings(train=0.5, validation=0.2, test=0.3, by="volume")
+
+
 def test_a_site_that_only_tests(load):
     assert load("data: {format: phantom}\nsplit: {train: 0, validation: 0, test: 1}").split.test == 1
 

@@ -97,6 +97,12 @@ def test_the_list_decides(listed):
     assert data.describe()["split_by"] == "list"
 
 
+def test_volumes_of_a_list_as_it_is_downloaded_are_divided(listed):
+    data = SegmentationData(listed(training=list(range(1, 11)), test=[-11]), seed=0)
+    assert len(data.volumes) == 10 and data.describe()["split_by"] == "volume"
+    assert [len(part.used) for part in (data.train, data.validation, data.test)] == [7, 1, 2]
+
+
 def test_whole_volumes_are_taken_unless_only_labelled_slices_are_asked_for(prostate):
     data = SegmentationData(prostate(slices="{start: 0, stop: 5}"), seed=0)
     items = [item for item in data.outside if item["volume"] == 0]
@@ -263,8 +269,11 @@ def test_the_description_holds_no_path_and_no_name(prostate):
 def test_what_is_wrong_is_said_before_any_round(load, refused, listed, prostate):
     by_slice = load(PHANTOM.replace("by: volume", "by: slice"))
     refused(lambda: SegmentationData(by_slice, 0), "site 'site-1'", "split.by", "expected volume")
-    refused(lambda: SegmentationData(listed(training=[1]), 0), "site 'site-1'", "data.datalist", "under test")
-    refused(lambda: SegmentationData(listed(training=[1], test=[-2]), 0), "site 'site-1'", "labels at a site that")
+    no_test = listed(training=[1], validation=[2])
+    refused(lambda: SegmentationData(no_test, 0), "site 'site-1'", "data.datalist", "under test")
+    unlabelled = listed(training=[1], validation=[3], test=[-2])
+    refused(lambda: SegmentationData(unlabelled, 0), "site 'site-1'", "labels at a site that")
+    refused(lambda: SegmentationData(listed(training=[1], test=[-2]), 0), "site 'site-1'", "split.", "1 subjects")
     refused(lambda: SegmentationData(listed(test=[1, -2]), 0), "site 'site-1'", "case2", "a label as the other")
     refused(lambda: SegmentationData(prostate(1), 0), "site 'site-1'", "split.", "1 subjects by volume")
 

@@ -151,6 +151,15 @@ def labelled_files(folder: Path) -> tuple[list[Base], list[Case]]:
     return [Base("Case00.nii.gz", image, pack), Base("Case00_segmentation.nii.gz", label, pack)], hostile
 
 
+def channel_files(folder: Path) -> tuple[list[Base], list[Case]]:
+    """Two images in one file, of which the settings take the second."""
+    two = nifti_bytes(np.stack([VOLUME, VOLUME[::-1]], 3))
+    (folder / "label.nii").write_bytes(nifti_bytes(LABEL))
+    (folder / "dataset.json").write_text('{"training": [{"image": "a.nii.gz", "label": "label.nii"}]}')
+    hostile = [Case("a.nii.gz", pack(c), what) for c, what in header_extremes(two, nibabel.Nifti1Header)]
+    return [Base("a.nii.gz", two, pack)], hostile + [Case("a.nii.gz", c, what) for c, what in bombs(two)]
+
+
 def png_bytes(array: np.ndarray) -> bytes:
     """A PNG file."""
     file = io.BytesIO()
@@ -206,6 +215,7 @@ def real_files(folder: Path, pattern: str, name: str, most: int = 1) -> tuple[li
 IMAGES = [
     Kind("nifti", 120, nifti_files, partial(read_volumes, name="nifti")),
     Kind("labelled", 80, labelled_files, partial(read_labelled, name="prostate")),
+    Kind("channels", 40, channel_files, partial(read_slices, name="decathlon", task=SEGMENTATION, channel=1)),
     Kind("png", 80, png_files, partial(read_labelled, name="datalist_2d", datalist="list.json")),
     Kind("fastmri", 160, hdf5_files, partial(read_volumes, name="fastmri")),
     Kind("dicom", 160, dicom_files, partial(read_volumes, name="dicom")),

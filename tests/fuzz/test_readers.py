@@ -26,6 +26,7 @@ MADE = (
     *(f"format-{name}" for name, entry in FORMATS.items() if entry.write_sample is not None),
     "nifti",
     "labelled",
+    "channels",
     "png",
     "fastmri",
     "dicom",

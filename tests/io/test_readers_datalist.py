@@ -10,7 +10,8 @@ from PIL import Image
 
 from data_files import data_settings, read_image, read_label
 from flare_mri.io.datalist_2d import find_datalist_2d
-from flare_mri.io.decathlon import find_decathlon
+from flare_mri.io.decathlon import find_decathlon, find_unlabelled
+from flare_mri.io.formats import sniff_format
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (16, 20, 4)).astype(np.uint8)
 LABEL = np.zeros((16, 20, 4), np.uint8)
@@ -71,6 +72,65 @@ def test_sections_are_those_of_the_list(settings, volumes):
 def test_test_rows_may_be_paths_alone_as_in_the_decathlons_own_lists(settings, volumes):
     (case,) = find_decathlon(settings({"test": ["./imagesTr/a.nii.gz"]}))
     assert case.label is None and len(case.files) == 1
+
+
+DOWNLOADED = {"name": "Prostate", "tensorImageSize": "4D", "modality": {"0": "T2", "1": "ADC"}, "numTraining": 2}
+
+
+def test_a_list_as_it_is_downloaded_names_volumes_to_divide(tmp_path, volumes, write_nifti):
+    content = {**DOWNLOADED, "labels": {"0": "background", "1": "PZ", "2": "left atrium"}}
+    content |= {"training": [row("a"), row("b")], "test": ["./imagesTs/that was not unpacked.nii.gz"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (tmp_path / "imagesTr" / "._a.nii.gz").write_bytes(b"of macOS")
+    settings = data_settings("decathlon", tmp_path)
+    assert settings.datalist == tmp_path / "dataset.json" and not settings.is_listed()
+    assert settings.find_labels() == {"pz": (1,), "left_atrium": (2,)}
+    scans = find_decathlon(settings)
+    assert [(scan.name, scan.section) for scan in scans] == [("imagesTr/a", ""), ("imagesTr/b", "")]
+    assert sniff_format(tmp_path) == "decathlon"
+    new = find_unlabelled(settings.model_copy(update={"root": tmp_path / "imagesTr"}))
+    assert [scan.name for scan in new] == ["a", "b", "c"]
+    (tmp_path / "datalist.json").write_text(json.dumps({"test": [row("c")]}))
+    assert [scan.name for scan in find_decathlon(data_settings("decathlon", tmp_path))] == ["imagesTr/c"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "listed"),
+    [
+        ({"training": [row("a")]}, False),
+        ({"training": [row("a")], "test": ["b"], "testing": [{"image": "c"}]}, False),
+        ({"training": [row("a")], "validation": [row("b")]}, True),
+        ({"training": [row("a")], "test": ["b", row("c")]}, True),
+        ({"training": [row("a")], "testing": [row("c")]}, True),
+        ({"test": ["b"]}, True),
+        ({"training": "a", "test": 1}, True),
+        ({}, True),
+    ],
+)
+def test_which_lists_say_what_is_for_what(settings, sections, listed):
+    assert settings(sections).is_listed() == listed
+    assert settings(sections, "datalist_2d").is_listed()
+
+
+def test_one_channel_of_several_is_taken(settings, tmp_path, write_nifti, refused):
+    write_nifti(tmp_path / "imagesTr/a.nii.gz", np.stack([IMAGE, IMAGE[::-1]], 3))
+    write_nifti(tmp_path / "labelsTr/a.nii.gz", LABEL)
+    content = json.dumps({**DOWNLOADED, "training": [row("a")]})
+    (scan,) = find_decathlon(settings(content))
+    shape, fix = "a 3D volume of real numbers, got shape [16, 20, 4, 2]", "set data.channel"
+    refused(lambda: read_image(scan), "a.nii.gz", shape, fix)
+    chosen = data_settings("decathlon", tmp_path, datalist="datalist.json", channel=1)
+    (scan,) = find_decathlon(chosen)
+    np.testing.assert_array_equal(read_image(scan), IMAGE[::-1])
+    np.testing.assert_array_equal(read_label(scan), LABEL)
+    assert scan.image.geometry().shape == (16, 20, 4)
+    (new, *_) = find_unlabelled(chosen.model_copy(update={"root": tmp_path / "imagesTr"}))
+    np.testing.assert_array_equal(read_image(new), IMAGE[::-1])
+    (scan,) = find_decathlon(chosen.model_copy(update={"channel": 2}))
+    refused(lambda: read_image(scan), "a channel 2, got 2", "set data.channel to 0 to 1")
+    write_nifti(tmp_path / "imagesTr/a.nii.gz", IMAGE)
+    refused(lambda: read_image(scan), "a 4D volume", "[16, 20, 4]", "leave it out")
+    refused(lambda: data_settings("decathlon", tmp_path, channel=-1), "data.channel", ">= 0", "-1")
 
 
 def test_flare_slices_become_volumes_in_order_of_their_numbers(settings, pictures):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from data_files import data_settings, read_image, read_label
+from flare_mri.datasets.volumes import build_pipeline
+from flare_mri.io.formats import sniff_format
 from flare_mri.io.prostate import find_prostate
 
 IMAGE = np.random.default_rng(0).integers(0, 900, (20, 24, 5)).astype(np.int16)
@@ -47,6 +49,22 @@ def test_spellings(site, image, label):
 def test_cases_come_in_order_of_their_names(site):
     names = [f"Case{number:02d}{end}.nii.gz" for number in (3, 1, 2) for end in ("", "_segmentation")]
     assert [case.name for case in find_prostate(site(*names))] == ["case01", "case02", "case03"]
+
+
+@pytest.mark.parametrize("folder", ["BIDMC", "BMC", "HK", "I2CVB", "RUNMC", "UCL"])
+def test_the_six_sites_of_saml_as_they_are_downloaded(tmp_path, write_nifti, folder):
+    """The case of `segmentation` differs; zones have values of their own at some; macOS left files of its own."""
+    ending, zones = ("_Segmentation", 2) if folder in ("BMC", "RUNMC") else ("_segmentation", 1)
+    for number in range(2):
+        write_nifti(tmp_path / folder / f"Case{number:02d}.nii.gz", IMAGE)
+        write_nifti(tmp_path / folder / f"Case{number:02d}{ending}.nii.gz", LABEL.clip(max=zones).astype(np.float64))
+        (tmp_path / folder / f"._Case{number:02d}.nii.gz").write_bytes(b"of macOS")
+    (tmp_path / folder / ".DS_Store").write_bytes(b"of macOS")
+    settings = data_settings("prostate", tmp_path / folder)
+    scans = find_prostate(settings)
+    assert [scan.name for scan in scans] == ["case00", "case01"] and sniff_format(settings.root) == "prostate"
+    item = build_pipeline("segmentation", settings, labelled=True)(scans[0].item())
+    assert item["label"].unique().tolist() == [0, 1] and int(item["label"].sum()) == (LABEL > 0).sum()
 
 
 def test_a_site_without_labels(site):

@@ -182,6 +182,14 @@ class DataSettings(Settings):
         """
         return {ORGAN: (1,)}
 
+    def is_listed(self) -> bool:
+        """Whether the site's own list says what is for training, validation and test; there is nothing to split.
+
+        Raises:
+            InputError: a list that says so cannot be read.
+        """
+        return False
+
     def find_root(self) -> Path | None:
         """The folder of the data; None for a phantom."""
         return None

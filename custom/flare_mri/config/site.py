@@ -94,7 +94,7 @@ class SiteSettings(MachineSettings):
     data: SerializeAsAny[DataSettings]
     """where the volumes are and which part of them to take"""
     split: SplitSettings = Field(default_factory=SplitSettings)
-    """slices for training, validation and test; not where a data list divides the volumes"""
+    """slices for training, validation and test; not where a data list divides the volumes, as most of decathlon do"""
     mask: MaskSettings = Field(default_factory=MaskSettings)
     """sampling of k-space; none for segmentation"""
     cache: CacheSettings = Field(default_factory=CacheSettings)
@@ -158,7 +158,7 @@ def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
             )
         return _pool(_validate(PooledSettings, values, origin, folder), path, folder)
     data = read_data_settings(values.get("data", {}), origin, folder)
-    _refuse_needless(values, data.format, origin)
+    _refuse_needless(values, data, origin)
     labelled = SEGMENTATION in FORMATS[data.format].tasks
     for name in ("split", "mask", "cache"):
         if name in values:
@@ -207,12 +207,13 @@ def _load_member(folder: Path, member: str) -> SiteConfig:
     return _load(path, path.parent.name, pools=False)
 
 
-def _refuse_needless(values: dict[str, Any], name: str, origin: str) -> None:
+def _refuse_needless(values: dict[str, Any], data: DataSettings, origin: str) -> None:
+    name = data.format
     if RECONSTRUCTION not in FORMATS[name].tasks and "mask" in values:
         raise InputError(
             f"{origin}: mask: expected nothing, since {name} is for segmentation of whole images, got a mask; remove it"
         )
-    if FORMATS[name].listed and "split" in values:
+    if "split" in values and data.is_listed():
         raise InputError(
             f"{origin}: split: expected nothing, since {name}'s data list divides the volumes, got a split; remove it"
         )

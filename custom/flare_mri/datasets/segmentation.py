@@ -16,7 +16,7 @@ from flare_mri.datasets.segmentation_slices import PatchDataset, SegmentationDat
 from flare_mri.datasets.split import SplitIndices, fingerprint, split_slices
 from flare_mri.datasets.volumes import Volume, open_volumes
 from flare_mri.errors import InputError
-from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task, naming_site
+from flare_mri.io.formats import SEGMENTATION, check_task, naming_site
 from flare_mri.transforms.augmentation import choose_augmentation
 
 
@@ -59,14 +59,15 @@ class SegmentationData:
                 raise InputError(
                     "data.slices: expected whole volumes for a 3D network, got labelled; leave it out in site.yaml"
                 )
-            if config.split.by != "volume" and not FORMATS[config.data.format].listed:
+            self._listed = config.data.is_listed()
+            if config.split.by != "volume" and not self._listed:
                 raise InputError(
                     "split.by: expected volume, got slice; neighbours of training slices would be tested, set it"
                 )
             self.volumes = open_volumes(config, SEGMENTATION)
             self.organs = match_organs(plan.organs, config.data.find_labels())
             self.augmentation = choose_augmentation(SEGMENTATION, augmentation, config.data.augmentation)
-            parts = _divide(self.volumes, config, seed)
+            parts = _divide(self.volumes, self._listed, config, seed)
             self.train, self.validation, self.test = (self._slices(part) for part in parts)
             if len(self.train) and not self.test.labelled:
                 raise InputError("test volumes: expected labels at a site that trains, got none; add them to the list")
@@ -122,7 +123,7 @@ class SegmentationData:
             "slices": {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)},
             "spatial_size": list(self.shape),
             "fit": self._config.data.find_fit(),
-            "split_by": "list" if FORMATS[self._config.data.format].listed else self._config.split.by,
+            "split_by": "list" if self._listed else self._config.split.by,
             "labelled": self.outside.labelled,
             "organs": [self.plan.organs[number - 1] for number in self.organs.labelled],
             "augmentation": list(self.augmentation),
@@ -138,11 +139,11 @@ class SegmentationData:
         return fingerprint(volumes, [part.indices for part in (self.train, self.validation, self.test)])
 
 
-def _divide(volumes: Sequence[Volume], config: SiteConfig, seed: int) -> SplitIndices:
+def _divide(volumes: Sequence[Volume], listed: bool, config: SiteConfig, seed: int) -> SplitIndices:
     """By the site's list, or by `split`; volumes without labels are all for testing."""
     counts = [len(volume.kept) for volume in volumes]
-    if not FORMATS[config.data.format].listed and any(volume.labelled for volume in volumes):
-        return split_slices(counts, [volume.name for volume in volumes], config.split, seed)
+    if not listed and any(volume.labelled for volume in volumes):
+        return split_slices(counts, [volume.subject for volume in volumes], config.split, seed)
     split = SplitIndices([], [], [])
     for number, volume in enumerate(volumes):
         part = getattr(split, volume.section or "test")

@@ -5,12 +5,14 @@
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
 from flare_mri.config.data import LabelledSettings
+from flare_mri.config.segmentation import MOST_ORGANS
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 
@@ -33,6 +35,9 @@ class ListedSettings(LabelledSettings):
     def find_labels(self) -> dict[str, tuple[int, ...]] | None:
         return None if self.merge_labels else super().find_labels()
 
+    def is_listed(self) -> bool:
+        return True
+
 
 class Row(NamedTuple):
     """One row of a list, its files made absolute."""
@@ -43,15 +48,15 @@ class Row(NamedTuple):
     where: str
 
 
-def read_rows(path: Path, root: Path) -> list[Row]:
-    """All rows of a list, whose paths start at `root`.
+def read_rows(path: Path, root: Path, sections: Collection[str] = tuple(_SECTIONS.values())) -> list[Row]:
+    """The rows of a list, whose paths start at `root`, of some sections; rows of others are not looked at.
 
     Raises:
         InputError: no such list; a file that is missing, outside `root` or listed twice; a row without label.
     """
     content = _load(path)
     rows: list[Row] = []
-    for key, section in _SECTIONS.items():
+    for key, section in ((key, section) for key, section in _SECTIONS.items() if section in sections):
         values = content.get(key, [])
         if not isinstance(values, list):
             raise InputError(f"{path}: {key}: expected a list of rows, got {type(values).__name__}; correct it")
@@ -70,29 +75,54 @@ def read_rows(path: Path, root: Path) -> list[Row]:
     return rows
 
 
+def says_what_is_for_what(path: Path) -> bool:
+    """Whether a list does more than to name images for training: it has some for validation, or labelled ones for test.
+
+    The Decathlon's own do not: their training volumes are to be divided, and their test volumes have no labels.
+
+    Raises:
+        InputError: no such list.
+    """
+    content = _load(path)
+    tests = [row for key in ("test", "testing") for row in _rows_in(content, key)]
+    labelled = any(isinstance(row, dict) and row.get("label") is not None for row in tests)
+    return labelled or bool(content.get("validation")) or not _rows_in(content, "training")
+
+
+def _rows_in(content: dict[str, Any], key: str) -> list[Any]:
+    rows = content.get(key)
+    return rows if isinstance(rows, list) else []
+
+
 def read_labels(path: Path) -> dict[str, tuple[int, ...]] | None:
     """The organs of a list's ``labels``, as the Decathlon's have them (``{"0": "background", "1": "liver"}``).
 
     Returns:
-        Values by name, names in lower case with _ for what is no letter or digit; None where it has none above 0.
+        Values by name, see :func:`name_organ`; None where it has none above 0.
 
     Raises:
-        InputError: ``labels`` of another form, or two organs of one name.
+        InputError: ``labels`` of another form, two organs of one name, or too many.
     """
     told = _load(path).get("labels")
     if told is None:
         return None
     try:
-        named = {int(value): re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for value, name in told.items()}
+        named = {int(value): name_organ(name) for value, name in told.items()}
     except (AttributeError, TypeError, ValueError):
         named = {0: ""}
     organs: dict[str, tuple[int, ...]] = {name: (value,) for value, name in sorted(named.items()) if value > 0}
-    if len(organs) != sum(value > 0 for value in named) or not all(organs) or min(named, default=0) < 0:
+    whole = len(organs) == sum(value > 0 for value in named) <= MOST_ORGANS
+    if not whole or not all(organs) or min(named, default=0) < 0:
         raise InputError(
             f'{path}: labels: expected values and names such as {{"0": "background", "1": "liver"}}, got '
             f"{str(told)[:80]!r}; correct it or set data.labels"
         )
     return organs or None
+
+
+def name_organ(text: str) -> str:
+    """What an organ is called in settings: lower case, with _ for what is no letter or digit, 32 characters at most."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:32].strip("_")
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -104,5 +104,4 @@ DATALIST_2D = Format(
     write_datalist_2d_sample,
     sample_keys={"datalist": "datalist.json"},
     find_unlabelled=find_unlabelled,
-    listed=True,
 )

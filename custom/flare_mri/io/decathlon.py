@@ -3,29 +3,47 @@
 """Format `decathlon`: 3D NIfTI files in a list as of the Medical Segmentation Decathlon."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from flare_mri.config.data import File
-from flare_mri.io.datalist import ListedSettings, name_in_root, read_labels, read_rows, write_list
+from flare_mri.io import prostate
+from flare_mri.io.datalist import (
+    ListedSettings,
+    name_in_root,
+    read_labels,
+    read_rows,
+    says_what_is_for_what,
+    write_list,
+)
 from flare_mri.io.format import SEGMENTATION, Format, in_files
-from flare_mri.io.nifti_file import write_nifti
-from flare_mri.io.prostate import find_unlabelled, make_scan
-from flare_mri.io.scan import Scan
+from flare_mri.io.nifti_file import ChannelReader, write_nifti
+from flare_mri.io.prostate import make_scan
+from flare_mri.io.scan import Scan, ScanFile
 
-_LIST = "datalist.json"
+
+def _find_list(root: Path) -> Path:
+    """One of ours goes before that of the download, which may lie beside it."""
+    own, downloaded = root / "datalist.json", root / "dataset.json"
+    return downloaded if downloaded.is_file() and not own.exists() else own
 
 
 class DecathlonSettings(ListedSettings):
     """Settings of format `decathlon`."""
 
-    datalist: File = Field(default_factory=lambda given: given.get("root", Path()) / _LIST, validate_default=True)
-    """the list; by default `<root>/datalist.json`"""
+    datalist: File = Field(default_factory=lambda given: _find_list(given.get("root", Path())), validate_default=True)
+    """the list; by default `<root>/datalist.json`, or else `<root>/dataset.json`"""
+    channel: int | None = Field(None, ge=0, le=2**15 - 1)
+    """number of the image to take, from 0, where files hold several (T2 and ADC); none: files hold one"""
 
     def find_lists(self) -> dict[str, Path]:
         return {"data.datalist": self.datalist}
+
+    def is_listed(self) -> bool:
+        return says_what_is_for_what(self.datalist)
 
     def find_labels(self) -> dict[str, tuple[int, ...]] | None:
         told = None if self.labels or self.merge_labels else read_labels(self.datalist)
@@ -33,15 +51,34 @@ class DecathlonSettings(ListedSettings):
 
 
 def find_decathlon(settings: DecathlonSettings) -> list[Scan]:
-    """Scans of `datalist.json`: `training`, `validation` and `test` hold rows {"image", "label"} of 3D NIfTI files.
+    """Scans of a list: `training`, `validation` and `test` hold rows {"image", "label"} of NIfTI files.
 
     Paths start at the data root. Rows of `test` may lack the label (all or none of them), or be the image's path alone.
+    A list as it is downloaded, with volumes for training and at most unlabelled ones for test, does not say what is for
+    what: its training volumes are divided as `split` says, the others are left out.
 
     Raises:
         InputError: not such a list, a file that is missing, outside the data root or listed twice, a row without label.
     """
-    rows = read_rows(settings.datalist, settings.root)
-    return [make_scan(name_in_root(row.image, settings.root), row.section, row.image, row.label) for row in rows]
+    if settings.is_listed():
+        rows = read_rows(settings.datalist, settings.root)
+    else:
+        rows = [row._replace(section="") for row in read_rows(settings.datalist, settings.root, ("train",))]
+    scans = [make_scan(name_in_root(row.image, settings.root), row.section, row.image, row.label) for row in rows]
+    return [_take_channel(scan, settings) for scan in scans]
+
+
+def find_unlabelled(settings: DecathlonSettings) -> list[Scan]:
+    """Images of `<root>/*.nii.gz`, see :func:`flare_mri.io.prostate.find_unlabelled`; of each the channel that counts.
+
+    Raises:
+        InputError: no image.
+    """
+    return [_take_channel(scan, settings) for scan in prostate.find_unlabelled(settings)]
+
+
+def _take_channel(scan: Scan, settings: DecathlonSettings) -> Scan:
+    return replace(scan, image=ScanFile(scan.image.files, ChannelReader(settings.channel)))
 
 
 def sniff_decathlon(folder: Path) -> bool:
@@ -50,7 +87,7 @@ def sniff_decathlon(folder: Path) -> bool:
 
 
 def _names_in(folder: Path) -> list[str] | None:
-    path = folder / _LIST
+    path = _find_list(folder)
     if not path.is_file() or path.stat().st_size > 2**24:
         return None
     try:
@@ -90,5 +127,4 @@ DECATHLON = Format(
     sniff_decathlon,
     write_decathlon_sample,
     find_unlabelled=find_unlabelled,
-    listed=True,
 )

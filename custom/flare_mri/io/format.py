@@ -29,7 +29,6 @@ class Format:
         write_sample: writes a small valid `root` into a folder, for tests and fuzzing; None for a phantom.
         sample_keys: keys of `data` that the sample needs besides `root`.
         find_unlabelled: lists new scans in a folder without labels, for a segmentation model; None where `find` does.
-        listed: whether its own list says what is for training, validation and test; there is nothing to split.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Format:
     write_sample: Callable[[Path, np.random.Generator], None] | None
     sample_keys: Mapping[str, Any] = field(default_factory=dict)
     find_unlabelled: Callable[[Any], list[Scan]] | None = None
-    listed: bool = False
 
 
 def in_files(find: Callable[[Any], list[Scan]]) -> Callable[[Any, str, str], list[Scan]]:

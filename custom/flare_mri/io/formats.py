@@ -13,6 +13,7 @@ from flare_mri.config.base import describe_error, show_value
 from flare_mri.config.data import DataSettings
 from flare_mri.errors import InputError
 from flare_mri.io.bart import BART
+from flare_mri.io.bids import BIDS
 from flare_mri.io.brats import BRATS
 from flare_mri.io.datalist_2d import DATALIST_2D
 from flare_mri.io.decathlon import DECATHLON
@@ -47,6 +48,7 @@ FORMATS: dict[str, Format] = {
         PROSTATE,
         DECATHLON,
         DATALIST_2D,
+        BIDS,
     )
 }
 

@@ -62,12 +62,13 @@ class NiftiFile:
                 return volume
 
 
-def open_nifti(path: Path, axes: tuple[int, ...]) -> NiftiFile:
+def open_nifti(path: Path, axes: tuple[int, ...], fix: str = "store one volume a file") -> NiftiFile:
     """Reads and checks the header. Extensions are skipped: they are of no use here and have sizes of their own.
 
     Args:
         path: `.nii` or `.nii.gz`, NIfTI-1 or -2 in one file.
         axes: how many axes are allowed.
+        fix: what to do about others.
 
     Raises:
         InputError: another format, an axis too many or too few, not real numbers, or voxels that the file cannot hold.
@@ -82,10 +83,7 @@ def open_nifti(path: Path, axes: tuple[int, ...]) -> NiftiFile:
         kind, start = header.get_data_dtype(), header.get_data_offset()
         if len(image.shape) not in axes or kind.kind not in "iuf":
             what = " or ".join(f"a {count}D volume" for count in axes)
-            raise InputError(
-                f"{path}: expected {what} of real numbers, got shape {list(image.shape)} of {kind}; "
-                "store one volume a file"
-            )
+            raise InputError(f"{path}: expected {what} of real numbers, got shape {list(image.shape)} of {kind}; {fix}")
         if not header.single_vox_offset <= start <= _LAST_START:
             raise InputError(
                 f"{path}: expected voxels to begin at byte {header.single_vox_offset} to {_LAST_START}, got {start}; "
@@ -114,14 +112,22 @@ def _is_packed(path: Path) -> bool:
 class NiftiReader(ScanReader):
     """Reads 3D NIfTI files in the order in which they are stored, slope and intercept applied."""
 
+    def open(self, path: Path) -> NiftiFile:
+        """Checks the header.
+
+        Raises:
+            InputError: no 3D NIfTI file.
+        """
+        return open_nifti(path, axes=(3,))
+
     def geometry(self, files: tuple[Path, ...]) -> Geometry:
         """Shape and affine of the header.
 
         Raises:
             InputError: no 3D NIfTI file, or voxel sizes that are not above 0 mm.
         """
-        image = open_nifti(files[0], axes=(3,))
-        zooms = image.zooms
+        image = self.open(files[0])
+        zooms = image.zooms[:3]
         if not all(np.isfinite(zoom) and zoom > 0 for zoom in zooms):
             raise InputError(f"{files[0]}: expected voxel sizes above 0 mm, got {zooms}; correct the header")
         with reading(files[0], "correct the header"):
@@ -131,7 +137,7 @@ class NiftiReader(ScanReader):
                 f"{files[0]}: expected an affine that leads to a place in mm, got {affine[:3].tolist()}; correct the "
                 "header"
             )
-        rows, columns, slices = image.shape
+        rows, columns, slices = image.shape[:3]
         return Geometry((rows, columns, slices), affine, (zooms[0], zooms[1], zooms[2]))
 
     def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
@@ -140,7 +146,44 @@ class NiftiReader(ScanReader):
         Raises:
             InputError: as :meth:`geometry`; a file that is cut short or damaged.
         """
-        return open_nifti(data[0], axes=(3,)).read(), self.geometry(data)
+        return self.open(data[0]).read(), self.geometry(data)
+
+
+class ChannelReader(NiftiReader):
+    """As :class:`NiftiReader`, of files that may hold several images of one place, [I, J, K, channels].
+
+    Args:
+        channel: number of the image to take, from 0; None: files hold one.
+    """
+
+    def __init__(self, channel: int | None):
+        super().__init__()
+        self._channel = channel
+
+    def open(self, path: Path) -> NiftiFile:
+        """Checks the header.
+
+        Raises:
+            InputError: other axes than the channel asks for, or a channel that the file has not.
+        """
+        channel = self._channel
+        fix = "set data.channel to the number of one of its images, from 0, or leave it out for files of one"
+        image = open_nifti(path, (3 if channel is None else 4,), fix)
+        if channel is not None and channel >= image.shape[3]:
+            raise InputError(
+                f"{path}: expected a channel {channel}, got {image.shape[3]} of shape {list(image.shape)}; set "
+                f"data.channel to 0 to {image.shape[3] - 1}"
+            )
+        return image
+
+    def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
+        """Voxels [I, J, K] of the chosen image and where they lie.
+
+        Raises:
+            InputError: as :meth:`open`; a file that is cut short or damaged.
+        """
+        voxels, geometry = super().read(data, **kwargs)
+        return voxels if self._channel is None else voxels[..., self._channel], geometry
 
 
 def strip_ending(name: str) -> str:

@@ -65,11 +65,11 @@ def find_unlabelled(settings: NiftiSettings) -> list[Scan]:
     return [make_scan(strip_ending(path.name), "", path, None) for path in paths]
 
 
-def make_scan(name: str, section: str, image: Path, label: Path | None) -> Scan:
-    """A scan of one 3D NIfTI file and one for its label."""
+def make_scan(name: str, section: str, image: Path, label: Path | None, subject: str = "") -> Scan:
+    """A scan of one 3D NIfTI file and one for its label, of a subject of its own where none is given."""
     return Scan(
         name,
-        name,
+        subject or name,
         ScanFile((image,), NiftiReader()),
         None if label is None else ScanFile((label,), NiftiReader()),
         section,
