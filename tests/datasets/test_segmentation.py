@@ -296,3 +296,10 @@ def test_left_and_right_are_known_from_the_orientation(tmp_path, write_nifti, lo
         if not torch.equal(item["image"], plain):
             mirrored.add(next(at for at in (0, 1) if torch.equal(item["image"], plain.flip(at + 1))))
     assert mirrored == ({within} if within is not None else set())
+
+
+def test_a_site_without_labels_takes_part_whatever_the_organs(prostate):
+    plan = SegmentationPlan(organs=("liver", "kidney"))
+    data = SegmentationData(prostate(labelled=False), seed=0, plan=plan)
+    assert data.organs.labelled == () and data.describe()["organs"] == []
+    assert not any("not labelled here" in note for note in data.describe()["notes"])

@@ -7,7 +7,9 @@ import pytest
 
 from conftest import TINY, write_site
 from flare_mri.config.site import load_site_config
+from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
+from flare_mri.io.nifti_file import write_nifti
 from flare_mri.networks import build_network
 from flare_mri.training import build_task
 
@@ -36,3 +38,27 @@ def test_empty_pool_is_refused(tmp_path: Path) -> None:
     (tmp_path / "all.yaml").write_text("pooled_sites: []\n")
     with pytest.raises(InputError, match="pool"):
         load_site_config(tmp_path / "all.yaml", "centralised")
+
+
+def test_organs_are_pooled_where_all_label_the_same(tmp_path: Path, cache: Path) -> None:
+    label = np.zeros((32, 32, 6), np.uint8)
+    label[4:12, 4:12, 1:4], label[20:28, 8:24, 2:5] = 1, 2
+    for name, organs in (("a", "{liver: 1, kidney: 2}"), ("b", "{liver: 2, kidney: 1}"), ("c", "{liver: [1, 2]}")):
+        for number in range(2):
+            write_nifti(
+                tmp_path / name / f"Case{number}.nii.gz", np.random.default_rng(number).normal(100, 9, label.shape)
+            )
+            write_nifti(tmp_path / name / f"Case{number}_segmentation.nii.gz", label)
+        data = f"data: {{format: prostate, root: ., labels: {organs}}}\nsplit: {{train: 0.5, validation: 0, test: 0.5}}"
+        (tmp_path / name / "site.yaml").write_text(f"{data}\ncache: {{folder: {cache}}}")
+    training = TrainingSettings(organs=("kidney", "liver"))
+    (tmp_path / "all.yaml").write_text("pooled_sites: [a/site.yaml, b/site.yaml]")
+    task = build_task("segmentation", load_site_config(tmp_path / "all.yaml", "centralised"), 0, training=training)
+    network = build_network(
+        {"path": "flare_mri.networks.unet.UNet", "args": {"in_channels": 3, "out_channels": 3, "channels": 2}}, 0
+    )
+    assert {"dice.kidney", "hd95.liver"} <= task.evaluate(network, "test").keys()
+    assert task.examples(network)["organs"].tolist() == ["kidney", "liver"]
+    (tmp_path / "all.yaml").write_text("pooled_sites: [a/site.yaml, c/site.yaml]")
+    with pytest.raises(InputError, match="centralised: pooled_sites: expected sites that label the same"):
+        build_task("segmentation", load_site_config(tmp_path / "all.yaml", "centralised"), 0, training=training)

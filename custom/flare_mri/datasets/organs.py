@@ -43,7 +43,8 @@ def match_organs(organs: Sequence[str], labelled: Collection[str] | None) -> Org
 
     Args:
         organs: of the job.
-        labelled: organs in the order of their numbers in the site's labels; None: one, without a name.
+        labelled: organs in the order of their numbers in the site's labels; None: one, without a name; empty: the site
+            has no labels.
 
     Raises:
         InputError: the site labels none of the job's.
@@ -56,7 +57,7 @@ def match_organs(organs: Sequence[str], labelled: Collection[str] | None) -> Org
     for number, name in enumerate(names, 1):
         classes[number] = organs.index(name) + 1 if name in organs else 0
     found = tuple(sorted({int(one) for one in classes[1:IGNORED] if one}))
-    if not found:
+    if not found and names:
         raise InputError(
             f"data.labels: expected some of the job's organs ({', '.join(organs)}), got {', '.join(names)}; name them "
             "in site.yaml as the job does, or learn them with --organs"

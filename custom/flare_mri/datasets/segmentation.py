@@ -65,7 +65,8 @@ class SegmentationData:
                     "split.by: expected volume, got slice; neighbours of training slices would be tested, set it"
                 )
             self.volumes = open_volumes(config, SEGMENTATION)
-            self.organs = match_organs(plan.organs, config.data.find_labels())
+            labelled = any(volume.labelled for volume in self.volumes)
+            self.organs = match_organs(plan.organs, config.data.find_labels() if labelled else ())
             self.augmentation = choose_augmentation(SEGMENTATION, augmentation, config.data.augmentation)
             parts = _divide(self.volumes, self._listed, config, seed)
             self.train, self.validation, self.test = (self._slices(part) for part in parts)
@@ -77,7 +78,7 @@ class SegmentationData:
         self.shape = (height, width)
         self.orientations = tuple(sorted({volume.orientation for volume in self.volumes} - {""}))
         self._notes: list[str] = []
-        if self.organs.missing:
+        if self.organs.labelled and self.organs.missing:
             self._notes.append(f"not labelled here: {', '.join(self.organs.missing)}; not learned from these scans")
         if not self.outside.labelled:
             self._notes.append("no labels: all slices are taken, nothing can be scored")

@@ -55,6 +55,11 @@ def build_task(
         )
     if config.members:
         tasks = [build_task(name, member, seed, keys, training) for member in config.members]
+        if name == SEGMENTATION and len({task.data.organs.labelled for task in tasks}) > 1:  # type: ignore[attr-defined]
+            raise InputError(
+                f"site {config.site}: pooled_sites: expected sites that label the same organs of the job, "
+                "got others; leave out those that differ"
+            )
         return PooledTask(config.site, tasks, config.batch_size, config.workers)
     device = resolve_device(config.device, config.site, config.file)
     check_training(training, name)

@@ -68,8 +68,11 @@ class PooledTask:
     def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
         """The examples of all sites, one after the other."""
         parts = [task.examples(network) for task in self.tasks]
-        return {key: join_images([part[key] for part in parts]) for key in parts[0]}
+        named = {key: value for key, value in parts[0].items() if value.dtype.kind == "U"}  # of organs, the same of all
+        return {key: join_images([part[key] for part in parts]) for key in parts[0] if key not in named} | named
 
 
 def _mean(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([values[name] for values in metrics])) for name in metrics[0]}
+    """Of the scores that all sites have."""
+    names = [name for name in metrics[0] if all(name in values for values in metrics)]
+    return {name: float(np.mean([values[name] for values in metrics])) for name in names}
