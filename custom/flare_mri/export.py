@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m flare_mri.export MODEL --site SITE_YAML --out FOLDER: a hospital's model as a MONAI bundle.
 
-MODEL is the personal.safetensors that a job left in the hospital's site store, of segmentation, SITE_YAML the hospital's
-settings as they were for that job; their keys stand in docs/reference/site-yaml.md. FOLDER is then run with MONAI alone
-where the network is one of MONAI's, else with this package installed. Nothing is sent, and nothing that is there is
+MODEL is the personal.safetensors that a job of segmentation left in the hospital's site store, SITE_YAML the hospital's
+settings as they were for that job; their keys stand in docs/reference/site-yaml.md. MONAI alone runs FOLDER where the
+network is one of MONAI's, else this package must be installed too. Nothing is sent, and nothing that is there is
 overwritten; only their owner may read the files. They name neither job nor hospital.
 """
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from monai_networks import spec
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.bundle import export_bundle
+from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.data import SliceRange
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.site import SiteConfig, load_site_config
@@ -29,7 +29,10 @@ from flare_mri.export import main
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.networks import build_network
+from flare_mri.route import make_model
+from flare_mri.routing.space import GLOBAL, RoutingSpace
 from flare_mri.training import SiteStore
+from monai_networks import spec
 
 OWN: dict[str, Any] = {"channels": 4, "num_pools": 2, "norm": "batch"}
 ORGANS = ("liver", "kidney")
@@ -114,7 +117,6 @@ def model(name: str, **changed: Any) -> PersonalModel:
 
 def run_bundle(bundle: Path, scans: Path, out: Path) -> dict[str, Any]:
     """Files of the results by name, after MONAI ran the bundle."""
-    pytest.importorskip("ignite")
     config = str(bundle / "configs" / "inference.json")
     monai.bundle.run(config_file=config, bundle_root=str(bundle), dataset_dir=str(scans), output_dir=str(out))
     return {path.name: nibabel.load(path) for path in sorted(out.iterdir())}
@@ -179,6 +181,22 @@ def test_a_scan_of_another_size_is_brought_to_the_models(tmp_path: Path, scans: 
     assert_same(run_bundle(tmp_path / "bundle", scans, tmp_path / "out"), known, config, scans)
 
 
+@pytest.mark.parametrize("channel", [0, 1])
+def test_a_channel_of_files_of_several_images(tmp_path: Path, scans: Path, channel: int) -> None:
+    folder = tmp_path / "several"
+    folder.mkdir()
+    for path in sorted(scans.glob("Case0[0-2].nii*")):
+        image: Any = nibabel.load(path)
+        values = np.asarray(image.dataobj)
+        nibabel.save(nibabel.Nifti1Image(np.stack([values, values[::-1] ** 2 % 991], -1), image.affine), folder / path.name)
+    (folder / "datalist.json").write_text(json.dumps({"test": ["Case01.nii"]}))
+    path = tmp_path / "site.yaml"
+    path.write_text(f"data: {{format: decathlon, root: {folder}, spatial_size: [24, 32], channel: {channel}}}\n")
+    known, config = model("own"), load_site_config(path, "saint-mary")
+    export_bundle(known, config, tmp_path / "bundle")
+    assert_same(run_bundle(tmp_path / "bundle", folder, tmp_path / "out"), known, config, folder)
+
+
 def test_metadata_has_what_monai_asks_for(tmp_path: Path, scans: Path) -> None:
     for number, name in enumerate(NETWORKS):
         export_bundle(model(name), site(tmp_path, scans), tmp_path / str(number))
@@ -200,7 +218,6 @@ def test_metadata_has_what_monai_asks_for(tmp_path: Path, scans: Path) -> None:
 
 
 def test_monai_finds_every_part_that_its_tools_ask_for(tmp_path: Path, scans: Path) -> None:
-    pytest.importorskip("ignite")
     export_bundle(model("own"), site(tmp_path, scans), tmp_path / "bundle")
     config = str(tmp_path / "bundle" / "configs" / "inference.json")
     workflow = monai.bundle.ConfigWorkflow(
@@ -274,6 +291,17 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, scans: Path) -> No
         export_bundle(model("own"), config, tmp_path / "bundle" / "file")
 
 
+def test_the_model_of_an_outside_hospital_is_a_bundle(tmp_path: Path, scans: Path) -> None:
+    """The default strategy mixes the models of others into one plain network."""
+    known = [model("own", state=build_network(NETWORKS["own"], seed).state_dict()).state for seed in range(3)]
+    experts = dict(zip(("site-1", "site-2", GLOBAL), known, strict=True))
+    space = RoutingSpace(NETWORKS["own"], experts, SegmentationPlan(organs=ORGANS))
+    config = site(tmp_path, scans)
+    made = make_model(space, config, scans, AdaptationSettings(), tmp_path / "made")
+    export_bundle(made, config, tmp_path / "bundle")
+    assert_same(run_bundle(tmp_path / "bundle", scans, tmp_path / "out"), made, config, scans)
+
+
 def test_command(tmp_path: Path, scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line that it prints runs the bundle."""
     known, config, bundle = model("MONAI"), site(tmp_path, scans), tmp_path / "bundle"
@@ -285,8 +313,6 @@ def test_command(tmp_path: Path, scans: Path, capsys: pytest.CaptureFixture[str]
     assert first == f"Bundle of UNet (liver, kidney), which needs MONAI alone: {bundle}"
     assert main(words) == 2
     assert capsys.readouterr().err.startswith(f"error: {bundle}: expected an empty folder")
-    pytest.importorskip("fire")
-    pytest.importorskip("ignite")
     line = second.replace("SCANS", str(scans)).replace("RESULTS", str(tmp_path / "out")).split()
     done = subprocess.run([sys.executable, *line[1:]], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

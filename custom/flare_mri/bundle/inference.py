@@ -65,8 +65,13 @@ def _preprocessing(plan: BundlePlan) -> list[dict[str, Any]]:
     """As :func:`flare_mri.transforms.volume.segmentation_volume`, then the slices as the network's batch has them."""
     steps: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image", "reader": "NibabelReader"},
-        {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"},
     ]
+    if plan.channel is None:
+        steps.append({"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"})
+    else:
+        steps.append({"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": -1})
+        func = f"$lambda image: image[{plan.channel}:{plan.channel + 1}]"
+        steps.append({"_target_": "Lambdad", "keys": "image", "func": func})
     if plan.orientation is not None:
         steps.append({"_target_": "Orientationd", "keys": "image", "axcodes": plan.orientation, "labels": None})
     if plan.spacing is not None:

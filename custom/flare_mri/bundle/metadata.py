@@ -13,9 +13,7 @@ from monai.utils import IgniteInfo
 from flare_mri import __version__
 from flare_mri.bundle.plan import BundlePlan
 
-SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-)
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """Where MONAI keeps the schema that ``python -m monai.bundle verify_metadata`` fetches."""
 VERSION = "1.0.0"
 INTENDED_USE = "Research use only: it is no medical device, and nobody is to be diagnosed or treated by its output."

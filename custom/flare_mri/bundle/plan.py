@@ -29,6 +29,7 @@ class BundlePlan:
         spatial_size: (H, W) of the slices.
         fit: how slices get to it: `pad` or `resize`.
         batch_size: the most pieces in a batch.
+        channel: number of the image to take from 4D files; None: files hold one image, 3D.
         organs: what the classes from 1 are.
         patch_size: (D, H, W) of a 3D network; None: 2.5D.
     """
@@ -41,6 +42,7 @@ class BundlePlan:
     spatial_size: tuple[int, int]
     fit: str
     batch_size: int
+    channel: int | None
     organs: tuple[str, ...]
     patch_size: tuple[int, int, int] | None
 
@@ -85,6 +87,7 @@ def plan_bundle(model: PersonalModel, config: SiteConfig) -> BundlePlan:
             spatial_size=model.spatial_size,
             fit=data.find_fit(),
             batch_size=model.batch_size,
+            channel=getattr(data, "channel", None),  # formats of files of several images have it
             organs=plan.organs,
             patch_size=plan.patch_size,
         )
