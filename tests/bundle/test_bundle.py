@@ -24,6 +24,7 @@ from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.data import SliceRange
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.site import SiteConfig, load_site_config
+from flare_mri.datasets.pieces import in_order
 from flare_mri.errors import InputError
 from flare_mri.export import main
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
@@ -168,7 +169,7 @@ def test_logits_are_the_models(tmp_path: Path, scans: Path) -> None:
         with torch.no_grad():
             logits = parser.get_parsed_content("inferer")(image[None], network)[0].as_tensor()
         placed, pieces = Segmenter(known, config, scans).read(1)
-        wanted = torch.cat(list(pieces.logits(known.build(), known.batch_size))).movedim(0, 1)  # [classes, K, H, W]
+        wanted = in_order(pieces.logits(known.build(), known.batch_size)).movedim(0, 1)  # [classes, K, H, W]
         found = logits.movedim(placed.axis + 1, 1) if known.plan.patch_size is None else logits
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
@@ -188,7 +189,9 @@ def test_a_channel_of_files_of_several_images(tmp_path: Path, scans: Path, chann
     for path in sorted(scans.glob("Case0[0-2].nii*")):
         image: Any = nibabel.load(path)
         values = np.asarray(image.dataobj)
-        nibabel.save(nibabel.Nifti1Image(np.stack([values, values[::-1] ** 2 % 991], -1), image.affine), folder / path.name)
+        nibabel.save(
+            nibabel.Nifti1Image(np.stack([values, values[::-1] ** 2 % 991], -1), image.affine), folder / path.name
+        )
     (folder / "datalist.json").write_text(json.dumps({"test": ["Case01.nii"]}))
     path = tmp_path / "site.yaml"
     path.write_text(f"data: {{format: decathlon, root: {folder}, spatial_size: [24, 32], channel: {channel}}}\n")

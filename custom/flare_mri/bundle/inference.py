@@ -14,6 +14,11 @@ _SCANS = (
     "$[path for path in sorted(glob.glob(@dataset_dir + '/*')) if re.search(r'\\.nii(\\.gz)?$', path, re.I)"
     " and not re.search(r'[\\s_-]*seg(mentation)?\\.nii', path, re.I)]"
 )
+# MONAI 1.6 cannot write what comes of files with a channel axis in some orientations: a file is made one of a 3D image.
+_CHANNEL = (
+    "$lambda image: monai.data.MetaTensor(image.as_tensor()[..., {channel}], meta={{**image.meta, "
+    "'original_channel_dim': 'no_channel'}})"
+)
 # Of the first and the last slice the neighbour that is not there is the slice itself.
 _NEIGHBOURS = (
     "$lambda image: torch.cat([image.index_select({dim}, (torch.arange(image.shape[{dim}], device=image.device) + step)"
@@ -28,7 +33,7 @@ def inference_config(plan: BundlePlan) -> dict[str, Any]:
     ``dataset_dir`` but those named as labels, and writes ``<name>_segmentation.nii.gz`` to ``output_dir``.
     """
     return {
-        "imports": ["$import glob", "$import re", "$import numpy as np", "$import torch"],
+        "imports": ["$import glob", "$import re", "$import monai", "$import numpy as np", "$import torch"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/scans'",
         "output_dir": "$@bundle_root + '/eval'",
@@ -66,12 +71,9 @@ def _preprocessing(plan: BundlePlan) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image", "reader": "NibabelReader"},
     ]
-    if plan.channel is None:
-        steps.append({"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"})
-    else:
-        steps.append({"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": -1})
-        func = f"$lambda image: image[{plan.channel}:{plan.channel + 1}]"
-        steps.append({"_target_": "Lambdad", "keys": "image", "func": func})
+    if plan.channel is not None:
+        steps.append({"_target_": "Lambdad", "keys": "image", "func": _CHANNEL.format(channel=plan.channel)})
+    steps.append({"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"})
     if plan.orientation is not None:
         steps.append({"_target_": "Orientationd", "keys": "image", "axcodes": plan.orientation, "labels": None})
     if plan.spacing is not None:
