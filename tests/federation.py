@@ -21,6 +21,7 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 from nvflare.apis.utils.decomposers import flare_decomposers
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
@@ -79,8 +80,8 @@ class Federation:
         controller = build(self._server["workflows"][0])
         run_dir = self.root / "server"
         run_dir.mkdir(parents=True, exist_ok=True)
-        initial = components["persistor"].model if "persistor" in components else None
-        assert initial is None or isinstance(initial, SharedPart)
+        persistor = components.get("persistor")
+        assert persistor is None or isinstance(persistor.model, SharedPart)
         controller.fl_ctx = context("server", "job", self.root)
         controller.abort_signal = Signal()
         controller.engine = SimpleNamespace(
@@ -89,7 +90,9 @@ class Federation:
             ],
             get_component=components.get,
         )
-        controller.load_model = lambda: FLModel(params=initial.state_dict())
+        controller.load_model = lambda: FLModel(
+            params=persistor.load_model(controller.fl_ctx)[ModelLearnableKey.WEIGHTS]
+        )
         controller.save_model = self._save
         controller.get_run_dir = lambda: str(run_dir)
         controller.event = lambda event: None

@@ -54,6 +54,9 @@ class ServerSettings(AggregationSettings):
     num_rounds: Annotated[int, Field(ge=1)] = 30
     """Rounds of training."""
 
+    initial_weights: str | None = None
+    """File on the server to begin the shared part with: a bundle's model.pt, a personal.safetensors; none: anew."""
+
     min_sites: Annotated[int | None, Field(ge=1)] = None
     """Good updates a round needs; none: those of all sites."""
 

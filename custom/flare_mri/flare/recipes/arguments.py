@@ -3,6 +3,7 @@
 """The command-line arguments that both training jobs share."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from flare_mri.config.cli import add_options, given_options
@@ -60,6 +61,8 @@ def recipe_arguments(args: argparse.Namespace, recipe: type[TrainingRecipe]) -> 
         settings |= given_options(args, method.options)
     all_sites = 1 if args.method == CENTRALISED else len(site_names(args))
     min_sites = settings.pop("min_sites", all_sites)
+    if settings.get("initial_weights") and args.env != "prod":  # the server is this machine, in another folder
+        settings["initial_weights"] = str(Path(settings["initial_weights"]).absolute())
     return {
         **settings,
         "name": args.name,

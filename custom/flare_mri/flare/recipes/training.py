@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assembly of a training job from its components; the recipes of the two systems are its settings."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
+from flare_mri.bundle.weights import load_initial_weights
 from flare_mri.config.server import AggregationSettings, ServerSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators.robust import count_dishonest
@@ -21,6 +24,7 @@ from flare_mri.flare.components import (
 from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
 from flare_mri.methods import Method
+from flare_mri.networks import SharedPart
 from flare_mri.networks.admitted import UNROLLED, full_name
 from flare_mri.training import TrainingSettings
 from flare_mri.training.build import check_training
@@ -91,6 +95,9 @@ class TrainingRecipe(FlareMRIRecipe):
         privacy = {"mechanism": server.privacy, "arguments": server.privacy_arguments or {}} if server.privacy else None
         count_dishonest(server.average, server.dishonest, min_clients)
         aggregation = server.model_dump(include=set(AggregationSettings.model_fields))
+        start = {"initial_weights": server.initial_weights} if server.initial_weights else {}
+        if start and shared["shared_layers"] == "none":
+            raise InputError(f"initial_weights: method {chosen.name} shares no part to begin with them; omit it")
         job = FedJob(name=name, min_clients=min_clients)
         controller = PersonalizedFedAvg(
             method=chosen.name,
@@ -103,10 +110,12 @@ class TrainingRecipe(FlareMRIRecipe):
             settings={
                 **{"job": name, "num_rounds": server.num_rounds, **shared, "training": learn, "options": options},
                 **aggregation,
+                **start,
                 "privacy": privacy,
             },
         )
-        _add_server(job, controller, PartialAggregator(**aggregation), {**shared, "seed": learn["seed"]})
+        self._model = {**shared, "seed": learn["seed"], **start}
+        _add_server(job, controller, PartialAggregator(**aggregation), self._model)
         executor = PersonalizedExecutor(
             job=name,
             method=chosen.name,
@@ -120,6 +129,17 @@ class TrainingRecipe(FlareMRIRecipe):
         check_site_networks(**shared, site_networks=site_networks or {})
         _add_sites(job, executor, chosen, privacy)
         super().__init__(job, self.site_task, chosen_training, include_code, require_site_config)
+
+    def check_sites(self, names: Sequence[str], workspace: Path) -> None:
+        """Also read the initial weights, as the simulated server will.
+
+        Raises:
+            InputError: the first thing that is wrong, naming the file or the site.
+        """
+        if path := self._model.get("initial_weights"):
+            shared = SharedPart(self._model["network"], self._model["shared_layers"])
+            load_initial_weights(Path(path), shared.state_dict())
+        super().check_sites(names, workspace)
 
     def _method(self, name: str) -> Method:
         if name not in self.methods:
