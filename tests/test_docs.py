@@ -20,6 +20,10 @@ from flare_mri.transforms.augmentation import TASK_TRANSFORMS
 REPO = Path(__file__).parents[1]
 DATA = Path(os.environ.get("FLARE_MRI_DATA", REPO.parent / "shared" / "data"))
 SMALL = "--num_rounds 1 --channels 4 --num_pools 2"
+WHOLE_VOLUMES = (
+    "python benchmarks/hippocampus_segmentation.py --seeds 0 --channels 16 --methods IOP-FL --augmentation "
+    "--loss dice_ce --lr_schedule cosine --lr_gamma 0.05"
+)
 PAPERS = "python jobs/fedmri/job.py --network UNet --optimizer rmsprop --lr 3e-4 --lr_schedule step"
 PAPERS += " --lr_gamma 0.1 --loss mse"
 RUN_HERE = {
@@ -38,8 +42,9 @@ RUN_HERE = {
     "python benchmarks/sharing.py": "python benchmarks/sharing.py --num_rounds 1 --channels 4 --images 4 "
     "--shared_layers encoder --final_local_rounds 1",
     "make demo-iopfl": "python jobs/demo.py iopfl --methods IOP-FL --num_rounds 1 --channels 4 --n_clients 2",
-    "python benchmarks/hippocampus_segmentation.py": "python benchmarks/hippocampus_segmentation.py --seeds 0 "
-    f"--methods IOP-FL --epochs 1 {SMALL}",
+    "python benchmarks/hippocampus_segmentation.py --slices labelled": "python benchmarks/hippocampus_segmentation.py "
+    f"--slices labelled --seeds 0 --methods IOP-FL --epochs 1 {SMALL}",
+    WHOLE_VOLUMES: f"{WHOLE_VOLUMES.replace('--channels 16', '')} --epochs 1 {SMALL}",
     "python benchmarks/loaders.py": "python benchmarks/loaders.py --turns 1 --size 32 --subjects 4",
     "python benchmarks/routed_forward.py": "python benchmarks/routed_forward.py --batch 2 --size 32 --repeats 1",
 }
@@ -87,7 +92,8 @@ IN_TEST_DEPLOY = (  # which take minutes
     PAPERS,
     "python benchmarks/raw_reconstruction.py",
     "python benchmarks/brain_reconstruction.py",
-    "python benchmarks/hippocampus_segmentation.py",
+    "python benchmarks/hippocampus_segmentation.py --slices labelled",
+    WHOLE_VOLUMES,
     "python benchmarks/privacy_cost.py",
     "python benchmarks/sharing.py",
     "python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation",
