@@ -132,7 +132,7 @@ def _count(number: int, what: str) -> str:
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m flare_mri.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="flare-mri apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
     parser.add_argument(

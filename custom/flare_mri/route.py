@@ -80,7 +80,7 @@ def _tell_epoch(epoch: int, terms: Mapping[str, float]) -> None:
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m flare_mri.route", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="flare-mri route", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("space", type=Path, help="routing_space.safetensors of a job iopfl")
     parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: spatial_size, device ...")

@@ -35,7 +35,7 @@ def test_a_report_says_what_to_install(tmp_path: Path) -> None:
     site = {"site-1": {"test": {"psnr": 30.0, "ssim": 0.9, "nmse": 0.1}}}
     run_of = {"format_version": 1, "versions": {}, "methods": {"FedAvg": {**entry, "sites": site}}}
     results.write_text(json.dumps(run_of))
-    done = run("from flare_mri.report.__main__ import main; sys.exit(main(sys.argv[1:]))", results)
+    done = run("from flare_mri.report.command import main; sys.exit(main(sys.argv[1:]))", results)
     assert done.returncode == 2 and "pip install 'flare-mri[report]'" in done.stderr
     assert done.stderr.count("\n") == 1
 

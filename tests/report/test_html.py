@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flare_mri.errors import InputError
-from flare_mri.report.__main__ import main
+from flare_mri.report.command import main
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.report.panels import frame

@@ -82,7 +82,7 @@ def _check_store(site: Site) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Print what a job will find; returns 0, or 2 after one line on stderr for the first thing that would stop it."""
     parser = argparse.ArgumentParser(
-        prog="flare-mri-check",
+        prog="flare-mri check",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
