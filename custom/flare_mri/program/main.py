@@ -3,6 +3,7 @@
 """The program flare-mri: what a hospital or a lead does with this package, a word for each.
 
 examples:
+  flare-mri site init /data/prostate --out site.yaml
   flare-mri check kit
   flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
@@ -36,6 +37,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "site": Command("flare_mri.program.site", "a hospital's data: write its site.yaml, look at all of it"),
     "check": Command("flare_mri.deploy.check", "a startup kit and its data: what a job will find, or what to correct"),
     "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
