@@ -18,7 +18,7 @@ def test_help_tells_every_command_with_examples_and_exit_codes(capsys: pytest.Ca
         main(["--help"])
     told = capsys.readouterr().out
     assert ended.value.code == 0 and all(f"  {name} " in told and f"flare-mri {name}" in told for name in COMMANDS)
-    assert all(f"\n  {code}" in told for code in ("0  ", "2  ", "130  "))
+    assert all(f"\n  {code}" in told for code in ("0  ", "2  ", "3  ", "130  "))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -26,7 +26,8 @@ def test_each_command_is_its_module_s_own(name: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     told = capsys.readouterr().out
-    assert ended.value.code == 0 and told.startswith(f"usage: flare-mri {name} ")
+    program = {"check": "site check"}.get(name, name)
+    assert ended.value.code == 0 and told.startswith(f"usage: flare-mri {program} ")
 
 
 @pytest.mark.parametrize("words", [[], ["nope"], ["--nope", "apply"], ["--", "apply"]])

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import yaml
 
+from cases import label_of, write_case
 from flare_mri.config.segmentation import ORGAN
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.io.formats import FORMATS, SEGMENTATION
@@ -30,29 +30,6 @@ def init(folder: Path, *options: str) -> str:
 
 def load(folder: Path, site: str = "site-1") -> SiteConfig:
     return load_site_config(folder.parent / "site.yaml", site)
-
-
-def write_case(
-    folder: Path,
-    name: str,
-    label: np.ndarray | None,
-    affine: np.ndarray | None = None,
-    shape: tuple[int, ...] = (24, 20, 6),
-) -> None:
-    folder.mkdir(exist_ok=True)
-    affine = np.eye(4) if affine is None else affine
-    shape = shape if label is None else label.shape
-    voxels = np.random.default_rng(len(name)).integers(1, 1000, shape).astype(np.int16)
-    nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / f"{name}.nii.gz")
-    if label is not None:
-        nibabel.save(nibabel.Nifti1Image(label.astype(np.uint8), affine), folder / f"{name}_segmentation.nii.gz")
-
-
-def label_of(*values: int) -> np.ndarray:
-    label = np.zeros((24, 20, 6))
-    for at, value in enumerate(values):
-        label[2 + 4 * at : 5 + 4 * at, 6:12, 1:4] = value
-    return label
 
 
 @pytest.mark.parametrize("name", IN_FILES)

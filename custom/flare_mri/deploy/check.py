@@ -10,12 +10,14 @@ should is refused.
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from flare_mri.config.segmentation import ORGAN
+from flare_mri.config.site import SiteConfig
 from flare_mri.deploy.kit_policies import check_policies
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
@@ -42,6 +44,39 @@ def site_name(kit: Path) -> str:
         raise InputError(f"{path}: expected a site's name as client.fqsn, got none; {fix}") from e
 
 
+def open_kit(kit: Path) -> Site:
+    """The site of a startup kit.
+
+    Raises:
+        InputError: no kit of a hospital, or no settings of its own data.
+    """
+    return open_site(site_name(kit), kit.absolute(), require_config=True)
+
+
+def build_tasks(config: SiteConfig, seed: int) -> dict[str, Any]:
+    """The tasks that a site's data serve, by name, made as a job makes them: all data are read.
+
+    Args:
+        config: the site's settings.
+        seed: of the job, which decides the split by volume.
+
+    Raises:
+        InputError: the first thing that would stop a job; the message names site, file, key and fix.
+    """
+    if config.members:
+        raise InputError(f"site {config.site}: {config.file} has pooled_sites, which is for simulated sites; give data")
+    tasks: dict[str, Any] = {}
+    for name in FORMATS[config.data.format].tasks:
+        organs = tuple(config.data.find_labels() or (ORGAN,)) if name == SEGMENTATION else (ORGAN,)
+        tasks[name] = build_task(name, config, seed, training=TrainingSettings(organs=organs))
+    return tasks
+
+
+def describe_tasks(tasks: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job will find, in plain values: for each task counts and settings."""
+    return {name: {**task.data.describe(), "device": str(task.device)} for name, task in tasks.items()}
+
+
 def check(kit: Path, seed: int = 0) -> dict[str, Any]:
     """Read everything that a job will need of a hospital.
 
@@ -55,20 +90,18 @@ def check(kit: Path, seed: int = 0) -> dict[str, Any]:
     Raises:
         InputError: the first thing that would stop a job; the message names site, file, key and fix.
     """
-    site = open_site(site_name(kit), kit.absolute(), require_config=True)
-    config = site.config
-    if config.members:
-        raise InputError(f"site {config.site}: {config.file} has pooled_sites, which is for simulated sites; give data")
-    found: dict[str, Any] = {}
-    for name in FORMATS[config.data.format].tasks:
-        organs = tuple(config.data.find_labels() or (ORGAN,)) if name == SEGMENTATION else (ORGAN,)
-        task = build_task(name, config, seed, training=TrainingSettings(organs=organs))
-        found[name] = {**task.data.describe(), "device": str(task.device)}  # type: ignore[attr-defined]
-    _check_store(site)
-    return {"site": config.site, "settings": str(config.file), **found, "site store": str(site.store_root)}
+    site = open_kit(kit)
+    found = describe_tasks(build_tasks(site.config, seed))
+    check_store(site)
+    return {"site": site.config.site, "settings": str(site.config.file), **found, "site store": str(site.store_root)}
 
 
-def _check_store(site: Site) -> None:
+def check_store(site: Site) -> None:
+    """Makes the folder of a site's private state, or sees that it can be written to.
+
+    Raises:
+        InputError: it cannot.
+    """
     try:
         site.store_root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=site.store_root):

@@ -4,6 +4,7 @@
 
 examples:
   flare-mri site init /data/prostate --out site.yaml
+  flare-mri site check site.yaml --page look
   flare-mri check kit
   flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
@@ -14,6 +15,7 @@ Every command tells its options with --help. Nothing that a command reads is sen
 exit codes:
   0    done
   2    an input is wrong; one line on stderr says file or key, what was expected, what came and what to do
+  3    site check: something is to be corrected in the data, a line each on stderr
   130  stopped by Ctrl-C
 """
 
@@ -37,8 +39,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "site": Command("flare_mri.program.site", "a hospital's data: write its site.yaml, look at all of it"),
-    "check": Command("flare_mri.deploy.check", "a startup kit and its data: what a job will find, or what to correct"),
+    "site": Command(
+        "flare_mri.program.site", "a hospital's data: site init writes its site.yaml, site check reads all of it"
+    ),
+    "check": Command("flare_mri.program.site_check", "short for site check"),
     "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
     "report": Command("flare_mri.report.command", "the table of one or several runs, and a page to look at"),

@@ -16,6 +16,7 @@ from flare_mri.program.main import Command, run_command
 
 COMMANDS = {
     "init": Command("flare_mri.program.site_init", "writes a site.yaml with comments from a folder of data"),
+    "check": Command("flare_mri.program.site_check", "reads all data of a site.yaml or startup kit: what to correct"),
 }
 
 

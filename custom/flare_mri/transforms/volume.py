@@ -54,12 +54,10 @@ def segmentation_volume(settings: Any, orientation: str | None, slice_axis: int,
         labelled: whether there is a label.
     """
     keys = (IMAGE, LABEL) if labelled else (IMAGE,)
-    white = 255 if settings.format == "datalist_2d" else None  # FLARE's 2D example stores the organ in white
     checks: list[Any] = [CheckImaged(IMAGE)]
     organs = settings.find_labels() if labelled else {}
     numbers = [*range(1, 1 + (1 if organs is None else len(organs))), IGNORED]
-    ignored = getattr(settings, "ignore_label", None)  # a phantom has none
-    checks += [CheckLabeld(LABEL, IMAGE, organs, ignored, white)] if labelled else []
+    checks += [label_check(settings)] if labelled else []
     steps = _read_placed(keys, settings, orientation, ("bilinear", "nearest")[: len(keys)], checks)
     steps.append(NormalizeIntensityd(IMAGE))
     if settings.spatial_size is None:
@@ -74,6 +72,13 @@ def segmentation_volume(settings: Any, orientation: str | None, slice_axis: int,
         steps.append(Resized(keys, size, mode="bilinear", anti_aliasing=True))
         steps += [CoverToLabeld(LABEL, numbers, slice_axis)] if labelled else []
     return Compose(steps)
+
+
+def label_check(settings: Any) -> CheckLabeld:
+    """From the values of label files to the numbers of a site's organs, as `data` of site.yaml says."""
+    white = 255 if settings.format == "datalist_2d" else None  # FLARE's 2D example stores the organ in white
+    ignored = getattr(settings, "ignore_label", None)  # a phantom has none
+    return CheckLabeld(LABEL, IMAGE, settings.find_labels(), ignored, white)
 
 
 def _read_placed(

@@ -1,0 +1,82 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""A slice of each scan to look at: upright as radiologists see it where the file says how, in square pixels."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from torch.nn.functional import interpolate
+
+from flare_mri.config.data import DataSettings
+from flare_mri.config.segmentation import IGNORED
+
+_LONGEST = 320  # pixels of a picture
+
+
+class Picture(NamedTuple):
+    """A slice: its number along the slices, the image float32 [H, W], and whole numbers of organs [H, W] or None."""
+
+    number: int
+    image: np.ndarray
+    label: np.ndarray | None
+
+
+def take_picture(image: MetaTensor, label: MetaTensor | None, data: DataSettings) -> Picture:
+    """The middle slice of a scan, of one with a label the middle one of those that hold an organ.
+
+    Args:
+        image: [I, J, K] as stored.
+        label: numbers of organs [I, J, K], or None.
+        data: settings of the site, which say along which axis slices are taken.
+    """
+    known = image.meta["affine_known"]
+    affine = np.asarray(image.affine, np.float64)
+    parts = [image.numpy()] if label is None else [image.numpy(), label.numpy() % IGNORED]
+    axis, spacing = data.find_slice_axis(), np.linalg.norm(affine[:3, :3], axis=0)
+    if known:
+        axis, spacing, parts = _turn(parts, affine, data, axis)
+    slices = [np.moveaxis(part, axis, 0) for part in parts]
+    number = len(slices[0]) // 2
+    if label is not None and slices[1].any():
+        marked = np.flatnonzero(slices[1].any((1, 2)))
+        number = int(marked[len(marked) // 2])
+    chosen = [part[number] for part in slices]
+    down, across = (step for at, step in enumerate(spacing) if at != axis)
+    if known:
+        chosen, (down, across) = [_upright(part, axis) for part in chosen], (across, down)
+    image_2d, *labels = (_square(part, down, across, at > 0) for at, part in enumerate(chosen))
+    return Picture(number, image_2d, labels[0] if labels else None)
+
+
+def _turn(
+    parts: list[np.ndarray], affine: np.ndarray, data: DataSettings, axis: int
+) -> tuple[int, np.ndarray, list[np.ndarray]]:
+    """Volumes turned to LPS, and the axis of the slices and mm along the axes then."""
+    stored = io_orientation(affine)
+    moved = stored[:, 0].astype(int)  # the axis of RAS, and of LPS, that each stored axis lies along
+    codes = data.orientation
+    place = int(moved[axis] if codes is None else axcodes2ornt(tuple(codes))[axis, 0])
+    turn = ornt_transform(stored, axcodes2ornt(("L", "P", "S")))
+    spacing = np.empty(3)
+    spacing[moved] = np.linalg.norm(affine[:3, :3], axis=0)
+    return place, spacing, [apply_orientation(part, turn) for part in parts]
+
+
+def _upright(part: np.ndarray, axis: int) -> np.ndarray:
+    """A slice [first, second] of LPS as it is looked at: rows downwards, the patient's right or front on the left."""
+    across_first = part.T
+    return across_first if axis == 2 else across_first[::-1]  # the head is up
+
+
+def _square(part: np.ndarray, down: float, across: float, nearest: bool) -> np.ndarray:
+    """A slice [H, W] with square pixels, at most `_LONGEST` of them a side."""
+    height, width = part.shape[0] * down, part.shape[1] * across
+    scale = min(_LONGEST / max(height, width), 1 / min(down, across))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    tensor = torch.from_numpy(np.ascontiguousarray(part, np.float32))[None, None]
+    if nearest:
+        return interpolate(tensor, size, mode="nearest-exact")[0, 0].numpy().astype(np.uint8)
+    return interpolate(tensor, size, mode="bilinear", antialias=True)[0, 0].numpy()
