@@ -1,113 +1,20 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""IOP-FL: segmentation of an organ, every site with a model of its own; and, with --outside, sites that never train.
+"""IOP-FL and its baselines: ``flare-mri train iopfl``; this folder's copy of the code is brought up to date too."""
 
-python jobs/iopfl/job.py                              five phantom sites in FLARE's simulator
-python jobs/iopfl/job.py --method FedAvg              a baseline
-python jobs/iopfl/job.py --outside site-6             then adapt to a sixth site that did not train
-python jobs/iopfl/job.py --outside site-1,site-2      leave one site out, for each of these in turn
-python jobs/iopfl/job.py --sites examples/hippocampus --outside outside-1
-"""
-
-import argparse
-import copy
 import sys
 from pathlib import Path
 
-from flare_mri.config.adaptation import AdaptationSettings
-from flare_mri.config.cli import add_options, given_options
-from flare_mri.errors import InputError
-from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
-from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
-from flare_mri.flare.recipes.simulate import (
-    add_environment_arguments,
-    build_environment,
-    execute,
-    fail,
-    results_path,
-    site_names,
-    stores_path,
-)
-from flare_mri.report.results import load_results, merge_results, save_results, summary_table
-from flare_mri.routing.space import SPACE_FILE
+from flare_mri.program import train_iopfl
+from flare_mri.program.train_iopfl import build_recipe
+from flare_mri.program.train_iopfl import parse_args as _parse_args
 
-_OF_OUTSIDE = ("strategy", "epochs")
-"""Settings of the job for outside sites that are options here; its other ones are the training's too."""
-
-
-def _parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_environment_arguments(parser)
-    group = add_training_arguments(parser, IOPFLRecipe)
-    outside = "sites, comma separated: for each in turn, train all others and adapt to it"
-    group.add_argument("--outside", default="", help=outside)
-    add_options(group, AdaptationSettings, _OF_OUTSIDE)
-    parser.set_defaults(n_clients=5)
-    return parser.parse_args(argv)
-
-
-def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
-    """The recipe the arguments describe."""
-    return IOPFLRecipe(**recipe_arguments(args, IOPFLRecipe))
-
-
-def _with_sites(args: argparse.Namespace, sites: str) -> argparse.Namespace:
-    """The arguments for these sites; ``--min_sites`` is of the training, not of them."""
-    return argparse.Namespace(**{**vars(args), "clients": sites, "min_sites": None})
-
-
-def leave_out(args: argparse.Namespace, outside: str) -> dict:
-    """Train on all sites but `outside`, then adapt to it; returns the results of both jobs as they stand in files."""
-    inside = argparse.Namespace(**{**vars(args), "name": f"{args.name}-without-{outside}"})
-    names = [name for name in site_names(args) if name != outside]
-    if not names:
-        raise InputError(f"--outside {outside}: no other site is left to train")
-    inside.clients = ",".join(names)
-    trained = build_recipe(inside)
-    trained.execute(build_environment(inside))
-    run_dir = results_path(args.workspace, inside.name).parent
-    recipe = IOPFLOutsideRecipe(
-        name=f"{args.name}-outside-{outside}",
-        routing_space=str((run_dir / SPACE_FILE).absolute()),
-        seed=trained.training.seed,
-        include_code=not args.no_code,
-        **{key: value for key, value in given_options(args, AdaptationSettings).items() if key in _OF_OUTSIDE},
-    )
-    recipe.execute(build_environment(_with_sites(args, outside)))
-    return load_results(results_path(args.workspace, recipe.name))
-
-
-def leave_each_out(args: argparse.Namespace) -> None:
-    """One table over all sites left out: the model made for each, and all that needs no label beside it."""
-    merged: dict = {}
-    site_names(_with_sites(args, args.outside))  # raises where one is not there, before any trains
-    for outside in args.outside.split(","):
-        results = leave_out(args, outside.strip())
-        if not merged:
-            merged = copy.deepcopy(results)
-        for method, entry in results["methods"].items():
-            merged["methods"].setdefault(method, copy.deepcopy(entry))["sites"].update(entry["sites"])
-    path = save_results(merged, args.workspace / f"{args.name}-outside" / "results.json")
-    print(f"{summary_table(merge_results([merged]), 'slice_dice', 'dice', 'hd95')}\nresults: {path}")
-    for outside in args.outside.split(","):
-        trained = results_path(args.workspace, f"{args.name}-without-{outside.strip()}")
-        print(f"without {outside.strip()}: inside results: {trained}, routing space: {trained.parent / SPACE_FILE}")
-    stores = stores_path(args.workspace) / f"{args.name}-*"
-    print(f"kept by the sites, their own models among it: {stores}/<site>")
+__all__ = ["_parse_args", "build_recipe", "main"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run, or with FLARE's ``--export`` write, the job."""
-    args = _parse_args(argv)
-    try:
-        if args.outside and args.env != "sim":
-            raise InputError("--outside runs two jobs in the simulator; elsewhere submit jobs/iopfl_outside yourself")
-        if args.outside:
-            leave_each_out(args)
-            return 0
-    except (InputError, RuntimeError) as e:
-        return fail(e)
-    return execute(build_recipe, args, Path(__file__).parent, "slice_dice", "dice", "hd95")
+    return train_iopfl.main(argv, Path(__file__).parent)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ examples:
   flare-mri site init /data/prostate --out site.yaml
   flare-mri site check site.yaml --page look
   flare-mri check kit
+  flare-mri train fedmri --sites examples/brain
   flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
   flare-mri report results.json --stores site_store --out report.html
@@ -43,6 +44,9 @@ COMMANDS = {
         "flare_mri.program.site", "a hospital's data: site init writes its site.yaml, site check reads all of it"
     ),
     "check": Command("flare_mri.program.site_check", "short for site check"),
+    "train": Command(
+        "flare_mri.program.train", "a job: FedMRI, IOP-FL or a baseline, in the simulator or a consortium"
+    ),
     "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
     "report": Command("flare_mri.report.command", "the table of one or several runs, and a page to look at"),

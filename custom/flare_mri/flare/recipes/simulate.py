@@ -188,18 +188,22 @@ def stores_path(workspace: Path) -> Path:
 
 
 def execute(
-    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, folder: Path, *metrics: str
+    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe],
+    args: argparse.Namespace,
+    folder: Path | None,
+    *metrics: str,
 ) -> int:
     """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status.
 
     Args:
         build_recipe: from the arguments to the recipe.
         args: as parsed.
-        folder: the job's own folder, whose copy of the code is brought up to date.
+        folder: the job's own folder, whose copy of the code is brought up to date; None: there is none.
         metrics: what the table at the end shows.
     """
     try:
-        stage_code(folder)
+        if folder is not None:
+            stage_code(folder)
     except InputError as error:  # a checkout that may only be read serves all but the folder itself
         print(f"note: the job folder's copy of the code is not brought up to date: {error}", file=sys.stderr)
     try:

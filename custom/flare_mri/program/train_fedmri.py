@@ -1,0 +1,45 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""FedMRI: personalised MR image reconstruction, and its baselines.
+
+flare-mri train fedmri                                    four phantom sites in FLARE's simulator
+flare-mri train fedmri --sites examples/brain             the sites described in that folder
+flare-mri train fedmri --method FedAvg                    a baseline
+flare-mri train fedmri --network UNet                     the paper's network (its training: docs/how-to)
+flare-mri train fedmri --network monai.networks.nets.BasicUNet   one of MONAI's
+flare-mri train fedmri --no_code --export --export-dir D  the job without code, for sites that installed the package
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
+from flare_mri.flare.recipes.network_arguments import refine_decoder
+from flare_mri.flare.recipes.simulate import add_environment_arguments, execute
+
+
+def parse_args(argv: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
+    """The arguments; `program` is what help and errors call it, by default the script that runs."""
+    parser = argparse.ArgumentParser(
+        prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_environment_arguments(parser)
+    group = add_training_arguments(parser, FedMRIRecipe)
+    group.add_argument("--refined_at", metavar="SITES", help="sites with the refined decoder, comma separated")
+    return parser.parse_args(argv)
+
+
+def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:
+    """The recipe the arguments describe."""
+    arguments = recipe_arguments(args, FedMRIRecipe)
+    refined = [site.strip() for site in (args.refined_at or "").split(",") if site.strip()]
+    networks = {site: refine_decoder(arguments["network"]) for site in refined}
+    return FedMRIRecipe(**arguments, site_networks=networks or None)
+
+
+def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
+    """Run, or with FLARE's ``--export`` write, the job; `folder` is the one of its job.py where that is what runs."""
+    args = parse_args(argv, None if folder else "flare-mri train fedmri")
+    return execute(build_recipe, args, folder)
