@@ -75,6 +75,8 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",
     "flare-mri-policies": "tests/deployments/test_provisioned.py",
+    "flare-mri site init": "tests/program/test_site_init.py",
+    "flare-mri site check site.yaml": "tests/program/test_site_check.py",
     "flare-mri-check": "tests/deployments/test_provisioned.py",
     "kit/startup/": "tests/deployments/test_provisioned.py",
     "nvflare system disable-client": "tests/deployments/test_provisioned.py",
