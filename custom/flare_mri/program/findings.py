@@ -122,7 +122,7 @@ def _look_at_task(
         found.notes.append(f"labels that mark nothing: {len(empty)}, such as {empty[0]}")
     found.notes += find_same_labels(result.facts)
     patients = len(set(result.patients.values()))
-    if not FORMATS[config.data.format].listed and config.split.by == "slice" and patients >= _ENOUGH:
+    if not config.data.is_listed() and config.split.by == "slice" and patients >= _ENOUGH:
         found.notes.append(
             f"split.by: slice tests neighbours of training slices; {patients} patients suffice for volume"
         )

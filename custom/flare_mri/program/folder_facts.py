@@ -130,6 +130,19 @@ def contrasts_of_cases(folder: Path) -> list[str]:
     return contrasts
 
 
+def most_common_suffix(folder: Path) -> str:
+    """The last part of the names of most anatomical images of a BIDS data set, such as T1w.
+
+    Raises:
+        InputError: there is no such image.
+    """
+    images = [path for pattern in ("sub-*/anat", "sub-*/ses-*/anat") for path in folder.glob(f"{pattern}/*_*.nii*")]
+    found = Counter(strip_ending(path.name).rpartition("_")[2] for path in images)
+    if not found:
+        raise InputError(f"{folder}: expected images sub-*/[ses-*/]anat/*_T1w.nii.gz, got none; correct the folder")
+    return sorted(found, key=lambda name: (-found[name], name))[0]
+
+
 def only_list(folder: Path) -> str:
     """The one JSON file of a folder.
 
@@ -157,5 +170,6 @@ def count(number: int, what: str) -> str:
 REQUIRED: dict[str, tuple[Any, str]] = {
     "include": (contrasts_of_cases, "the contrasts that every case has"),
     "datalist": (only_list, "the one list that lies there"),
+    "suffix": (most_common_suffix, "the images of which there are most"),
 }
 """Keys that some formats require: what finds their values in a folder, and what they are."""

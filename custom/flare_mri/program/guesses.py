@@ -164,7 +164,7 @@ def _guess_size(facts: FolderFacts, settings: DataSettings, given: Sequence[int]
 
 def guess_split(facts: FolderFacts, settings: DataSettings) -> list[Line]:
     """The section `split`: by volume where there are subjects enough, in parts of which none is empty."""
-    if FORMATS[settings.format].listed:
+    if settings.is_listed():
         parts = Counter(scan.section for scan in facts.scans)
         return [Line("", None, f"no split: the data list divides the scans: {_count(parts)}")]
     segmentation = SEGMENTATION in FORMATS[settings.format].tasks

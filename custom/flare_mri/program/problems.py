@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.io.formats import FORMATS
 from flare_mri.io.nifti_file import strip_ending
 from flare_mri.io.scan import Scan
 from flare_mri.program.survey import ScanFacts
@@ -91,7 +90,7 @@ def _alike(facts: Sequence[ScanFacts], key: Callable[[ScanFacts], str]) -> list[
 
 def find_divided_patients(scans: Sequence[Scan], parts: Mapping[str, tuple[str, ...]], config: SiteConfig) -> list[str]:
     """A line for each patient whose scans are in several parts, where the split is meant to keep patients apart."""
-    listed = FORMATS[config.data.format].listed
+    listed = config.data.is_listed()
     if config.split.by == "slice" and not listed:
         return []
     by_patient: dict[str, dict[str, Scan]] = defaultdict(dict)

@@ -150,26 +150,9 @@ def _read_label(scan: Scan, image: MetaTensor, data: DataSettings) -> tuple[Meta
     if scan.label is None:
         return None, []
     try:
-        label = label_check(data)({IMAGE: image, LABEL: load_scan_file(scan.label)})[LABEL]
+        return label_check(data)({IMAGE: image, LABEL: load_scan_file(scan.label)})[LABEL], []
     except InputError as error:
         return None, [str(error)]
-    away = _distance(image, label)
-    if away is None:
-        return label, []
-    return label, [
-        f"{scan.label.origin}: expected a label on the grid of {scan.image.origin}, got one whose corners lie up to "
-        f"{away:.3g} mm elsewhere; export both on one grid"
-    ]
-
-
-def _distance(image: MetaTensor, label: MetaTensor) -> float | None:
-    """mm between corners of an image and of its label; None where they agree or a file does not say where it lies."""
-    if not (image.meta["affine_known"] and label.meta["affine_known"]):
-        return None
-    corners = np.array([[*place, 1] for place in np.ndindex(2, 2, 2)]) * [*(size - 1 for size in image.shape), 1]
-    first, second = (np.asarray(one.affine, np.float64) for one in (image, label))
-    away = float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
-    return away if away > 0.5 * float(np.linalg.norm(first[:3, :3], axis=0).min()) else None
 
 
 def _organs(label: np.ndarray, data: DataSettings, geometry: Geometry) -> dict[str, OrganFacts]:
