@@ -22,7 +22,7 @@ from flare_mri.inference.personal_model import load_personal_model
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m flare_mri.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="flare-mri export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
     parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: spatial_size, spacing ...")

@@ -9,6 +9,7 @@ examples:
   flare-mri train fedmri --sites examples/brain
   flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
+  flare-mri export personal.safetensors --site site.yaml --out bundle
   flare-mri report results.json --stores site_store --out report.html
 
 Every command tells its options with --help. Nothing that a command reads is sent anywhere but by a job.
@@ -49,6 +50,7 @@ COMMANDS = {
     ),
     "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
+    "export": Command("flare_mri.export", "a hospital's segmentation model as a MONAI bundle"),
     "report": Command("flare_mri.report.command", "the table of one or several runs, and a page to look at"),
 }
 
