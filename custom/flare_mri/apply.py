@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""python -m flare_mri.apply MODEL --site SITE_YAML --scans FOLDER --out FOLDER: a hospital's model on new scans.
+"""flare-mri apply MODEL --site SITE_YAML --scans FOLDER --out FOLDER: a hospital's model on new scans.
 
 MODEL is the personal.safetensors that a job left in the hospital's site store, SITE_YAML the hospital's settings as
 they were for that job; their keys stand in docs/reference/site-yaml.md. Labels and reconstructions are written as NIfTI
@@ -212,4 +212,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit("error: python -m flare_mri.apply is called flare-mri apply now; write that")

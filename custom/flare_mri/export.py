@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""python -m flare_mri.export MODEL --site SITE_YAML --out FOLDER: a hospital's model as a MONAI bundle.
+"""flare-mri export MODEL --site SITE_YAML --out FOLDER: a hospital's model as a MONAI bundle.
 
 MODEL is the personal.safetensors that a job of segmentation left in the hospital's site store, SITE_YAML the hospital's
 settings as they were for that job; their keys stand in docs/reference/site-yaml.md. MONAI alone runs FOLDER where the
@@ -46,4 +46,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit("error: python -m flare_mri.export is called flare-mri export now; write that")

@@ -1,10 +1,10 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""python -m flare_mri.route SPACE --site SITE_YAML --scans FOLDER --out FOLDER: a model, without a server.
+"""flare-mri route SPACE --site SITE_YAML --scans FOLDER --out FOLDER: a model, without a server.
 
 SPACE is the routing_space.safetensors that a job iopfl left, SITE_YAML the hospital's settings, as for a job
 (docs/reference/site-yaml.md). All slices of the scans are looked at, no label is read. The model that is made is
-written to FOLDER as personal.safetensors, for flare_mri.apply and scans to come, and applied to these scans: labels as
+written to FOLDER as personal.safetensors, for flare-mri apply and scans to come, and applied to these scans: labels as
 NIfTI on each scan's own voxels. Nothing is sent, and nothing that is there is overwritten.
 """
 
@@ -110,4 +110,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit("error: python -m flare_mri.route is called flare-mri route now; write that")

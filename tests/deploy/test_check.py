@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flare_mri.deploy.check import main
 from flare_mri.deploy.policy import NO_SHELL, POLICY_FILE, SITE_CLASSES, Policy
+from flare_mri.program.site_check import main
 
 PHANTOM = """\
 data: {format: phantom, subjects: 3, spatial_size: [32, 32], slices: {step: 4}}

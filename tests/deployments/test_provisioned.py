@@ -155,7 +155,7 @@ def test_hospital_it_starts_and_leaves_as_the_documentation_says(consortium: Con
     name = "hospital-3"
     consortium.add_site(name)
     kit = consortium.kit(name)
-    check = [sys.executable, "-m", "flare_mri.deploy.check", kit]
+    check = [sys.executable, "-m", "flare_mri", "site", "check", kit]
     done = subprocess.run(check, env=consortium.environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "jobs without code: admitted" in done.stdout, done.stdout + done.stderr
     environment = {**consortium.environment, processes.MARK: str(kit)}

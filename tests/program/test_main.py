@@ -58,3 +58,10 @@ def test_the_module_is_the_program_and_starts_without_loading_networks() -> None
     version = importlib.import_module("flare_mri").__version__
     assert done.returncode == 0 and done.stdout == f"flare-mri {version}\n"
     assert "torch" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["apply", "route", "export"])
+def test_a_former_form_says_what_it_is_called_now(name: str) -> None:
+    """Python would run the module and end with 0, though nothing was done."""
+    done = subprocess.run([sys.executable, "-m", f"flare_mri.{name}"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and f"is called flare-mri {name} now" in done.stderr and done.stderr.count("\n") == 1

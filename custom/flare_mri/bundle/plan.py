@@ -13,7 +13,7 @@ from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.io.formats import SEGMENTATION, check_task, naming_site
 from flare_mri.networks.admitted import PACKAGES, check_arguments, full_name
 
-_APPLY = "use python -m flare_mri.apply"
+_APPLY = "use flare-mri apply"
 
 
 @dataclass(frozen=True)

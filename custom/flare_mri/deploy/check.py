@@ -1,24 +1,14 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Check of a startup kit, ``flare-mri-check KIT``: whether a hospital is ready for a job, before one comes.
+"""What a job will find at a site: the parts of ``flare-mri site check`` that read a startup kit and make tasks."""
 
-It reads ``local/site.yaml`` of a startup kit and all the data it names, as a job does before its first round, and
-prints what a job will find and what the kit's policies admit. Nothing is sent. A kit that lets in or out more than it
-should is refused.
-"""
-
-import argparse
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flare_mri.config.segmentation import ORGAN
 from flare_mri.config.site import SiteConfig
-from flare_mri.deploy.kit_policies import check_policies
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.flare.executors.site import Site, open_site
@@ -77,25 +67,6 @@ def describe_tasks(tasks: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {**task.data.describe(), "device": str(task.device)} for name, task in tasks.items()}
 
 
-def check(kit: Path, seed: int = 0) -> dict[str, Any]:
-    """Read everything that a job will need of a hospital.
-
-    Args:
-        kit: the hospital's startup kit.
-        seed: of the job, which decides the split by volume.
-
-    Returns:
-        What a job will find, in plain values: for each task that the data serve its counts and settings.
-
-    Raises:
-        InputError: the first thing that would stop a job; the message names site, file, key and fix.
-    """
-    site = open_kit(kit)
-    found = describe_tasks(build_tasks(site.config, seed))
-    check_store(site)
-    return {"site": site.config.site, "settings": str(site.config.file), **found, "site store": str(site.store_root)}
-
-
 def check_store(site: Site) -> None:
     """Makes the folder of a site's private state, or sees that it can be written to.
 
@@ -110,27 +81,3 @@ def check_store(site: Site) -> None:
         raise InputError(
             f"site {site.config.site}: site store {site.store_root} cannot be written ({e.strerror}); free or move it"
         ) from e
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print what a job will find; returns 0, or 2 after one line on stderr for the first thing that would stop it."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri check",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("kit", type=Path, help="a hospital's startup kit: it holds startup/ and local/")
-    parser.add_argument("--seed", type=int, default=0, help="of the job: divides the volumes (default %(default)s)")
-    args = parser.parse_args(argv)
-    try:
-        found = check(args.kit, args.seed)
-        found |= check_policies(args.kit.absolute(), found["site"])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(yaml.safe_dump(found, sort_keys=False, default_flow_style=None), end="")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

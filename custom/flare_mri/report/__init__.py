@@ -3,7 +3,7 @@
 """results.json and the self-contained report.html made from it.
 
 Only the reading and writing of results is imported here: a server that saves results needs no matplotlib.
-The page is made by :func:`flare_mri.report.html.write_report` or ``python -m flare_mri.report``.
+The page is made by :func:`flare_mri.report.html.write_report` or ``flare-mri report``.
 """
 
 from flare_mri.config.results import validate_results
