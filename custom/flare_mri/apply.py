@@ -184,7 +184,7 @@ def summarise(application: Application, results: dict[Path, Result], out: Path) 
     names = {path: path.name.removesuffix(application.ending) for path in results}
     pictures = {names[path]: result.pictures for path, result in results.items()}
     captions = {names[path]: f"predicted Dice {value:.2f}" for path, value in predicted.items()}
-    write_private(out / _OVERVIEW, overview(pictures, application.outlined, captions))
+    write_private(out / _OVERVIEW, overview(pictures, application.organs, captions))
     print(f"Results: {out.resolve()}; to look at: {_OVERVIEW}")
 
 

@@ -24,9 +24,9 @@ def outlined(content: bytes) -> int:
 def test_every_scan_that_has_an_organ_has_an_outline(count: int) -> None:
     image = np.random.default_rng(0).random((24, 32))
     label = np.zeros((24, 32), np.uint8)
-    empty = overview({f"scan-{i}": {"input": image, "output": label} for i in range(count)}, outlined=True)
+    empty = overview({f"scan-{i}": {"input": image, "output": label} for i in range(count)}, organs=["organ"])
     label[:10, 8:20] = 1  # at the image's border
-    marked = overview({f"scan-{i}": {"input": image, "output": label} for i in range(count)}, outlined=True)
+    marked = overview({f"scan-{i}": {"input": image, "output": label} for i in range(count)}, organs=["organ"])
     assert outlined(empty) == 0 and outlined(marked) > 100 * min(count, MOST_SCANS)
 
 
@@ -34,5 +34,5 @@ def test_every_scan_that_has_an_organ_has_an_outline(count: int) -> None:
 def test_reconstructions_have_a_row_each(keys: tuple[str, ...], panels: int) -> None:
     random = np.random.default_rng(0)
     scans = {name: {key: random.random((16, 16)) for key in keys} for name in ("a", "b" * 200)}
-    height, width = picture(overview(scans, outlined=False)).shape[:2]
+    height, width = picture(overview(scans)).shape[:2]
     assert width / height == pytest.approx(panels / 2, rel=0.01)

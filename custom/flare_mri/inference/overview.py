@@ -3,13 +3,14 @@
 """One picture to look at, with a slice of each scan."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from flare_mri.report.images import ERROR_MAP, ORGAN_COLOURS, PREDICTION_COLOUR, error_limit, error_percent
+from flare_mri.report.images import ERROR_MAP, PREDICTION_COLOUR, choose_colours, error_limit, error_percent
 
 MOST_SCANS = 12
 _COLUMNS = 4
@@ -19,12 +20,14 @@ _LONGEST = 30  # characters that fit beside one
 Pictures = Mapping[str, np.ndarray]
 
 
-def overview(scans: Mapping[str, Pictures], outlined: bool, captions: Mapping[str, str] | None = None) -> bytes:
+def overview(
+    scans: Mapping[str, Pictures], organs: Sequence[str] = (), captions: Mapping[str, str] | None = None
+) -> bytes:
     """Draws up to :data:`MOST_SCANS` scans, evenly chosen, one slice of each.
 
     Args:
         scans: by name, `input` and `output` and, where it is known, `target`, each [H, W].
-        outlined: `output` is a label to outline on `input`, not an image.
+        organs: names of the classes 1, 2, ... of labels, where `output` is one to outline on `input`; empty: an image.
         captions: by name, what stands below an outlined scan.
 
     Returns:
@@ -33,7 +36,7 @@ def overview(scans: Mapping[str, Pictures], outlined: bool, captions: Mapping[st
     names = list(scans)
     places = np.unique(np.linspace(0, len(names) - 1, min(MOST_SCANS, len(names))).round().astype(int))
     chosen = {names[place]: scans[names[place]] for place in places}
-    figure = _outlines(chosen, captions or {}) if outlined else _images(chosen)
+    figure = _outlines(chosen, organs, captions or {}) if organs else _images(chosen)
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
     target = io.BytesIO()
@@ -46,20 +49,24 @@ def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _outlines(scans: Mapping[str, Pictures], captions: Mapping[str, str]) -> Figure:
-    """A panel for each scan: the slice with most of the organ, and its outline."""
+def _outlines(scans: Mapping[str, Pictures], organs: Sequence[str], captions: Mapping[str, str]) -> Figure:
+    """A panel for each scan: the slice with most of the organs, and their outlines, of several each in its colour."""
+    colours = choose_colours(dict.fromkeys(organs, "")) if len(organs) > 1 else {organs[0]: PREDICTION_COLOUR}
     columns = min(_COLUMNS, len(scans))
     figure, grid = _panels(-(-len(scans) // columns), columns)
     for axes in grid.flat[len(scans) :]:
         axes.remove()
     for axes, (name, pictures) in zip(grid.flat, scans.items(), strict=False):
         axes.set_xlabel(captions.get(name, ""), fontsize=8)
-        _outline(axes, pictures)
+        _outline(axes, pictures, list(colours.values()))
         axes.set_title(name[-_LONGEST:], fontsize=8)
+    if len(organs) > 1:
+        handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=_COLUMNS, fontsize=8)
     return figure
 
 
-def _outline(axes: Axes, pictures: Pictures) -> None:
+def _outline(axes: Axes, pictures: Pictures, colours: Sequence[str]) -> None:
     image, label = pictures["input"], pictures["output"]
     low, high = np.percentile(image, (0.5, 99.5))
     axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12))
@@ -69,9 +76,7 @@ def _outline(axes: Axes, pictures: Pictures) -> None:
     limits = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}
     # a frame of background closes the outline of an organ that touches the image's border
     rows, columns = (np.arange(-1, size + 1) for size in label.shape)
-    several = int(label.max()) > 1
-    for organ in range(1, int(label.max()) + 1):
-        colour = ORGAN_COLOURS[(organ - 1) % len(ORGAN_COLOURS)] if several else PREDICTION_COLOUR
+    for organ, colour in enumerate(colours, 1):
         if (label == organ).any():
             axes.contour(columns, rows, np.pad((label == organ).astype(float), 1), levels=[0.5], colors=colour)
     axes.set(**limits)

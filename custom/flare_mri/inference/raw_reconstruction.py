@@ -65,7 +65,7 @@ class RawReconstructor:
     """
 
     ending = "_reconstruction.nii.gz"
-    outlined = False
+    organs: tuple[str, ...] = ()
 
     def __init__(
         self,

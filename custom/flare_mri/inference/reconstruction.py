@@ -45,7 +45,7 @@ class Reconstructor:
 
     ending = "_reconstruction.nii.gz"
     more_endings: tuple[str, ...] = ()
-    outlined = False
+    organs: tuple[str, ...] = ()
 
     def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None, undersampled: bool = False):
         check_task(config.data.format, RECONSTRUCTION)

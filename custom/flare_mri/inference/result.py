@@ -39,13 +39,13 @@ class Application(Protocol):
         names: of the scans.
         ending: of the files to write, after a scan's name.
         more_endings: of further files of each scan.
-        outlined: whether outputs are labels to outline, or images.
+        organs: names of the classes of outputs that are labels; empty: outputs are images.
     """
 
     names: list[str]
     ending: str
     more_endings: tuple[str, ...]
-    outlined: bool
+    organs: tuple[str, ...]
 
     def apply(self, number: int) -> Result:
         """Reads scan `number` and applies the model to it."""

@@ -35,7 +35,6 @@ class Segmenter:
 
     ending = "_segmentation.nii.gz"
     more_endings: tuple[str, ...] = ()
-    outlined = True
 
     def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None):
         check_task(config.data.format, SEGMENTATION)
@@ -48,7 +47,7 @@ class Segmenter:
         self._scans = [replace(scan, label=None) for scan in found]
         self.names = [scan.name for scan in self._scans]
         self._network = model.build().to(resolve_device(config.device, config.site, config.file))
-        self._model, self._organs = model, model.plan.organs
+        self._model, self.organs = model, model.plan.organs
 
     def read(self, number: int) -> tuple[PlacedScan, Pieces]:
         """One scan, and the pieces of it that the network takes.
@@ -79,7 +78,7 @@ class Segmenter:
         quality = estimate_quality(self._network, pieces, probabilities, self._model.batch_size, calibration)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int((labels > 0).sum((1, 2)).argmax())
-        told = [self._tell(number, name, labels, on_scan, placed) for number, name in enumerate(self._organs, 1)]
+        told = [self._tell(number, name, labels, on_scan, placed) for number, name in enumerate(self.organs, 1)]
         return Result(
             encode_nifti(on_scan, np.uint8),
             f"{count} slices{placed.describe_rest()}, {', '.join(told)}, predicted Dice {quality.dice:.2f}",
