@@ -34,7 +34,7 @@ def export_texts(name: str, arguments: Sequence[str] = ()) -> dict[Path, str]:
     """Relative path -> text of every JSON file of the job that `job.py` describes with `arguments`."""
     module = load_job(name)
     with tempfile.TemporaryDirectory() as folder:
-        module.build_recipe(module._parse_args(["--no_code", *arguments])).export(folder)
+        module.build_recipe(module.parse_args(["--no_code", *arguments])).export(folder)
         root = Path(folder) / name
         return {path.relative_to(root): _stable(path.read_text()) for path in sorted(root.rglob("*.json"))}
 

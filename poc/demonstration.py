@@ -35,7 +35,7 @@ SMALL = ["--num_rounds", "3", "--channels", "8", "--num_pools", "2"]
 def export(name: str, folder: Path, *arguments: str) -> Path:
     """Write the job that ``jobs/<name>/job.py`` describes with these arguments; returns its folder."""
     job = runpy.run_path(str(JOBS / name / "job.py"))
-    job["build_recipe"](job["_parse_args"](list(arguments))).export(str(folder))
+    job["build_recipe"](job["parse_args"](list(arguments))).export(str(folder))
     return folder / name
 
 

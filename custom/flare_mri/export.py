@@ -43,7 +43,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"Bundle of {plan.target.rpartition('.')[2]} ({', '.join(plan.organs)}), which needs {needs}: {args.out}")
     print(f"{RUN.format(root=args.out)} --dataset_dir SCANS --output_dir RESULTS")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit("error: python -m flare_mri.export is called flare-mri export now; write that")

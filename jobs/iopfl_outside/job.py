@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 from flare_mri.program import train_iopfl_outside
-from flare_mri.program.train_iopfl_outside import build_recipe
-from flare_mri.program.train_iopfl_outside import parse_args as _parse_args
+from flare_mri.program.train_iopfl_outside import build_recipe, parse_args
 
-__all__ = ["_parse_args", "build_recipe", "main"]
+__all__ = ["build_recipe", "main", "parse_args"]
 
 
 def main(argv: list[str] | None = None) -> int:

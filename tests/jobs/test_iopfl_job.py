@@ -169,6 +169,6 @@ def test_network_is_a_setting() -> None:
         "more for the U-Net": (["--network_args", '{"dropout": 0.1}'], "encoder.blocks.0.0.weight"),
     }
     for arguments, key in described.values():
-        recipe = job.build_recipe(job._parse_args(["--no_code", *arguments]))
+        recipe = job.build_recipe(job.parse_args(["--no_code", *arguments]))
         persistor = recipe._job._deploy_map["server"].app_config.components["persistor"]
         assert key in build_network(persistor.network, seed=0).state_dict()

@@ -99,10 +99,10 @@ def _starts(size: int, patch: int) -> list[int]:
     return [0] if count == 1 else [round(at * (size - patch) / (count - 1)) for at in range(count)]
 
 
-def pad_to(image: Tensor, size: Sequence[int]) -> Tensor:
-    """An image [C, D, H, W] with zeros behind it up to a size: what a z-scored volume is on average."""
+def pad_to(image: Tensor, size: Sequence[int], value: float = 0.0) -> Tensor:
+    """An image [C, D, H, W] with a value behind it up to a size; 0 is what a z-scored volume is on average."""
     missing = [max(want - has, 0) for want, has in zip(size, image.shape[1:], strict=True)]
-    return torch.nn.functional.pad(image, [n for lack in reversed(missing) for n in (0, lack)])
+    return torch.nn.functional.pad(image, [n for lack in reversed(missing) for n in (0, lack)], value=value)
 
 
 def batches_of(pieces: Sequence[Tensor] | Tensor, batch_size: int) -> Iterator[tuple[range, Tensor]]:

@@ -147,8 +147,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         whole = self._slices.volumes[self._volumes[place]].slices[:]
         label = torch.from_numpy(self._slices.table.apply(whole[:, 1])).float()[None]
         image = pad_to(torch.from_numpy(whole[:, 0])[None], self._size)
-        beyond = pad_to(torch.zeros_like(label) - IGNORED, image.shape[1:]) + IGNORED
-        item: dict[Hashable, Tensor] = {"image": image, "label": pad_to(label, image.shape[1:]) + beyond}
+        item: dict[Hashable, Tensor] = {"image": image, "label": pad_to(label, self._size, IGNORED)}
         item["organ"] = item["label"] % IGNORED
         crop = RandCropByPosNegLabeld(("image", "label"), "organ", self._size, pos=1, neg=1)
         crop.set_random_state(seed=seed)

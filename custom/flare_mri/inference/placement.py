@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor, NibabelWriter
 from monai.transforms import Compose
-from nibabel.orientations import aff2axcodes
 
 from flare_mri.config.data import DataSettings
 from flare_mri.datasets.volumes import build_pipeline, put_slices, take_slices
@@ -77,7 +76,7 @@ def place_scan(scan: Scan, model: PersonalModel, data: DataSettings) -> PlacedSc
         InputError: a scan that cannot be read, or slices of another size than the model knows.
     """
     geometry = scan.image.geometry()
-    stored = "" if geometry.affine is None else "".join(map(str, aff2axcodes(geometry.affine)))
+    stored = geometry.axcodes
     known = model.orientations
     orientation = (stored if stored in known else known[0]) if stored and known else None
     axis = data.find_slice_axis() if model.slice_axis is None else model.slice_axis

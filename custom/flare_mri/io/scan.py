@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from monai.data.image_reader import ImageReader
 from monai.utils import MetaKeys, SpaceKeys
+from nibabel.orientations import aff2axcodes
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Geometry:
     def matrix(self) -> np.ndarray:
         """The affine, or where it is unknown the spacing on its diagonal."""
         return np.diag((*self.spacing, 1.0)) if self.affine is None else self.affine
+
+    @property
+    def axcodes(self) -> str:
+        """Axis codes such as RAS of the stored axes; empty where the format does not say."""
+        return "" if self.affine is None else "".join(map(str, aff2axcodes(self.affine)))
 
 
 def is_usable_affine(affine: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.config.data import DataSettings
 from flare_mri.errors import InputError
@@ -86,7 +86,7 @@ def look_at(settings: DataSettings, site: str) -> FolderFacts:
         undersampled,
         [shape for shape, _ in placed],
         [spacing for _, spacing in placed],
-        Counter(find_codes(geometry) for geometry in geometries),
+        Counter(geometry.axcodes for geometry in geometries),
         sorted(values),
     )
 
@@ -95,11 +95,6 @@ def choose(scans: Sequence[Scan], most: int) -> list[Scan]:
     """At most so many scans, evenly chosen."""
     places = np.unique(np.linspace(0, len(scans) - 1, min(most, len(scans))).round().astype(int))
     return [scans[place] for place in places]
-
-
-def find_codes(geometry: Geometry) -> str:
-    """Axis codes such as RAS of voxels as they are stored; empty where the file does not say."""
-    return "" if geometry.affine is None else "".join(map(str, aff2axcodes(geometry.affine)))
 
 
 def turn(geometry: Geometry, orientation: str | None) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -5,7 +5,7 @@
 examples:
   flare-mri site init /data/prostate --out site.yaml
   flare-mri site check site.yaml --page look
-  flare-mri check kit
+  flare-mri site check kit
   flare-mri train fedmri --sites examples/brain
   flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
@@ -44,7 +44,6 @@ COMMANDS = {
     "site": Command(
         "flare_mri.program.site", "a hospital's data: site init writes its site.yaml, site check reads all of it"
     ),
-    "check": Command("flare_mri.program.site_check", "short for site check"),
     "train": Command(
         "flare_mri.program.train", "a job: FedMRI, IOP-FL or a baseline, in the simulator or a consortium"
     ),

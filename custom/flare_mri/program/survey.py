@@ -18,7 +18,6 @@ from flare_mri.io.load import load_scan_file
 from flare_mri.io.raw.reader import RawReader, geometry_of
 from flare_mri.io.scan import Geometry, Scan
 from flare_mri.physics.classical import root_sum_of_squares
-from flare_mri.program.folder_facts import find_codes
 from flare_mri.program.pictures import Picture, take_picture
 from flare_mri.transforms.volume import IMAGE, LABEL, label_check
 
@@ -109,7 +108,7 @@ def look_at_scan(scan: Scan, data: DataSettings, picture: bool) -> ScanFacts:
         scan=scan,
         shape=geometry.shape,
         spacing=find_mm(geometry),
-        codes=find_codes(geometry),
+        codes=geometry.axcodes,
         intensities=_intensities(values),
         coils=coils,
         acceleration=acceleration,
@@ -171,7 +170,7 @@ def _organs(label: np.ndarray, data: DataSettings, geometry: Geometry) -> dict[s
 def slice_axis(geometry: Geometry, data: DataSettings) -> int:
     """The stored axis that is the axis of the slices after a scan was turned."""
     axis = data.find_slice_axis()
-    codes = find_codes(geometry)
+    codes = geometry.axcodes
     if data.orientation is None or not codes:
         return axis
     pairs = ("RL", "AP", "SI")

@@ -85,7 +85,7 @@ def test_numbers_do_not_depend_on_how_many_sites_compute_at_a_time(
 def test_entropy_reduction_reaches_the_executor(tmp_path: Path) -> None:
     for given, expected in ([], "mean"), (["--entropy_reduction", "published"], "published"):
         module = runpy.run_path(str(ROOT / "jobs" / "iopfl_outside" / "job.py"))
-        recipe = module["build_recipe"](module["_parse_args"]([*given, "--no_code"]))
+        recipe = module["build_recipe"](module["parse_args"]([*given, "--no_code"]))
         recipe.export(str(tmp_path / expected))
         folder = tmp_path / expected / "iopfl_outside" / "app" / "config"
         executor = build(json.loads((folder / "config_fed_client.json").read_text())["executors"][0]["executor"])
@@ -200,7 +200,7 @@ def test_the_network_is_what_the_flags_say(
     tmp_path: Path, job: str, words: list[str], name: str, arguments: dict
 ) -> None:
     module = runpy.run_path(str(ROOT / "jobs" / job / "job.py"))
-    module["build_recipe"](module["_parse_args"]([*words, "--no_code"])).export(str(tmp_path))
+    module["build_recipe"](module["parse_args"]([*words, "--no_code"])).export(str(tmp_path))
     config = json.loads((tmp_path / job / "app" / "config" / "config_fed_client.json").read_text())
     network = config["executors"][0]["executor"]["args"]["network"]
     assert network["path"].rpartition(".")[2] == name and network["args"].items() >= arguments.items()
@@ -247,7 +247,7 @@ def test_a_setting_of_another_method_is_one_line(capsys: pytest.CaptureFixture[s
 def test_a_value_out_of_range_is_one_line(option: str) -> None:
     module = runpy.run_path(str(ROOT / "jobs" / "fedmri" / "job.py"))
     with pytest.raises(InputError) as caught:
-        module["build_recipe"](module["_parse_args"](["--method", "FedProx", "--no_code", *option.split()]))
+        module["build_recipe"](module["parse_args"](["--method", "FedProx", "--no_code", *option.split()]))
     assert f"{option.split()[0].removeprefix('--')}: expected " in str(caught.value) and "\n" not in str(caught.value)
 
 

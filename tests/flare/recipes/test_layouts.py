@@ -114,7 +114,7 @@ def test_from_the_download_to_the_first_model(
     monkeypatch.setenv("FLARE_MRI_SITE_CONFIG", str(tmp_path / "sites" / "{SITE_NAME}" / "site.yaml"))
 
     module = export_module().load_job("iopfl")
-    arguments = module._parse_args([*job, *SMALL])
+    arguments = module.parse_args([*job, *SMALL])
     assert site_names(arguments) == sorted(sites)
     federation = Federation(module.build_recipe(arguments), sorted(sites), tmp_path / "run")
     results = federation.run()

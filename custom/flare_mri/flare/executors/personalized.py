@@ -165,7 +165,12 @@ class PersonalizedExecutor(SiteExecutor):
         network = self._network_of(task.site)
         known = task.spatial_size, task.orientations, task.slice_axis
         own = PersonalModel(
-            *(self.job, task.site, self.task, network, personal, *known),
+            self.job,
+            task.site,
+            self.task,
+            network,
+            personal,
+            *known,
             acquisition=task.acquisition,
             plan=self._settings.plan(),
         )
