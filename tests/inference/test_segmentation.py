@@ -16,13 +16,14 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.apply import main, open_application
 from flare_mri.config.site import SiteConfig, load_site_config
+from flare_mri.datasets.pieces import in_order, run_batches
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.inference.quality import Calibration
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.networks import build_network
-from flare_mri.routing import build_routed_network, predict
+from flare_mri.routing import build_routed_network
 from flare_mri.training import SiteStore
 
 SPEC: dict[str, Any] = {
@@ -93,7 +94,8 @@ def test_labels_are_those_of_the_sites_own_data_set(tmp_path: Path, make: Any, a
     model = make()
     data = SegmentationData(config, seed=0)  # without labels: all slices are for testing
     items = torch.stack([data.outside[place]["image"] for place in range(len(data.outside))])
-    expected = predict(model.build(), items, model.batch_size).argmax(1).numpy()
+    runs = run_batches(model.build(), items, model.batch_size)
+    expected = in_order((places, logits.argmax(1)) for places, _, logits in runs).numpy()
     image = labels_in(Segmenter(model, config).apply(0).content)
     assert expected.any() and not expected.all()
     if fit == "pad":  # the scan's 20 x 36 lie in the middle of 32 x 32, its slices along the given axis of RAS

@@ -10,7 +10,7 @@ import torch
 from monai.networks.nets import BasicUNet, SegResNet
 from torch import nn
 
-from flare_mri.datasets.pieces import batches_of, in_order
+from flare_mri.datasets.pieces import batches_of, in_order, run_batches
 from flare_mri.errors import InputError
 from flare_mri.networks.unet import UNet
 from flare_mri.routing import (
@@ -20,7 +20,6 @@ from flare_mri.routing import (
     examine,
     find_routed_layers,
     fix_routing,
-    predict,
 )
 
 
@@ -59,6 +58,11 @@ def test_adaptation_lowers_the_entropy_and_says_what_moved(routed, global_model,
     assert json.loads(json.dumps(report.as_dict()))["after"]["entropy"] == report.after.entropy
 
 
+def probabilities(network, slices, batch_size):
+    runs = run_batches(network, slices, batch_size)
+    return in_order((places, logits.softmax(1)) for places, _, logits in runs)
+
+
 def _basic_unet() -> nn.Module:
     return BasicUNet(3, in_channels=1, out_channels=2, features=(4, 4, 4, 4, 4, 4), norm="batch")
 
@@ -76,7 +80,7 @@ def test_adaptation_to_volumes_lowers_the_loss(make):
     report = adapt(routed, networks[-1], volumes, epochs=3, lr=1e-2, batch_size=4, min_foreground=0.0)
     assert report.fallback is None and report.slices == 4 and all(0 < moved < 1 for moved in report.movement.values())
     assert report.kept_epoch == 3 and report.after.entropy < report.before.entropy
-    assert predict(routed, list(volumes), 2).shape == (4, 2, 32, 16, 16)
+    assert probabilities(routed, list(volumes), 2).shape == (4, 2, 32, 16, 16)
 
 
 def test_a_layer_that_never_runs_has_no_weights_to_tell(slices):
@@ -99,7 +103,7 @@ def test_same_seed_same_adaptation_and_the_callers_random_state_is_kept(routed, 
         state = torch.get_rng_state()
         adapt(routed, global_model, slices, epochs=1, seed=seed)
         assert torch.equal(torch.get_rng_state(), state)
-        results.append(predict(routed, slices))
+        results.append(probabilities(routed, slices, 16))
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
@@ -118,7 +122,7 @@ def test_movement_is_the_mean_change_of_the_mean_routing(routed, global_model, s
 
 def test_examine_equals_a_plain_computation(routed, slices):
     fix_routing(routed, torch.tensor([0.2, 0.3, 0.4]))
-    view, p = examine(routed, slices, 4), predict(routed, slices, 4)
+    view, p = examine(routed, slices, 4), probabilities(routed, slices, 4)
     assert view.entropy == pytest.approx((-(p * p.log2()).sum(1)).mean().item(), rel=1e-4)
     assert view.foreground == pytest.approx((p[:, 1] > p[:, 0]).float().mean().item(), rel=1e-5)
     assert all(weights == pytest.approx([0.2, 0.3, 0.4]) for weights in view.routing.values())
@@ -188,8 +192,8 @@ def test_a_loss_that_is_not_finite_falls_back(routed, global_model, slices):
     assert "not finite" in report.fallback and report.epochs == 1 and report.kept_epoch == 0
 
 
-def test_predictions_are_probabilities_in_order(global_model, slices):
-    p = predict(global_model, list(slices), batch_size=4)
+def test_what_batches_give_is_put_in_order(global_model, slices):
+    p = probabilities(global_model, list(slices), 4)
     torch.testing.assert_close(p, global_model(slices).softmax(1), rtol=1e-4, atol=1e-5)
 
 
@@ -206,4 +210,6 @@ def test_no_slices_and_single_slice_batches_are_errors(routed, global_model, sli
     with pytest.raises(InputError, match="got none"):
         adapt(routed, global_model, slices[:0])
     with pytest.raises(InputError, match="batch_size: expected at least 2"):
-        predict(routed, slices, batch_size=1)
+        adapt(routed, global_model, slices, batch_size=1)
+    with pytest.raises(InputError, match="batch_size: expected at least 2"):
+        list(batches_of(slices, 1))

@@ -30,7 +30,7 @@ class Network(nn.Module):
 
 
 def site(contrast: float, count: int = 20, spatial_dims: int = 2) -> Tensor:
-    """Slices or volumes of a site: bright or dark, with more or less texture."""
+    """Slices or patches of a site: bright or dark, with more or less texture."""
     generator = torch.Generator().manual_seed(int(10 * contrast) + 100)
     return contrast + abs(contrast) * torch.randn(count, 3, *[8] * spatial_dims, generator=generator)
 
@@ -102,7 +102,7 @@ def test_few_slices_and_a_mix_that_marks_nothing_fall_back() -> None:
     assert "expected at least 4: too few" in str(match(Network(), experts, expert(1.0), images[:3])[1].fallback)
     volumes = site(1.0, 3, spatial_dims=3)
     few = match(Network(spatial_dims=3), {"a": expert(1.0, 3).state_dict()}, expert(1.0, 3), volumes)[1]
-    assert "3 volumes, expected at least 4" in str(few.fallback)
+    assert "3 patches, expected at least 4" in str(few.fallback)
     empty = copy.deepcopy(experts)
     empty["a"]["output.bias"] = torch.tensor([1e3, -1e3])
     assert "the mix marks every pixel as background" in str(match(Network(), empty, expert(1.0), images)[1].fallback)
@@ -111,7 +111,7 @@ def test_few_slices_and_a_mix_that_marks_nothing_fall_back() -> None:
 def test_what_does_not_fit_is_one_line() -> None:
     with pytest.raises(InputError, match="expected personal models in the routing space, got none"):
         match(Network(), {}, Network(), site(1.0))
-    with pytest.raises(InputError, match="expected slices or volumes, got none"):
+    with pytest.raises(InputError, match="expected slices or patches, got none"):
         match(Network(), {"a": Network().state_dict()}, Network(), site(1.0)[:0])
     with pytest.raises(InputError, match="routing space, a: "):
         match(Network(), {"a": Network(norm=False).state_dict()}, Network(), site(1.0))

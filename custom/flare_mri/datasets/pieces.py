@@ -62,20 +62,19 @@ class Pieces(Sequence[Tensor]):
         Raises:
             InputError: the network does not give the plan's classes for each voxel.
         """
+        if self.plan.patch_size is None:
+            for places, images, output in run_batches(network, self, batch_size):
+                yield places, check_logits(output, images, self.plan)
+            return
         network.eval()
-        device = next(network.parameters()).device
-        with torch.no_grad():
-            if self.plan.patch_size is None:
-                for places, batch in batches_of(self, batch_size):
-                    yield places, check_logits(network(images := batch.to(device)), images, self.plan)
-            else:
-                inferer = SlidingWindowInferer(self.plan.patch_size, batch_size, OVERLAP, mode="gaussian")
-                start = 0
-                for volume in self.volumes:
-                    image = torch.from_numpy(volume[:][:, 0])[None, None].to(device)
-                    logits = inferer(image, lambda patch: check_logits(network(patch), patch, self.plan))
-                    yield range(start, start + len(volume)), logits[0].movedim(1, 0)
-                    start += len(volume)
+        device, start = next(network.parameters()).device, 0
+        inferer = SlidingWindowInferer(self.plan.patch_size, batch_size, OVERLAP, mode="gaussian")
+        for volume in self.volumes:
+            image = torch.from_numpy(volume[:][:, 0])[None, None].to(device)
+            with torch.no_grad():
+                logits = inferer(image, lambda patch: check_logits(network(patch), patch, self.plan))
+            yield range(start, start + len(volume)), logits[0].movedim(1, 0)
+            start += len(volume)
 
     def probabilities(self, network: nn.Module, batch_size: int) -> Tensor:
         """Class probabilities [N, classes, H, W] of all slices, on the CPU."""
@@ -110,11 +109,43 @@ def batches_of(pieces: Sequence[Tensor] | Tensor, batch_size: int) -> Iterator[t
 
     Where the statistics of a batch are part of the network, a batch has to be like the whole: it takes pieces at equal
     steps, so that none holds the empty ends of volumes alone, and none is a rest of one.
+
+    Raises:
+        InputError: as :func:`check_pieces`.
     """
+    check_pieces(pieces, batch_size)
     number = math.ceil(len(pieces) / batch_size)
     for first in range(number):
         places = range(first, len(pieces), number)
         yield places, torch.stack([pieces[place] for place in places])
+
+
+def check_pieces(pieces: Sequence[Tensor] | Tensor, batch_size: int) -> None:
+    """See that there are pieces, and that a batch of them has statistics.
+
+    Raises:
+        InputError: there are none, or ``batch_size`` is below 2.
+    """
+    if len(pieces) == 0:
+        raise InputError("site: expected slices or patches, got none; check the data folder and its settings")
+    if batch_size < 2:
+        raise InputError(f"batch_size: expected at least 2 for the statistics of a batch, got {batch_size}; raise it")
+
+
+@torch.no_grad()
+def run_batches(
+    network: nn.Module, pieces: Sequence[Tensor] | Tensor, batch_size: int
+) -> Iterator[tuple[range, Tensor, Any]]:
+    """Places of a batch of pieces, the batch [B, C, (D,) H, W] and what the network makes of it in evaluation mode.
+
+    Raises:
+        InputError: as :func:`check_pieces`.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    for places, batch in batches_of(pieces, batch_size):
+        images = batch.to(device)
+        yield places, images, network(images)
 
 
 def in_order(parts: Iterable[tuple[range, Tensor]]) -> Tensor:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """IOP-FL at an outside site: a network routed over all personal models, adapted without labels."""
 
-from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, SiteView, adapt, examine, predict
+from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, SiteView, adapt, examine
 from flare_mri.routing.losses import ENTROPY_REDUCTIONS, TestTimeLoss, consistency, entropy, shape_term
 from flare_mri.routing.network import (
     adaptable_parameters,
@@ -31,7 +31,6 @@ __all__ = [
     "entropy",
     "examine",
     "fix_routing",
-    "predict",
     "record_routing",
     "find_routed_layers",
     "shape_term",

@@ -5,20 +5,19 @@
 The routers and BatchNorm's affine parameters learn on the site's own slices. Nothing is chosen by labels: the state
 after the epoch of the lowest loss counts, for later epochs may leave what that one had found. Slices come in fixed
 batches of nearly equal size, the same in adaptation and prediction, for the statistics of the batch are part of the
-network. Wherever slices [C, H, W] are spoken of, volumes [C, D, H, W] of a three-dimensional network serve as well.
+network. Wherever slices [C, H, W] are spoken of, patches [C, D, H, W] of a three-dimensional network serve as well.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flare_mri.datasets.pieces import batches_of, in_order
-from flare_mri.errors import InputError
+from flare_mri.datasets.pieces import batches_of, check_pieces, run_batches
 from flare_mri.routing.losses import TestTimeLoss, entropy
 from flare_mri.routing.network import adaptable_parameters, record_routing
 
@@ -47,7 +46,7 @@ class AdaptationReport:
     """Record of an adaptation; nothing in it was measured with labels, and no number belongs to a single slice.
 
     Attributes:
-        slices: number of slices of the site, or of volumes.
+        slices: number of slices of the site, or of patches.
         epochs: epochs run; 0 where there were too few slices.
         seconds: wall time of the adaptation, without the evaluations before and after.
         fallback: why the global model's predictions must be used; None where the adapted network may be.
@@ -92,7 +91,7 @@ def adapt(
     Args:
         routed: of :func:`flare_mri.routing.network.build_routed_network`.
         global_model: the plain network with the global weights, to compare with and to fall back to.
-        slices: [N, C, H, W], or any sequence of N tensors [C, H, W] of one size (a dataset without labels); volumes
+        slices: [N, C, H, W], or any sequence of N tensors [C, H, W] of one size (a dataset without labels); patches
             [N, C, D, H, W] for a three-dimensional network.
         epochs: passes over the slices.
         lr: learning rate.
@@ -107,15 +106,12 @@ def adapt(
             what it raises ends the adaptation.
 
     Returns:
-        The report. Where its ``fallback`` says why, use the global model::
-
-            report = adapt(routed, global_model, slices)
-            probabilities = predict(routed if report.fallback is None else global_model, slices)
+        The report. Where its ``fallback`` says why, use the global model.
 
     Raises:
         InputError: there are no slices, or ``batch_size`` is below 2.
     """
-    _check(slices, batch_size)
+    check_pieces(slices, batch_size)
     count, global_view = len(slices), examine(global_model, slices, batch_size)
     if reason := too_few(slices, min_slices):
         return AdaptationReport(count, 0, 0.0, reason, global_view)
@@ -145,30 +141,20 @@ def too_few(slices: Slices, least: int = MIN_SLICES) -> str | None:
     """Why so many slices are not enough for their statistics, or None."""
     if len(slices) >= least:
         return None
-    what = "volumes" if are_volumes(slices) else "slices"
+    what = "patches" if are_patches(slices) else "slices"
     return f"{len(slices)} {what}, expected at least {least}: too few for the statistics of a batch"
 
 
-def are_volumes(slices: Slices) -> bool:
-    """Whether samples are volumes [C, D, H, W] rather than slices [C, H, W]."""
+def are_patches(slices: Slices) -> bool:
+    """Whether samples are patches [C, D, H, W] rather than slices [C, H, W]."""
     return slices[0].dim() == 4
-
-
-def predict(network: nn.Module, slices: Slices, batch_size: int = 16) -> Tensor:
-    """Class probabilities [N, classes, (D,) H, W] of all ``slices``, on the CPU, by ``network`` in evaluation mode.
-
-    Raises:
-        InputError: there are no slices, or ``batch_size`` is below 2.
-    """
-    _check(slices, batch_size)
-    return in_order((places, logits.softmax(dim=1).cpu()) for places, logits in _logits(network, slices, batch_size))
 
 
 def examine(network: nn.Module, slices: Slices, batch_size: int = 16) -> SiteView:
     """Certainty of ``network`` on the site's ``slices``, the share that it marks, and the routing of its layers."""
     total = foreground = 0.0
     with record_routing(network) as recorded:
-        for _, logits in _logits(network, slices, batch_size):
+        for _, _, logits in run_batches(network, slices, batch_size):
             total += entropy(logits).item() * len(logits)
             foreground += (logits.argmax(dim=1) > 0).float().mean().item() * len(logits)
     # A layer may never run: EfficientNet has its classifier also as the encoder of a U-Net.
@@ -235,20 +221,5 @@ def collapse(
     return None
 
 
-@torch.no_grad()
-def _logits(network: nn.Module, slices: Slices, batch_size: int) -> Iterator[tuple[range, Tensor]]:
-    network.eval()
-    device = _device(network)
-    for places, images in batches_of(slices, batch_size):
-        yield places, network(images.to(device))
-
-
 def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
-
-
-def _check(slices: Slices, batch_size: int) -> None:
-    if len(slices) == 0:
-        raise InputError("outside site: expected slices or volumes, got none; check the data folder and its settings")
-    if batch_size < 2:
-        raise InputError(f"batch_size: expected at least 2 for the statistics of a batch, got {batch_size}; raise it")

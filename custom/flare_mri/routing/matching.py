@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from flare_mri.errors import InputError
-from flare_mri.routing.adaptation import SiteView, Slices, are_volumes, collapse, examine, too_few
+from flare_mri.routing.adaptation import SiteView, Slices, are_patches, collapse, examine, too_few
 from flare_mri.routing.network import check_experts
 
 POWER = 3.0
-BATCH, BATCH_VOLUMES = 64, 4  # a volume has the pixels of a stack of slices
+BATCH, BATCH_PATCHES = 64, 4  # a patch has the pixels of a stack of slices
 _SMALLEST = 1e-8  # divergence of an expert of the very same images
 
 
@@ -36,7 +36,7 @@ class MatchReport:
     """Record of a match; nothing in it was measured with labels, and no number belongs to a single slice.
 
     Attributes:
-        slices: number of slices of the site, or of volumes.
+        slices: number of slices of the site, or of patches.
         divergence: of each expert; empty where the network has no running statistics.
         weights: of each expert in the mix.
         fallback: why the global model's predictions must be used; None where the mix may be.
@@ -79,7 +79,7 @@ def match(
         InputError: no slices or no expert, or an expert that does not fit the network.
     """
     if len(slices) == 0 or not experts:
-        what = "slices or volumes" if experts else "personal models in the routing space"
+        what = "slices or patches" if experts else "personal models in the routing space"
         raise InputError(f"outside site: expected {what}, got none; check the data folder and the routing space")
     check_experts(network.state_dict(), experts)
     divergence = {}
@@ -113,7 +113,7 @@ def with_site_statistics(network: nn.Module, slices: Slices, batch_size: int | N
     Args:
         network: plain, left untouched.
         slices: as of :func:`flare_mri.routing.adaptation.adapt`.
-        batch_size: the most in a batch; by default 64 slices or 4 volumes.
+        batch_size: the most in a batch; by default 64 slices or 4 patches.
         seed: of the order.
     """
     changed = copy.deepcopy(network).eval()
@@ -166,7 +166,7 @@ def mix_states(experts: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str
 
 
 def _batch_size(slices: Slices) -> int:
-    return BATCH_VOLUMES if are_volumes(slices) else BATCH
+    return BATCH_PATCHES if are_patches(slices) else BATCH
 
 
 def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:

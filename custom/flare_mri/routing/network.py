@@ -108,7 +108,7 @@ def check_axes(network: nn.Module, sample: Tensor) -> None:
     """See that a sample [C, H, W] or [C, D, H, W] has the spatial axes of the network's convolutions.
 
     Raises:
-        InputError: slices for a three-dimensional network, or volumes for a two-dimensional one.
+        InputError: slices for a three-dimensional network, or patches for a two-dimensional one.
     """
     layer = next((module for module in network.modules() if isinstance(module, _ConvNd)), None)
     axes = sample.dim() - 1 if layer is None else layer.weight.dim() - 2

@@ -12,12 +12,14 @@ import pytest
 
 from federation import Federation
 from flare_mri.apply import main
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.training import TrainingSettings
 from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.io.nifti_file import write_nifti
+from flare_mri.networks import build_network
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
-from flare_mri.routing.space import load_routing_space
+from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, save_routing_space
 
 ORGANS = ("liver", "kidney")
 VALUES = {"site-1": {"kidney": 1, "liver": [2, 3]}, "site-2": {"liver": 7}, "outside-1": {"kidney": 1, "liver": 2}}
@@ -109,3 +111,17 @@ def test_a_site_that_labels_no_organ_of_the_job_is_told(tmp_path: Path, cache: P
     federation.run()
     log = (tmp_path / "site-2" / "flare_mri.log").read_text()
     assert "data.labels: expected some of the job's organs (colon, spleen), got liver" in log
+
+
+def test_patches_for_a_network_of_slices_are_refused_at_the_check(tmp_path: Path, cache: Path) -> None:
+    settle(tmp_path, "outside-1", cache)
+    network = {**NETWORKS["2.5D"], "args": {**NETWORKS["2.5D"]["args"], "in_channels": 1, "out_channels": 3}}
+    states = {name: build_network(network, seed).state_dict() for seed, name in enumerate(("site-1", GLOBAL))}
+    plan = SegmentationPlan(organs=ORGANS, patch_size=(8, 16, 16))
+    save_routing_space(tmp_path / "space.safetensors", RoutingSpace(network, states, plan))
+    recipe = IOPFLOutsideRecipe(routing_space=str(tmp_path / "space.safetensors"), include_code=False)
+    federation = Federation(recipe, ["outside-1"], tmp_path)
+    federation.run()
+    assert federation.panics and {task for _, task, _ in federation.sent} <= {"check"}
+    log = (tmp_path / "outside-1" / "flare_mri.log").read_text()
+    assert "expected samples with 2 spatial axes for UNet, got one of shape (1, 8, 16, 16)" in log

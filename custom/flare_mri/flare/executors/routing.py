@@ -26,7 +26,7 @@ from flare_mri.inference.quality import PUBLISHED, Quality, estimate_quality
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_meta_network, check_size
-from flare_mri.routing import check_routable
+from flare_mri.routing import check_axes, check_routable
 from flare_mri.routing.outside import Outside, OutsideModel
 from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
 from flare_mri.training import (
@@ -78,9 +78,11 @@ class RoutingExecutor(SiteExecutor):
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         network = model.meta.get(MetaKey.NETWORK)
-        if network is not None:
-            check_routable(build_meta_network(plain_network(network)))
         task, _ = self._site(fl_ctx, read_plan(fl_ctx.get_identity_name(), model))
+        if network is not None:
+            built = build_meta_network(plain_network(network))
+            check_routable(built)
+            check_axes(built, task.data.pieces(task.data.outside)[0])
         return FLModel(metrics={"slices/test": float(len(task.data.outside))})
 
     def _adapt(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
