@@ -30,7 +30,8 @@ from flare_mri.config.site import load_site_config
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.datasets.segmentation_slices import SegmentationDataset
-from flare_mri.inference.quality import Calibration, estimate_quality
+from flare_mri.inference.calibration import Calibration
+from flare_mri.inference.quality import estimate_quality
 from flare_mri.metrics.segmentation import volume_scores
 from flare_mri.networks import build_network
 from flare_mri.routing.outside import Outside

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets for segmentation."""
 
-import json
 import pickle
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from flare_mri.config.segmentation import IGNORED, SegmentationPlan
 from flare_mri.datasets.segmentation import SegmentationData
 
 PHANTOM = (
@@ -18,44 +16,6 @@ PHANTOM = (
     "split: {train: 0.5, validation: 0.25, test: 0.25, by: volume}"
 )
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def prostate(tmp_path, write_nifti, load):
-    """Writes `count` cases with label in slices 1, 2 and 4 of 6; returns their settings."""
-
-    def prostate(count=4, labelled=True, split="{train: 0.5, validation: 0.25, test: 0.25}", slices="labelled"):
-        for number in range(count):
-            image, label = RNG.normal(100, 20, (16, 20, 6)), np.zeros((16, 20, 6), np.uint8)
-            label[4 + number : 8 + number, 6:12, [1, 2, 4]] = 1
-            write_nifti(tmp_path / f"secret/Case{number:02d}.nii.gz", image)
-            if labelled:
-                write_nifti(tmp_path / f"secret/Case{number:02d}_Segmentation.nii.gz", label)
-        return load(f"data: {{format: prostate, root: secret, slices: {slices}}}\nsplit: {split}")
-
-    return prostate
-
-
-@pytest.fixture
-def listed(tmp_path, write_nifti, load):
-    """Writes a Decathlon list with the given sections of case numbers; a negative number is an unlabelled case."""
-
-    def listed(**sections):
-        content = {}
-        for section, numbers in sections.items():
-            content[section] = []
-            for number in numbers:
-                image, label = RNG.normal(100, 20, (16, 20, 4)), np.zeros((16, 20, 4), np.uint8)
-                label[4:8, 6:12, 1:3] = 1
-                name = f"case{abs(number)}"
-                write_nifti(tmp_path / f"{name}.nii.gz", image)
-                write_nifti(tmp_path / f"{name}_label.nii.gz", label)
-                labels = {"label": f"{name}_label.nii.gz"} if number > 0 else {}
-                content[section].append({"image": f"{name}.nii.gz", **labels})
-        (tmp_path / "datalist.json").write_text(json.dumps(content))
-        return load("data: {format: decathlon, root: ., slices: labelled}")
-
-    return listed
 
 
 def test_the_centre_channel_is_the_labelled_slice_and_end_slices_are_repeated(prostate):
@@ -121,96 +81,6 @@ def test_an_epoch_has_no_more_slices_without_an_organ_than_with_one(prostate):
     assert drawn[0] == [data.epoch(0)[place]["slice"] for place in range(4)] and len(data.epoch(0)) == 4
 
 
-@pytest.fixture
-def organs(tmp_path, write_nifti, load):
-    """A site of two cases with values 1, 2, 3 and 9 in its labels, and further settings of `data`."""
-
-    def organs(text):
-        rows = {"training": [], "test": []}
-        for name in rows:
-            label = np.zeros((16, 20, 6), np.uint8)
-            label[2:6, 2:6, 1:3], label[8:12, 2:6, 2:4], label[2:6, 10:16, 3], label[14, 18] = 1, 2, 3, 9
-            write_nifti(tmp_path / f"{name}.nii.gz", RNG.normal(100, 20, label.shape))
-            write_nifti(tmp_path / f"{name}_label.nii.gz", label)
-            rows[name] = [{"image": f"{name}.nii.gz", "label": f"{name}_label.nii.gz"}]
-        names = {"0": "background", "1": "Liver", "2": "Right kidney", "3": "spleen", "9": "vessel"}
-        (tmp_path / "datalist.json").write_text(json.dumps({**rows, "labels": names}))
-        return load(f"data: {{format: decathlon, root: ., {text}}}")
-
-    return organs
-
-
-@pytest.mark.parametrize("fit", ["pad, spatial_size: [16, 24]", "resize, spatial_size: [32, 40]"])
-def test_organs_get_the_jobs_classes_by_name(organs, fit):
-    plan = SegmentationPlan(organs=("kidney", "liver", "stomach"))
-    labels = "labels: {liver: 1, kidney: [2, 3]}, ignore_label: 9"
-    data = SegmentationData(organs(f"{labels}, fit: {fit}"), seed=0, plan=plan)
-    assert data.organs.labelled == (1, 2) and data.organs.missing == ("stomach",)
-    assert (
-        data.describe()["organs"] == ["kidney", "liver"] and "not labelled here: stomach" in data.describe()["notes"][0]
-    )
-    label = np.stack([item["label"][0] for item in data.test])
-    assert sorted(np.unique(label)) == [0, 1, 2, IGNORED]
-    scale = 4 if "resize" in fit else 1
-    assert [int((label == number).sum()) for number in (2, 1)] == [scale * 2 * 16, scale * (2 * 16 + 24)]
-    np.testing.assert_array_equal(data.test.truth(2), label[2])
-
-
-def test_the_names_of_a_list_are_taken_where_the_settings_name_none(organs):
-    config = organs("slices: {start: 0}")
-    data = SegmentationData(config, seed=0, plan=SegmentationPlan(organs=("right_kidney", "spleen")))
-    assert data.organs.labelled == (1, 2) and data.organs.missing == ()
-    assert sorted({int(n) for item in data.test for n in item["label"].unique()}) == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "organ", "told"),
-    [
-        ("labels: {liver: 1}", "liver", ["its label", "expected 0 and 1, got 5 values (0, 1, 2, 3, 9)", "data.labels"]),
-        ("labels: {liver: 1, rest: [2, 3, 9]}", "colon", ["data.labels", "job's organs (colon), got liver, rest"]),
-        ("labels: {liver: 1, rest: [1, 2]}", "liver", ["data.labels", "every value once"]),
-        ("labels: {liver: 1}, ignore_label: 1", "liver", ["data.ignore_label", "a value of no organ"]),
-        ("labels: {liver: 1}, merge_labels: true", "liver", ["data.merge_labels", "false beside data.labels"]),
-    ],
-)
-def test_labels_that_do_not_fit_are_told_in_one_line(organs, refused, text, organ, told):
-    plan = SegmentationPlan(organs=(organ,))
-    refused(lambda: SegmentationData(organs(text), seed=0, plan=plan), "site-1", *told)
-
-
-def test_patches_of_whole_volumes(prostate):
-    plan = SegmentationPlan(patch_size=(4, 8, 32))
-    data = SegmentationData(prostate(slices="{start: 0}"), seed=0, plan=plan)
-    epoch = data.epoch(3)
-    assert len(epoch) == 2 * 2 * 2  # two volumes of 6x16x20
-    items = [epoch[place] for place in range(len(epoch))]
-    assert {(tuple(item["image"].shape), item["label"].dtype) for item in items} == {((1, 4, 8, 32), torch.int64)}
-    assert all((item["label"][..., 20:] == IGNORED).all() and not item["image"][..., 20:].any() for item in items)
-    assert sum(bool((item["label"] == 1).any()) for item in items) >= 2
-    again = data.epoch(3)
-    assert all(torch.equal(item["image"], again[place]["image"]) for place, item in enumerate(items))
-    assert not all(torch.equal(item["image"], data.epoch(4)[place]["image"]) for place, item in enumerate(items))
-
-
-def test_pieces_of_volumes_cover_them_and_predictions_lie_in_place(prostate):
-    data = SegmentationData(prostate(slices="{start: 0}"), seed=0, plan=SegmentationPlan(patch_size=(4, 16, 16)))
-    pieces = data.pieces(data.test)
-    assert len(pieces) == 2 * 2 and pieces[0].shape == (1, 4, 16, 16)
-
-    class Threshold(torch.nn.Conv3d):
-        def forward(self, image):
-            return torch.cat([0 * image, image - 1], 1)
-
-    found = pieces.classes(Threshold(1, 1, 1), 3)
-    images = np.stack([item["image"][1].numpy() for item in data.test])
-    np.testing.assert_array_equal(found, images > 1)
-
-
-def test_a_3d_network_takes_no_labelled_slices_alone(prostate, refused):
-    plan = SegmentationPlan(patch_size=(4, 8, 8))
-    refused(lambda: SegmentationData(prostate(), seed=0, plan=plan), "site-1", "data.slices", "whole volumes")
-
-
 def test_an_outside_site_has_test_volumes_only(listed, caplog):
     data = SegmentationData(listed(test=[1, 2]), seed=0)
     assert len(data.train) == 0 and len(data.test) == len(data.outside) == 4 and data.test.labelled
@@ -224,14 +94,6 @@ def test_an_outside_site_without_labels_gives_all_slices(prostate, listed, name)
     assert len(data.outside) == sum(len(volume.kept) for volume in data.volumes) == len(data.test)
     assert not data.outside.labelled and "label" not in data.outside[0] and not len(data.train)
     assert not data.describe()["labelled"] and "no labels" in data.describe()["notes"][0]
-
-
-def test_images_alone_as_a_sequence(prostate):
-    data = SegmentationData(prostate(), 0)
-    dataset, images = data.outside, data.pieces(data.outside)
-    assert len(images) == len(list(images)) == 12
-    assert torch.equal(images[-1], dataset[11]["image"]) and len(images[3:5]) == 2
-    assert torch.equal(torch.stack(images[3:5])[1], dataset[4]["image"])
 
 
 def test_the_phantom_end_to_end(load):
@@ -296,10 +158,3 @@ def test_left_and_right_are_known_from_the_orientation(tmp_path, write_nifti, lo
         if not torch.equal(item["image"], plain):
             mirrored.add(next(at for at in (0, 1) if torch.equal(item["image"], plain.flip(at + 1))))
     assert mirrored == ({within} if within is not None else set())
-
-
-def test_a_site_without_labels_takes_part_whatever_the_organs(prostate):
-    plan = SegmentationPlan(organs=("liver", "kidney"))
-    data = SegmentationData(prostate(labelled=False), seed=0, plan=plan)
-    assert data.organs.labelled == () and data.describe()["organs"] == []
-    assert not any("not labelled here" in note for note in data.describe()["notes"])

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The predicted Dice: what must hold of it whatever the calibration, and that it follows a real network's true Dice."""
 
-import numpy as np
 import pytest
 import torch
 from monai.losses import DiceLoss
@@ -12,15 +11,8 @@ from torch import Tensor, nn
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.errors import InputError
-from flare_mri.inference.quality import (
-    LEAST_VOLUMES,
-    PUBLISHED,
-    Calibration,
-    changes,
-    estimate_quality,
-    find_agreement,
-    judge,
-)
+from flare_mri.inference.calibration import PUBLISHED, Calibration
+from flare_mri.inference.quality import changes, estimate_quality, find_agreement, judge
 from flare_mri.networks import build_network
 
 SPEC = {
@@ -144,32 +136,6 @@ def test_changed_images_keep_padding_size_and_scale() -> None:
         assert all(changed.isfinite().all() for changed, _ in changes(flat))
 
 
-def test_a_curve_is_found_again() -> None:
-    true = Calibration(0.87, 0.8, 30.0, 0.65)
-    agreements = np.linspace(0.3, 1, 20)
-    fitted = Calibration.fit(agreements, [true.predict(a) for a in agreements], 0.65)
-    assert [fitted.predict(a) for a in agreements] == pytest.approx([true.predict(a) for a in agreements], abs=0.02)
-    assert Calibration.read(fitted.as_dict()) == fitted and fitted.predict(1.0) == pytest.approx(fitted.top)
-    assert fitted.predict(0.0) == 0
-
-
-GOOD = {"top": 0.9, "middle": 0.8, "steepness": 30.0, "threshold": 0.7}
-
-
-@pytest.mark.parametrize("value", [{}, None, 3, GOOD | {"threshold": True}, GOOD | {"more": 1.0}, {"top": 0.9}])
-def test_a_calibration_of_a_file_is_not_trusted(value: object) -> None:
-    with pytest.raises(InputError, match="calibration: "):
-        Calibration.read(value)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"), [("top", 0), ("top", 1.1), ("steepness", -1.0), ("middle", float("nan")), ("middle", "0.5")]
-)
-def test_a_calibration_out_of_range(key: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"calibration: {key}: expected a number from"):
-        Calibration.read(GOOD | {key: value})
-
-
 def test_wrong_input_is_one_line() -> None:
     one = certain(ball())
     with pytest.raises(InputError, match="expected predictions of one shape"):
@@ -178,10 +144,6 @@ def test_wrong_input_is_one_line() -> None:
         find_agreement(one, [])
     with pytest.raises(InputError, match="of background and organs"):
         find_agreement(one[:, :1], [one[:, :1]])
-    with pytest.raises(InputError, match=f"at least {LEAST_VOLUMES} volumes"):
-        Calibration.fit([0.5], [0.5])
-    with pytest.raises(InputError, match=r"in \[0, 1\]"):
-        Calibration.fit([2.0] * LEAST_VOLUMES, [0.5] * LEAST_VOLUMES)
 
 
 def images_of(labels: Tensor, contrast: float, noise: float, seed: int) -> Tensor:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from flare_mri.config.base import Settings
-from flare_mri.config.segmentation import MOST_ORGANS, ORGAN, OrganName
+from flare_mri.config.segmentation import ORGAN
 
 _MOST_PIXELS = 2048  # of an axis of a slice
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
@@ -93,19 +93,6 @@ Millimetres = Annotated[float, Field(ge=0.1, le=100)]
 SpatialSize = Annotated[tuple[Pixels, Pixels], BeforeValidator(_sizes)]
 Spacing = Annotated[tuple[Millimetres, Millimetres, Millimetres], BeforeValidator(_spacing)]
 AxisCodes = Annotated[str, AfterValidator(_axcodes), Field(json_schema_extra={"pattern": "^[RLAPSI]{3}$"})]
-
-
-def _labels(value: Any) -> Any:
-    if not isinstance(value, dict) or not value or len(value) > MOST_ORGANS:
-        raise ValueError(f"expected 1 to {MOST_ORGANS} organs by name, such as {{liver: 1, kidney: [2, 3]}}")
-    found = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
-    found = {name: (one,) if type(one) is int else one for name, one in found.items()}
-    numbers = [number for one in found.values() for number in (one if isinstance(one, tuple) else ("",))]
-    if not all(type(number) is int and 1 <= number <= 2**15 for number in numbers):
-        raise ValueError("expected for each organ its value in the files, or a list of them, whole numbers from 1")
-    if len(set(numbers)) < len(numbers) or not all(found.values()):
-        raise ValueError("expected every value once, and at least one for each organ")
-    return found
 
 
 class SliceRange(Settings):
@@ -219,37 +206,3 @@ class NiftiSettings(RootedSettings):
 
     def find_slice_axis(self) -> int:
         return self.slice_axis
-
-
-Fit = Literal["pad", "resize"]
-Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
-Labels = Annotated[
-    dict[OrganName, tuple[int, ...]],
-    BeforeValidator(_labels, json_schema_input_type=dict[OrganName, int | list[int]]),
-]
-
-
-class LabelledSettings(NiftiSettings):
-    """Scans to segment, with labels."""
-
-    fit: Fit = "pad"
-    """how slices get to `spatial_size`: pad (and crop) about the centre, or resize"""
-    labels: Labels | None = None
-    """organs that the site labels, and their values in its files, such as {liver: 1, kidney: [2, 3]}; none: one organ,
-    whatever its name, unless a list says so"""
-    colours: dict[OrganName, Colour] = {}
-    """of organs in the site's own pictures, such as {liver: "#ffd60a"}; others have those of a palette"""
-    ignore_label: int | None = Field(None, ge=0, le=2**15)
-    """value of voxels of which the truth is not known: neither learned from nor scored"""
-
-    @model_validator(mode="after")
-    def _ignores_no_organ(self) -> "LabelledSettings":
-        if any(self.ignore_label in values for values in (self.labels or {}).values()):
-            raise ValueError("ignore_label: expected a value of no organ, got one of data.labels; correct one of them")
-        return self
-
-    def find_fit(self) -> str:
-        return self.fit
-
-    def find_labels(self) -> dict[str, tuple[int, ...]] | None:
-        return self.labels or super().find_labels()

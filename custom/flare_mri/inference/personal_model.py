@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
-from flare_mri.inference.quality import Calibration
+from flare_mri.inference.calibration import Calibration
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
 from flare_mri.networks import build_meta_state, build_network, check_fits, check_state
 from flare_mri.routing import build_routed_network

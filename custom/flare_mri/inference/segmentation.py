@@ -12,9 +12,10 @@ from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
+from flare_mri.inference.calibration import PUBLISHED
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
-from flare_mri.inference.quality import PUBLISHED, estimate_quality
+from flare_mri.inference.quality import estimate_quality
 from flare_mri.inference.result import Result
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
 from flare_mri.routing import MIN_SLICES

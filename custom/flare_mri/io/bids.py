@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from flare_mri.config.data import LabelledSettings
+from flare_mri.config.labelled import LabelledSettings
 from flare_mri.errors import InputError
 from flare_mri.files import reading
 from flare_mri.io import prostate

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import model_validator
 
-from flare_mri.config.data import LabelledSettings
+from flare_mri.config.labelled import LabelledSettings
 from flare_mri.config.segmentation import MOST_ORGANS
 from flare_mri.errors import InputError
 from flare_mri.files import read_json

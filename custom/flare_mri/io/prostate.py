@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_mri.config.data import LabelledSettings, NiftiSettings
+from flare_mri.config.data import NiftiSettings
+from flare_mri.config.labelled import LabelledSettings
 from flare_mri.errors import InputError
 from flare_mri.io.format import SEGMENTATION, Format, in_files
 from flare_mri.io.listing import list_entries

@@ -21,8 +21,9 @@ from flare_mri.flare.executors.base import Action, SiteExecutor, plain_network
 from flare_mri.flare.executors.received import read_plan, read_space
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
+from flare_mri.inference.calibration import PUBLISHED
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.inference.quality import PUBLISHED, Quality, estimate_quality
+from flare_mri.inference.quality import Quality, estimate_quality
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.networks import build_meta_network, check_size
