@@ -61,6 +61,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "nvflare poc stop": "tests/jobs/test_fedmri_job.py",
     "python jobs/fedmri/job.py --no_code --export": "tests/jobs/test_fedmri_job.py",
     "python benchmarks/measured_scan.py": "tests/benchmarks/test_measured_scan.py",
+    "python benchmarks/beyond_the_organ.py": "tests/benchmarks/test_beyond_the_organ.py",
     "flare-mri report": "tests/report/test_html.py",
     "flare-mri apply": "tests/inference/test_segmentation.py",
     "flare-mri route": "tests/inference/test_route.py",
