@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import PersonalModel
@@ -67,7 +66,7 @@ def plan_bundle(model: PersonalModel, config: SiteConfig) -> BundlePlan:
         _check_model(model)
         if config.members:
             raise InputError(f"{config.file} has pooled_sites, which is for simulated sites; give those of one")
-        data, plan = config.data, SegmentationPlan.plan(model.plan)
+        data, plan = config.data, model.plan
         check_task(data.format, SEGMENTATION)
         if (data.slices.start, data.slices.stop, data.slices.step) != (0, None, 1):
             raise InputError(

@@ -4,6 +4,7 @@
 
 import json
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,13 @@ class DecathlonSettings(ListedSettings):
     def is_listed(self) -> bool:
         return says_what_is_for_what(self.datalist)
 
+    @cached_property
+    def told_organs(self) -> dict[str, tuple[int, ...]] | None:
+        """Organs that the list names, read once; None: it names none."""
+        return read_labels(self.datalist)
+
     def find_labels(self) -> dict[str, tuple[int, ...]] | None:
-        told = None if self.labels or self.merge_labels else read_labels(self.datalist)
+        told = None if self.labels or self.merge_labels else self.told_organs
         return told or super().find_labels()
 
 
