@@ -23,6 +23,8 @@ from flare_mri.io.formats import SEGMENTATION
 from flare_mri.transforms.augmentation import Augmentation
 from flare_mri.transforms.neighbours import stack_neighbours
 
+_KEYS = ("image", "label")
+
 
 class SegmentationDataset(Dataset[dict[str, Any]]):
     """Slices of volumes with their neighbours.
@@ -156,6 +158,3 @@ class PatchDataset(Dataset[dict[str, Any]]):
         if self._augmentation is not None:
             patch = self._augmentation(patch, seed)
         return {"image": patch["image"], "label": patch["label"].long()}
-
-
-_KEYS = ("image", "label")
