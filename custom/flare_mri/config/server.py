@@ -41,6 +41,9 @@ class AggregationSettings(Settings):
     max_weight: Multiple = 10.0
     """Count no more slices of a site than so many times the round's median; 0: all."""
 
+    update_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+    """How updates travel: whole, or as rounded differences; what rounding takes away goes with the next round's."""
+
     @model_validator(mode="after")
     def _counts_alike(self) -> "AggregationSettings":
         if self.average != "mean" and self.weighting != "equal":

@@ -161,7 +161,7 @@ class PersonalizedFedAvg(SiteController):
 
     def _gather(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """The sites' personal models, after the last validation; no site receives another site's."""
-        aggregator.begin_round(shared, self.num_rounds)
+        aggregator.begin_round(shared, self.num_rounds, whole=True)
         ready = [site for site in self.find_sites() if site in self._ready]
         for answer in self._ask(TaskName.SUBMIT, ready, {}, self.num_rounds, meta):
             aggregator.accept_model(answer)
