@@ -69,8 +69,17 @@ class ServerSettings(AggregationSettings):
     wait_time_after_min_received: Annotated[int, Field(ge=0)] = 600
     """Seconds to wait for further sites once min_sites have answered."""
 
+    shut_out_after: Annotated[int, Field(ge=0)] = 0
+    """Rounds in which an update was left out, after which its site is asked no more; 0: never."""
+
     privacy: Literal["svt", "percentile"] | None = None
     """FLARE's filter on what a round changes."""
 
     privacy_arguments: dict[str, Any] | None = None
     """Of that filter, a JSON object."""
+
+    @model_validator(mode="after")
+    def _krum_leaves_out_the_honest(self) -> "ServerSettings":
+        if self.shut_out_after and self.average == "krum":
+            raise ValueError("shut_out_after: expected 0 with average krum, which leaves honest sites out; omit it")
+        return self

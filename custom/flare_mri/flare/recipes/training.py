@@ -111,6 +111,7 @@ class TrainingRecipe(FlareMRIRecipe):
             options=options,
             round_timeout=server.round_timeout,
             wait_time_after_min_received=server.wait_time_after_min_received,
+            shut_out_after=server.shut_out_after,
             resume=resume,
             settings={
                 **{"job": name, "num_rounds": server.num_rounds, **shared, "training": learn, "options": options},
