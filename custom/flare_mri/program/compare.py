@@ -29,7 +29,7 @@ from flare_mri.metrics.metric_table import MISSING, Metric
 from flare_mri.report.comparison import Comparison, group_runs, read_runs
 from flare_mri.report.examples import find_examples
 from flare_mri.report.extra import check_report_extra
-from flare_mri.report.paired import PairedTest, find_scores, compare_pairs
+from flare_mri.report.paired import PairedTest, compare_pairs, find_scores
 from flare_mri.report.results import chosen_metrics, summary_table
 from flare_mri.report.scores import collect
 from flare_mri.report.tables import Table, describe_run, table_of

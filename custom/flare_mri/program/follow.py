@@ -30,6 +30,7 @@ from flare_mri.flare.session import download_job, open_session
 from flare_mri.program.main import ENDED_BADLY, STOPPED
 
 _ERROR = re.compile(r" - (?:PersonalizedFedAvg|RouteOutside|ServerRunner|JobRunner) - ERROR - (?:\[.*?\] - )?(.*)")
+_PANIC = "Aborting current RUN due to FATAL_SYSTEM_ERROR received: "
 _TRANSFERS = ("SUBMITTED", "APPROVED", "DISPATCHED")
 
 
@@ -50,7 +51,7 @@ def follow(session: Session, job: str, every: float = 5.0) -> dict[str, Any]:
     Args:
         session: of a person who may see it.
         job: its id.
-        every: seconds between questions. FLARE's log of a job that just starts has a line for every one.
+        every: seconds between questions.
     """
     state, waiting, shown = "", "", 0
     last: Mapping[str, Any] = {}
@@ -75,6 +76,7 @@ def follow(session: Session, job: str, every: float = 5.0) -> dict[str, Any]:
 
 def ask_progress(session: Session, job: str) -> Mapping[str, Any]:
     """The last rounds as the server's part of the job tells them; empty while it starts or ends."""
+    # While a job's process starts it cannot answer, and its log has a line for every question.
     try:
         stats = session.show_stats(job, "server")
     except (JobNotFound, JobNotRunning, NoReply, InternalError):
@@ -84,10 +86,11 @@ def ask_progress(session: Session, job: str) -> Mapping[str, Any]:
 
 def tell_end(session: Session, meta: Mapping[str, Any]) -> bool:
     """Print how a job ended and which sites did badly; returns whether it completed."""
-    job = meta["job_id"]
+    job, refused = meta["job_id"], False
     sites = sorted({site for names in meta.get("deploy_map", {}).values() for site in names} - {"server", "@ALL"})
     for detail in meta.get("job_deploy_detail") or []:
         if not detail.endswith(": OK"):
+            refused = True
             print(f"  {detail}")
     last = meta["last_round"]
     if last:
@@ -97,7 +100,7 @@ def tell_end(session: Session, meta: Mapping[str, Any]) -> bool:
     if meta["status"] == RunStatus.FINISHED_COMPLETED:
         print(f"  flare-mri results {job} --out FOLDER takes what it left")
         return True
-    for line in find_reasons(session, job):
+    for line in [] if refused else find_reasons(session, job):
         print(f"  {line}")
     return False
 
@@ -110,7 +113,7 @@ def find_reasons(session: Session, job: str) -> list[str]:
         except InternalError:  # it never ran: there is nothing to download
             return []
         text = log.read_text(errors="replace") if log.is_file() else ""
-    lines = [found[1] for line in text.splitlines() if (found := _ERROR.search(line))]
+    lines = [found[1].removeprefix(_PANIC) for line in text.splitlines() if (found := _ERROR.search(line))]
     told = list(dict.fromkeys(lines))
     return told or [
         f"its log at the server names no cause: a process of a hospital ended; each hospital's kit/{job}/log.txt says "

@@ -16,7 +16,10 @@ examples:
   flare-mri report results.json --stores site_store --out report.html
   flare-mri compare runs/*/results.json --against FedAvg --out compare.html
 
-Every command tells its options with --help. Nothing that a command reads is sent anywhere but by a job.
+Every command tells its options with --help, --completion bash or zsh prints what completes them:
+  flare-mri --completion bash > ~/.local/share/bash-completion/completions/flare-mri
+
+Nothing that a command reads is sent anywhere but by a job.
 
 exit codes:
   0    done
@@ -30,9 +33,11 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flare_mri import __version__
+from flare_mri.errors import InputError
+from flare_mri.program.completion import SHELLS, completion_script
 
 STOPPED = 130
 """Exit code of a program that Ctrl-C stopped, as shells have it."""
@@ -63,6 +68,18 @@ COMMANDS = {
 }
 
 
+class _Completion(argparse.Action):
+    """Prints the script and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+        try:
+            print(completion_script(values))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            parser.exit(2)
+        parser.exit(0)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     try:
@@ -90,6 +107,9 @@ def run_command(commands: Mapping[str, Command], program: str, about: str | None
         prog=program, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"flare-mri {__version__}")
+    if commands is COMMANDS:
+        told = "print the shell's completion script; needs pip install flare-mri[completion]"
+        parser.add_argument("--completion", choices=SHELLS, action=_Completion, help=told)
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in commands.items():
         group.add_parser(name, help=command.what, add_help=False)
