@@ -43,6 +43,7 @@ _ADVICE = (
     "A pair is a test volume, with its mean difference over the seeds of both rows. Volumes of one patient are counted "
     "as if they were of several; p says how surprising the differences would be by chance, not how large they are."
 )
+_OF_ROWS = ("Row", "Network", "Loss", "Seeds", "Jobs")
 _HEADER = ("Row", "Volumes", "Median difference", "Better at", "p", "p (Holm)", "")
 
 
@@ -94,10 +95,9 @@ def seeds_table(comparison: Comparison) -> Table:
     for row in comparison.rows:
         network, loss = describe_run(row.runs[0].entry)
         seeds = ", ".join(str(run.seed) for run in row.runs)
-        rows.append((row.label, [network or MISSING, loss or MISSING, seeds, ", ".join(str(r.file) for r in row.runs)]))
-    return table_of(
-        "Rows: curves by round and pictures are of the first seed", ("Row", "Network", "Loss", "Seeds", "Files"), rows
-    )
+        jobs = ", ".join(run.entry["job"] for run in row.runs)
+        rows.append((row.label, [network or MISSING, loss or MISSING, seeds, jobs]))
+    return table_of("Rows; curves by round and pictures are of the first seed", _OF_ROWS, rows)
 
 
 def plain(

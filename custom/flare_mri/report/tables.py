@@ -120,4 +120,5 @@ def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 def describe_run(entry: Mapping[str, Any]) -> tuple[str, str]:
     """Network and loss that a run had, for people; empty where its settings do not say."""
     settings = dict(flatten(entry["settings"]))
-    return settings.get(NETWORK, "").rpartition(".")[2], settings.get(LOSS, "")
+    loss = settings.get(LOSS, "")
+    return settings.get(NETWORK, "").rpartition(".")[2], "default" if loss == "not set" else loss
