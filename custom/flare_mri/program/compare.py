@@ -32,7 +32,7 @@ from flare_mri.report.extra import check_report_extra
 from flare_mri.report.paired import PairedTest, compare_pairs, find_scores
 from flare_mri.report.results import chosen_metrics, summary_table
 from flare_mri.report.scores import collect
-from flare_mri.report.tables import Table, describe_run, table_of
+from flare_mri.report.tables import Cell, Table, describe_run, table_of
 
 _DEFAULT = "FedAvg"
 _NO_STORES = (
@@ -44,7 +44,7 @@ _ADVICE = (
     "as if they were of several; p says how surprising the differences would be by chance, not how large they are."
 )
 _OF_ROWS = ("Row", "Network", "Loss", "Seeds", "Jobs")
-_HEADER = ("Row", "Volumes", "Median difference", "Better at", "p", "p (Holm)", "")
+_HEADER = ("Row", "Volumes", "Median difference", "Better at", "p", "p (Holm)", "Note")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,10 +79,10 @@ def paired_table(tests: Sequence[PairedTest], against: str, metric: Metric) -> T
     rows = []
     for test in tests:
         median = MISSING if test.median is None else metric.difference(test.median, 0.0)
-        cells = [str(test.pairs), median, f"{test.better} of {test.pairs}", _p(test.p), _p(test.adjusted), test.note]
-        rows.append((test.row, cells))
+        cells = [str(test.pairs), median, f"{test.better} of {test.pairs}", _p(test.p), _p(test.adjusted)]
+        rows.append((test.row, (*map(Cell, cells), Cell(test.note, prose=True))))
     caption = f"{metric.heading} of single volumes against {against}: Wilcoxon signed rank, two-sided"
-    return table_of(caption, _HEADER, rows)
+    return Table(caption, _HEADER, tuple(rows))
 
 
 def _p(value: float | None) -> str:
