@@ -17,9 +17,8 @@ from nvflare.recipe.spec import ExecEnv
 
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
-from flare_mri.flare.recipes.job import FlareMRIRecipe
+from flare_mri.flare.recipes.job import FlareMRIRecipe, results_path
 from flare_mri.flare.recipes.staging import stage_code
-from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.folders import check_own_folder, private_folder
 from flare_mri.methods import centralised
 from flare_mri.report.results import load_results, summary_table
@@ -131,8 +130,6 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     if args.env == "poc":
         return PocEnv(clients=names)
     own_workspace(args.workspace, args.name)
-    if not getattr(args, "resume", False):
-        keep_former(args.workspace, args.name)
     # FLARE ends the simulator's processes at Ctrl-C; a batch system and `timeout` ask by this signal.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if getattr(args, "method", None) == CENTRALISED:
@@ -149,28 +146,6 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
 
 
-def keep_former(workspace: Path, job: str) -> Path | None:
-    """Move what the run before of a job left at the server out of the way of FLARE, which empties the job's folder.
-
-    Args:
-        workspace: of the simulator.
-        job: its name.
-
-    Returns:
-        Where it lies now, ``<workspace>/former/<job>-<number>``; None where no run left results.
-    """
-    results = results_path(workspace, job)
-    if not results.is_file():
-        return None
-    folder = private_folder(workspace / "former", "workspace")
-    number = 1 + sum(path.name.rpartition("-")[0] == job for path in folder.iterdir())
-    while (kept := folder / f"{job}-{number}").exists():
-        number += 1
-    results.parent.rename(kept)
-    print(f"{job}: the run before is kept, with its results, in {kept}", flush=True)
-    return kept
-
-
 def write_pool(names: list[str], args: argparse.Namespace) -> str:
     """Describe the one site of a centralised run, which holds the data of all; returns its name."""
     members = [str((args.sites / name / "site.yaml").absolute()) if args.sites else name for name in names]
@@ -178,11 +153,6 @@ def write_pool(names: list[str], args: argparse.Namespace) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"pooled_sites": members}))
     return CENTRALISED
-
-
-def results_path(workspace: Path, job: str) -> Path:
-    """The results file of a simulated job."""
-    return workspace / job / "server" / "simulate_job" / RESULTS_FILE
 
 
 def stores_path(workspace: Path) -> Path:
