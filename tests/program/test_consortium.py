@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nvflare.fuel.flare_api.api_spec import InternalError
 from nvflare.fuel.hci.proto import ProtoKey
 
 from flare_mri.errors import InputError
@@ -98,6 +99,10 @@ class Run:
 
     def __init__(self, *states: str):
         self.states = list(states)
+        self.api = SimpleNamespace(do_command=None)
+
+    def download_job_result(self, job: str, destination: str) -> str:
+        raise InternalError("nothing to download")
 
     def get_job_meta(self, job: str) -> dict[str, Any]:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]

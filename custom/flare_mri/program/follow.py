@@ -10,6 +10,7 @@ Exit codes are those of flare-mri; 4 says that the job has ended, and not well.
 """
 
 import argparse
+import json
 import re
 import sys
 import tempfile
@@ -24,9 +25,10 @@ from nvflare.fuel.flare_api.flare_api import Session
 
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import PROGRESS
-from flare_mri.flare.recipes.follow import show_rounds
+from flare_mri.flare.recipes.follow import show_progress, show_rounds
 from flare_mri.flare.recipes.simulate import add_startup_kit
 from flare_mri.flare.session import download_job, open_session
+from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.program.main import ENDED_BADLY, STOPPED
 
 _ERROR = re.compile(r" - (?:PersonalizedFedAvg|RouteOutside|ServerRunner|JobRunner) - ERROR - (?:\[.*?\] - )?(.*)")
@@ -65,7 +67,7 @@ def follow(session: Session, job: str, every: float = 5.0) -> dict[str, Any]:
             waiting = history[-1]
             print(f"  {waiting}", flush=True)
         if state.startswith("FINISHED"):
-            return meta | {"last_round": last}
+            return meta | {"last_round": last, "shown": shown}
         if state == RunStatus.RUNNING:
             progress = ask_progress(session, job)
             rounds = progress.get("rounds", [])
@@ -85,40 +87,46 @@ def ask_progress(session: Session, job: str) -> Mapping[str, Any]:
 
 
 def tell_end(session: Session, meta: Mapping[str, Any]) -> bool:
-    """Print how a job ended and which sites did badly; returns whether it completed."""
-    job, refused = meta["job_id"], False
+    """Print the rounds that were not shown, how a job ended and which sites did badly; returns whether it completed.
+
+    Args:
+        session: of a person who may take the job's results.
+        meta: of :func:`follow`.
+    """
+    job, last = meta["job_id"], meta["last_round"]
+    refusals = [detail for detail in meta.get("job_deploy_detail") or [] if not detail.endswith(": OK")]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            left = download_job(session, job, Path(folder))
+        except InternalError:  # it never ran: there is nothing to download
+            left = Path(folder)
+        show_progress(left / RESULTS_FILE, meta.get("name", job), meta["shown"])
+        reasons = find_reasons(left / "error_log.txt")
+        if (left / RESULTS_FILE).exists():
+            run = next(iter(json.loads((left / RESULTS_FILE).read_text())["methods"].values()))
+            last = run["rounds"][-1] if run["rounds"] else last
+    for detail in refusals:
+        print(f"  {detail}")
     sites = sorted({site for names in meta.get("deploy_map", {}).values() for site in names} - {"server", "@ALL"})
-    for detail in meta.get("job_deploy_detail") or []:
-        if not detail.endswith(": OK"):
-            refused = True
-            print(f"  {detail}")
-    last = meta["last_round"]
-    if last:
-        absent = [site for site in sites or last["sites"] if site not in last["sites"]]
-        if absent:
-            print(f"  without {', '.join(absent)} in round {last['round'] + 1}: their logs say why")
+    absent = [site for site in sites if last and site not in last["sites"]]
+    if absent:
+        print(f"  without {', '.join(absent)} in round {last['round'] + 1}: their logs say why")
     if meta["status"] == RunStatus.FINISHED_COMPLETED:
         print(f"  flare-mri results {job} --out FOLDER takes what it left")
         return True
-    for line in [] if refused else find_reasons(session, job):
+    silent = (
+        f"its log at the server names no cause: a process of a hospital ended; see each hospital's kit/{job}/log.txt"
+    )
+    for line in reasons or ([] if refusals else [silent]):
         print(f"  {line}")
     return False
 
 
-def find_reasons(session: Session, job: str) -> list[str]:
+def find_reasons(log: Path) -> list[str]:
     """The errors that the job's own log at the server holds, each once."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            log = download_job(session, job, Path(folder)) / "error_log.txt"
-        except InternalError:  # it never ran: there is nothing to download
-            return []
-        text = log.read_text(errors="replace") if log.is_file() else ""
+    text = log.read_text(errors="replace") if log.is_file() else ""
     lines = [found[1].removeprefix(_PANIC) for line in text.splitlines() if (found := _ERROR.search(line))]
-    told = list(dict.fromkeys(lines))
-    return told or [
-        f"its log at the server names no cause: a process of a hospital ended; each hospital's kit/{job}/log.txt says "
-        "more"
-    ]
+    return list(dict.fromkeys(lines))
 
 
 def main(argv: Sequence[str]) -> int:
