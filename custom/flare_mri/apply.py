@@ -25,6 +25,7 @@ from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.inference.result import Application, Result
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION, naming_site
+from flare_mri.progress import print_beside, with_progress
 from flare_mri.report.extra import check_report_extra
 
 _OVERVIEW = "overview.png"
@@ -102,7 +103,7 @@ def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Pat
         What was written where, without the contents, and how many scans failed.
     """
     results: dict[Path, Result] = {}
-    for number, path in enumerate(files):
+    for number, path in enumerate(with_progress(files, "applying")):
         start = time.perf_counter()
         try:
             result = application.apply(number)
@@ -110,12 +111,12 @@ def apply_all(application: Application, files: Sequence[Path]) -> tuple[dict[Pat
             for ending, content in result.more.items():
                 write_private(_beside(path, application, ending), content)
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            print_beside(f"error: {error}", sys.stderr)
             continue
         results[path] = replace(result, content=b"", more={})
         for warning in result.warnings:
-            print(f"warning: {path.name}: {warning}", file=sys.stderr, flush=True)
-        print(f"{path.name}: {result.text}, {time.perf_counter() - start:.1f} s", flush=True)
+            print_beside(f"warning: {path.name}: {warning}", sys.stderr)
+        print_beside(f"{path.name}: {result.text}, {time.perf_counter() - start:.1f} s")
     return results, len(files) - len(results)
 
 
@@ -130,7 +131,8 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="flare-mri apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -159,7 +161,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="raw scans: further images of each, beside the magnitude: phase (radians), complex, uncertainty (spread "
         "over the cascades)",
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def summarise(application: Application, results: dict[Path, Result], out: Path) -> None:
@@ -190,7 +192,7 @@ def summarise(application: Application, results: dict[Path, Result], out: Path) 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Applies the model, a line for each scan; returns 0, or 2 after a line on stderr for each input that is wrong."""
-    args = _parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
         model = load_personal_model(args.model)
         config = load_site_config(args.site, model.site)

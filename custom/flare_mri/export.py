@@ -20,19 +20,20 @@ from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import load_personal_model
 
 
-def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="flare-mri export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
     parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: spatial_size, spacing ...")
     parser.add_argument("--out", type=Path, required=True, help="folder for the bundle; made if missing, else empty")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exports the model; returns 0, or 2 after a line on stderr where an input is wrong."""
-    args = _parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
         model = load_personal_model(args.model)
         plan = export_bundle(model, load_site_config(args.site, model.site), args.out)

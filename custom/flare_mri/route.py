@@ -27,6 +27,7 @@ from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.formats import SEGMENTATION
 from flare_mri.networks.state_check import not_finite
+from flare_mri.progress import print_beside, with_progress
 from flare_mri.routing.outside import Outside
 from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space
 from flare_mri.tensor_file import pack_tensors
@@ -54,9 +55,9 @@ def make_model(
     if (out / PERSONAL_FILE).exists():
         raise InputError(f"{out / PERSONAL_FILE}: expected a folder without results, got this file; choose another")
     volumes: list[Any] = []
-    for number, name in enumerate(reader.names):
+    for number, name in enumerate(with_progress(reader.names, "reading")):
         volumes += reader.read(number)[1].volumes
-        print(f"{name}: read, {sum(map(len, volumes))} slices in all", flush=True)
+        print_beside(f"{name}: read, {sum(map(len, volumes))} slices in all")
     outside = Outside(
         space, Pieces(volumes, space.plan), settings, resolve_device(config.device, config.site, config.file)
     )
@@ -78,7 +79,8 @@ def _tell_epoch(epoch: int, terms: Mapping[str, float]) -> None:
     print(f"epoch {epoch} of adaptation, loss {terms['loss']:.4f}", flush=True)
 
 
-def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="flare-mri route", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -87,12 +89,12 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scans", type=Path, help="folder of scans (default: the volumes that site.yaml names)")
     parser.add_argument("--out", type=Path, required=True, help="folder for model and results; made if missing")
     add_options(parser.add_argument_group("how the model is made"), AdaptationSettings)
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes and applies the model; returns 0, or 2 after a line on stderr for each input that is wrong."""
-    args = _parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
         settings = AdaptationSettings.read(given_options(args, AdaptationSettings), "options")
         space = load_routing_space(args.space)

@@ -5,6 +5,7 @@
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,21 +62,31 @@ def job_id(printed: str) -> str:
     return found[0]
 
 
-def job_py(consortium: Consortium, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """ProdEnv, as a lead starts it."""
-    command = [sys.executable, f"jobs/{name}/job.py", "--no_code", "--env", "prod", *arguments]
-    command += ["--startup_kit", str(consortium.kit(LEAD))]
-    return subprocess.run(command, cwd=REPO, env=consortium.environment, capture_output=True, text=True, timeout=120)
+def flare_mri(consortium: Consortium, command: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A command of the program, as a lead gives it; FLARE's own folder of this user is not looked at."""
+    words = [sys.executable, "-m", "flare_mri", command, *arguments, "--startup_kit", consortium.kit(LEAD)]
+    return subprocess.run(
+        [*map(str, words)], cwd=REPO, env=consortium.environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def submit(consortium: Consortium, *arguments: str | Path) -> str:
+    """Submits without code; returns the id, which is all that stands on stdout."""
+    done = flare_mri(consortium, "submit", arguments[0], "--no_code", *arguments[1:])
+    assert done.returncode == 0 and done.stdout.strip() == job_id(done.stdout), done.stdout + done.stderr
+    return done.stdout.strip()
 
 
 def test_a_lead_learns_of_a_misspelt_hospital(consortium: Consortium) -> None:
-    done = job_py(consortium, "fedmri", *SMALL, "--clients", "hospital-1,hospital-x")
+    done = flare_mri(consortium, "submit", "fedmri", "--no_code", *SMALL, "--clients", "hospital-1,hospital-x")
     assert "not connected to the server: hospital-x; connected: hospital-1, hospital-2" in done.stderr, done.stderr
     number = job_id(done.stdout)
     consortium.abort(number)
     assert "ABORT" in consortium.wait_for_end(number, 60)
-    done = job_py(consortium, "fedmri")
+    done = flare_mri(consortium, "submit", "fedmri")
     assert done.returncode == 2 and "which sites? name them with --clients" in done.stderr
+    done = flare_mri(consortium, "follow", "00000000-0000-0000-0000-000000000000")
+    assert done.returncode == 2 and "no such job" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consortium, tmp_path: Path) -> None:
@@ -90,22 +101,34 @@ def test_a_hospital_refuses_code_that_the_server_would_take(consortium: Consorti
         assert not (consortium.kit(site) / "site_store").exists()
 
 
-def test_a_lead_submits_lists_aborts_and_downloads(consortium: Consortium, tmp_path: Path) -> None:
-    """ProdEnv through job.py, then the commands of the documentation."""
-    done = job_py(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES))
-    assert done.returncode == 0 and "not connected" not in done.stderr, done.stdout + done.stderr
-    number = job_id(done.stdout)
-    config = consortium.kit("hospital-1") / number / "app_hospital-1" / "config" / "config_fed_client.json"
-    consortium.job_pid("hospital-1", number)
-    assert '"require_site_config": true' in config.read_text()
+def test_a_lead_submits_follows_and_takes_the_results(consortium: Consortium, tmp_path: Path) -> None:
+    """The program's commands, then FLARE's own of the documentation."""
+    number = submit(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES))
+    told = flare_mri(consortium, "follow", number, "--every", "1")
+    assert told.returncode == 0 and "fedmri: FINISHED:COMPLETED" in told.stdout, told.stdout + told.stderr
+    assert "fedmri round  1/3" in told.stdout and "mean training loss" in told.stdout
     assert number in nvflare(consortium, "job", "list")
     assert "hospital-1" in nvflare(consortium, "system", "status")
-    assert consortium.wait_for_end(number, 200) == "FINISHED:COMPLETED"
-    nvflare(consortium, "job", "download", number, "-o", tmp_path / "result")
-    assert next((tmp_path / "result").rglob("results.json")) and next((tmp_path / "result").rglob("FL_global_model.pt"))
+    out = tmp_path / "results"
+    taken = flare_mri(consortium, "results", number, "--out", out)
+    assert taken.returncode == 0 and "FedMRI" in taken.stdout, taken.stderr
+    assert (out / "results.json").is_file() and (out / "app_server" / "FL_global_model.pt").is_file()
+    assert list(tmp_path.iterdir()) == [out], "nothing beside the folder"
+    again = flare_mri(consortium, "results", number, "--out", out)
+    assert again.returncode == 2 and "expected a new or empty folder" in again.stderr
+    config = consortium.kit("hospital-1") / number / "app_hospital-1" / "config" / "config_fed_client.json"
+    assert '"require_site_config": true' in config.read_text()
+    scores = next((consortium.kit("hospital-1") / "site_store" / "fedmri").rglob("volume_scores.json"))
+    kept = json.loads(scores.read_text())["rows"]["FedMRI"]
+    site = json.loads((out / "results.json").read_text())["methods"]["FedMRI"]["sites"]["hospital-1"]
+    assert statistics.fmean(one["psnr"] for one in kept.values()) == pytest.approx(site["test"]["psnr"])
+    nvflare(consortium, "job", "download", number, "-o", tmp_path / "download")
+    assert next((tmp_path / "download").rglob("results.json"))
 
     long = export("fedmri", tmp_path, *SMALL, "--num_rounds", "500", "--clients", ",".join(SITES), "--no_code")
-    number = job_id(nvflare(consortium, "job", "submit", "-j", long))
+    before = {path: path.read_bytes() for path in long.rglob("*") if path.is_file()}
+    number = flare_mri(consortium, "submit", long).stdout.strip()
+    assert {path: path.read_bytes() for path in long.rglob("*") if path.is_file()} == before, "FLARE signs a copy"
     consortium.job_pid("hospital-1", number)
     nvflare(consortium, "job", "abort", number, "--force")
     assert "ABORT" in consortium.wait_for_end(number, 60)
@@ -116,8 +139,10 @@ def test_a_hospital_that_is_not_ready(consortium: Consortium, tmp_path: Path) ->
     path = consortium.kit("hospital-2") / "local" / "site.yaml"
     path.write_text("data: {format: dicom, root: /nowhere/patients}\n")
     try:
-        number = job_id(job_py(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES)).stdout)
-        assert consortium.wait_for_end(number, 120) == "FINISHED:EXECUTION_EXCEPTION"
+        number = submit(consortium, "fedmri", *SMALL, "--clients", ",".join(SITES))
+        told = flare_mri(consortium, "follow", number)
+        assert told.returncode == 4 and "FINISHED:EXECUTION_EXCEPTION" in told.stdout, told.stdout + told.stderr
+        assert "  not ready: hospital-2; " in told.stdout and "/nowhere" not in told.stdout
         nvflare(consortium, "job", "download", number, "-o", tmp_path)
         log = next(tmp_path.rglob("error_log.txt")).read_text()
         assert "not ready: hospital-2" in log and "/nowhere" not in log
@@ -134,8 +159,7 @@ def test_routing_for_one_hospital(consortium: Consortium, tmp_path: Path) -> Non
     experts = {name: build_network(network, seed).state_dict() for seed, name in enumerate(["a", "b", GLOBAL])}
     save_routing_space(tmp_path / "space.safetensors", RoutingSpace(network, experts))
     routing = ["--routing_space", str(tmp_path / "space.safetensors"), "--epochs", "1"]
-    done = job_py(consortium, "iopfl_outside", *routing, "--clients", "hospital-2")
-    number = job_id(done.stdout)
+    number = submit(consortium, "iopfl_outside", *routing, "--clients", "hospital-2")
     assert consortium.wait_for_end(number, 120) == "FINISHED:COMPLETED"
     assert (consortium.kit("hospital-2") / "site_store" / "iopfl_outside").is_dir()
     assert not (consortium.kit("hospital-1") / "site_store" / "iopfl_outside").exists()

@@ -231,7 +231,7 @@ MISTAKES = {
     "empty sites folder": (["--sites", "docs"], "no <site>/site.yaml in it"),
     "white space in the workspace": (["--workspace", "/tmp/my folder"], "takes no path with white space"),
     "too few sites": (["--n_clients", "2", "--min_sites", "5"], "there are 2 sites"),
-    "no startup kit": (["--env", "prod", "--startup_kit", "/nowhere"], "--startup_kit /nowhere: no such folder"),
+    "a consortium": (["--env", "prod"], "argument --env: a consortium that runs is given a job by flare-mri submit"),
     "no site.yaml where one is required": (["--require_site_config"], "site site-1: no site.yaml"),
     "negative rate": (["--lr", "-1"], "lr: expected a number > 0 and <= 1, got -1.0"),
     "no batch norm": (["--method", "FedBN"], "shared_layers 'all_but_norm'"),

@@ -23,7 +23,9 @@ def _scores(psnr: float) -> dict[str, float]:
 
 
 def _method(name: str, sites: dict[str, Any], rounds: list[dict]) -> dict[str, Any]:
-    settings = {"rounds": 3, "network": {"args": {"channels": 8}}, "resume": None, "lists": [1, 2], "on": True}
+    network = {"path": "networks.UNet", "args": {"channels": 8}}
+    settings = {"rounds": 3, "network": network, "resume": None, "lists": [1, 2], "on": True}
+    settings["training"] = {"loss": "l1"}
     return {
         "job": name.lower(), "created": "2026-03-02T10:11:12+00:00", "seed": 7, "settings": settings,
         "seconds": 61.0, "sites": sites, "rounds": rounds,

@@ -148,7 +148,7 @@ def test_training_learns(task, network):
 def test_score_of_given_predictions(task):
     dataset = task.data.outside
     truths = np.stack([item["label"][0].numpy() for item in dataset])
-    assert score(dataset, truths, OUTSIDE_BATCH)["dice"] == 1
+    assert score(dataset, truths, OUTSIDE_BATCH).aggregate()["dice"] == 1
     with pytest.raises(InputError, match=f"predictions of {len(dataset)} slices, got 1"):
         score(dataset, truths[:1])
 

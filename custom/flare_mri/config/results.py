@@ -216,6 +216,17 @@ class Results(_Entry):
         return self
 
 
+class VolumeScores(_Entry):
+    """Scores of single test volumes: what a site keeps in its own store, and no results.json holds."""
+
+    fix: ClassVar[str] = "give --stores the site store of a finished run"
+
+    format_version: Literal[1]
+    """the number 1"""
+    rows: dict[str, dict[str, Scores]]
+    """an object with one entry a row of the table; in it scores by pseudonym of a volume"""
+
+
 def validate_results(results: Any, source: str = "results") -> dict[str, Any]:
     """Checks a results dictionary against the format above.
 

@@ -18,6 +18,7 @@ from flare_mri.io.raw.scan import RawScan
 from flare_mri.io.scan import Scan
 from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
+from flare_mri.progress import with_progress
 from flare_mri.transforms.masks import make_mask
 
 RAW_VERSION = 4  # raise it when readers or sensitivities give other numbers for the same files
@@ -86,7 +87,7 @@ def open_raw_volumes(config: SiteConfig, scans: list[Scan]) -> list[RawVolume]:
         if getattr(config.data, key) is not None and not made:
             raise InputError(f"data.{key}: expected none for raw k-space, which stays as it is; remove it")
     cache = open_cache(config)
-    volumes = [_open(config, scan, cache) for scan in scans]
+    volumes = [_open(config, scan, cache) for scan in with_progress(scans, f"{config.site}: reading")]
     for scan, volume in zip(scans, volumes, strict=True):
         if (volume.mask is None) != (volumes[0].mask is None):
             kinds = ("fully sampled", "undersampled")

@@ -20,6 +20,7 @@ from flare_mri.errors import InputError
 from flare_mri.files import MOST_VOXELS, check_matrix
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
 from flare_mri.io.scan import Scan
+from flare_mri.progress import with_progress
 from flare_mri.transforms.volume import IMAGE, LABEL, reconstruction_volume, run_pipeline, segmentation_volume
 
 CACHE_VERSION = 3  # raise it when readers or pipelines give other numbers for the same files
@@ -106,7 +107,7 @@ def open_volumes(config: SiteConfig, task: str) -> list[Volume]:
     if task == SEGMENTATION:
         settings["labels"] = data.find_labels()  # a list may say it
     volumes: list[Volume] = []
-    for scan in scans:
+    for scan in with_progress(scans, f"{config.site}: reading"):
         made = [config.site, scan.name, data.spatial_size, PELVIS_VERSION]
         label = [scan.name, len(scan.files)] if scan.files else made
         key = cache_key(scan.files, [settings, label])  # looks at the files once

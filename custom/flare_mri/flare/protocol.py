@@ -12,6 +12,9 @@ from torch import Tensor
 from flare_mri.config.results import BASELINES
 from flare_mri.metrics.metric_table import HELD_OUT_SNR
 
+PROGRESS = "flare_mri"
+"""Group of FLARE's ``show_stats`` in which the server tells the rounds of a job that runs."""
+
 
 class TaskName:
     """Tasks a server may give to a site."""

@@ -56,6 +56,10 @@ class Metric:
         """The number with its unit, e.g. ``28.16 dB``."""
         return self.number(value) + (f" {self.unit}" if self.unit and value is not None else "")
 
+    def deviation(self, value: float | None) -> str:
+        """A standard deviation to put behind a number, e.g. `` ± 0.12``; nothing where there is none."""
+        return "" if value is None else f" ± {value:.{self.digits}f}"
+
     def difference(self, value: float | None, reference: float | None) -> str:
         """``value - reference`` with sign and unit, e.g. ``+4.37 dB``; a dash where either is missing."""
         if value is None or reference is None:

@@ -36,11 +36,13 @@ class VolumeMetrics:
     def __init__(self) -> None:
         self._slices: dict[str | int, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._ranges: dict[str | int, float] = {}
+        self._scored: dict[str | int, dict[str, float]] = {}
 
     def reset(self) -> None:
         """Forgets all slices."""
         self._slices.clear()
         self._ranges.clear()
+        self._scored.clear()
 
     def add(
         self, volume: str | int, prediction: np.ndarray, target: np.ndarray, data_range: float | None = None
@@ -63,6 +65,7 @@ class VolumeMetrics:
             )
         pair = (np.array(prediction, np.float64), np.array(target, np.float64))
         self._slices.setdefault(volume, []).append(pair)
+        self._scored.pop(volume, None)
         if data_range is not None:
             self._ranges[volume] = data_range
 
@@ -74,15 +77,22 @@ class VolumeMetrics:
         """
         if not self._slices:
             raise InputError("metrics: expected at least one slice, got none; add slices before aggregate()")
-        scores = np.mean(
-            [_score(volume, pairs, self._ranges.get(volume)) for volume, pairs in self._slices.items()], axis=0
-        )
-        return dict(zip(("nmse", "psnr", "ssim", "volume_psnr"), map(float, scores), strict=True))
+        scores = list(self.by_volume().values())
+        return {name: float(np.mean([of_volume[name] for of_volume in scores])) for name in scores[0]}
+
+    def by_volume(self) -> dict[str | int, dict[str, float]]:
+        """The same of each volume.
+
+        Raises:
+            InputError: a volume's targets are all 0.
+        """
+        for volume, pairs in self._slices.items():
+            if volume not in self._scored:
+                self._scored[volume] = _score(volume, pairs, self._ranges.get(volume))
+        return self._scored
 
 
-def _score(
-    volume: str | int, pairs: list[tuple[np.ndarray, np.ndarray]], data_range: float | None
-) -> tuple[float, float, float, float]:
+def _score(volume: str | int, pairs: list[tuple[np.ndarray, np.ndarray]], data_range: float | None) -> dict[str, float]:
     maximum = max(float(target.max()) for _, target in pairs) if data_range is None else data_range
     if maximum <= 0:
         raise InputError(f"volume {volume!r}: expected a target above 0, got none; leave empty slices out")
@@ -91,7 +101,8 @@ def _score(
     sizes = [target.size for _, target in pairs]
     psnr = [_psnr(error / size, maximum) for error, size in zip(errors, sizes, strict=True)]
     ssim = [structural_similarity(target, prediction, data_range=maximum) for prediction, target in pairs]
-    return nmse, float(np.mean(psnr)), float(np.mean(ssim)), _psnr(sum(errors) / sum(sizes), maximum)
+    means = {"nmse": nmse, "psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
+    return means | {"volume_psnr": _psnr(sum(errors) / sum(sizes), maximum)}
 
 
 def _psnr(mse: float, maximum: float) -> float:

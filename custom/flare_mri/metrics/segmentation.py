@@ -108,11 +108,13 @@ class SegmentationMetrics:
         self.organs = dict(organs or {ORGAN: 1})
         self._volumes: dict[str | int, _Volume] = {}
         self._order: list[tuple[np.ndarray, np.ndarray]] = []
+        self._scored: dict[str | int, list[tuple[float, float]]] = {}
 
     def reset(self) -> None:
         """Forgets all slices."""
         self._volumes.clear()
         self._order.clear()
+        self._scored.clear()
 
     def add(
         self,
@@ -147,6 +149,7 @@ class SegmentationMetrics:
         pair = (one, two)
         known.slices[number] = pair
         self._order.append(pair)
+        self._scored.pop(volume, None)
 
     def aggregate(self) -> dict[str, float]:
         """Mean scores, all finite.
@@ -161,7 +164,7 @@ class SegmentationMetrics:
         """
         if not self._order:
             raise InputError("metrics: expected at least one slice, got none; add slices before aggregate()")
-        scores = np.array([self._score(volume) for volume in self._volumes.values()]).mean(0)  # [organs, 2]
+        scores = np.array(list(self._score_all().values())).mean(0)  # [organs, 2]
         predictions, truths = (np.stack(part) for part in zip(*self._order, strict=True))
         held = truths.any((1, 2))
         chosen = held if held.any() else ~held
@@ -177,6 +180,17 @@ class SegmentationMetrics:
             if len(self.organs) > 1:
                 found |= {f"dice.{name}": float(dice), f"hd95.{name}": float(hd95)}
         return found
+
+    def by_volume(self) -> dict[str | int, dict[str, float]]:
+        """`dice` and `hd95` of each volume, mean over the organs."""
+        means = {volume: np.mean(scores, axis=0) for volume, scores in self._score_all().items()}
+        return {volume: {"dice": float(dice), "hd95": float(hd95)} for volume, (dice, hd95) in means.items()}
+
+    def _score_all(self) -> dict[str | int, list[tuple[float, float]]]:
+        for number, volume in self._volumes.items():
+            if number not in self._scored:
+                self._scored[number] = self._score(volume)
+        return self._scored
 
     def _score(self, volume: _Volume) -> list[tuple[float, float]]:
         """Dice and HD95 of each organ."""

@@ -3,7 +3,7 @@
 """All that is found at a site: what a job would find, facts of every scan, and what to correct."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -69,14 +69,13 @@ class Findings:
         self.problems += [line for line in dict.fromkeys(problems) if line not in self.problems]
 
 
-def look(config: SiteConfig, seed: int, pictures: bool, progress: Callable[[str], None]) -> Findings:
+def look(config: SiteConfig, seed: int, pictures: bool) -> Findings:
     """Reads all data of a site, as a job does and scan by scan.
 
     Args:
         config: the site's settings.
         seed: of the job, which decides the split by volume.
         pictures: whether to take a slice of each scan.
-        progress: is called with the name of each scan.
 
     Raises:
         InputError: settings of several sites.
@@ -96,18 +95,15 @@ def look(config: SiteConfig, seed: int, pictures: bool, progress: Callable[[str]
         except InputError as error:
             found.tell([str(error)])
             continue
-        found.tasks[name] = _look_at_task(found, scans, name, tasks.get(name), pictures, progress)
+        found.tasks[name] = _look_at_task(found, scans, name, tasks.get(name), pictures)
     if stopped:
         found.tell([stopped])
     return found
 
 
-def _look_at_task(
-    found: Findings, scans: list[Scan], name: str, task: Any, pictures: bool, progress: Callable[[str], None]
-) -> TaskFindings:
+def _look_at_task(found: Findings, scans: list[Scan], name: str, task: Any, pictures: bool) -> TaskFindings:
     config, result = found.config, TaskFindings(patients=find_patients(scans), parts=find_parts(scans, task))
     for scan, facts, problems in look_at_all(scans, config.data, pictures):
-        progress(scan.name)
         found.tell(problems)
         if facts is not None:
             result.facts.append(facts)

@@ -7,17 +7,25 @@ examples:
   flare-mri site check site.yaml --page look
   flare-mri site check kit
   flare-mri train fedmri --sites examples/brain
+  flare-mri submit fedmri --clients hospital-1,hospital-2 --startup_kit kit
+  flare-mri follow JOB --startup_kit kit
+  flare-mri results JOB --out run-1 --startup_kit kit
   flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
   flare-mri export personal.safetensors --site site.yaml --out bundle
   flare-mri report results.json --stores site_store --out report.html
+  flare-mri compare runs/*/results.json --against FedAvg --out compare.html
 
-Every command tells its options with --help. Nothing that a command reads is sent anywhere but by a job.
+Every command tells its options with --help, --completion bash or zsh prints what completes them:
+  flare-mri --completion bash > ~/.local/share/bash-completion/completions/flare-mri
+
+Nothing that a command reads is sent anywhere but by a job.
 
 exit codes:
   0    done
   2    an input is wrong; one line on stderr says file or key, what was expected, what came and what to do
   3    site check: something is to be corrected in the data, a line each on stderr
+  4    follow: the job has ended, and not well
   130  stopped by Ctrl-C
 """
 
@@ -25,12 +33,16 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flare_mri import __version__
+from flare_mri.errors import InputError
+from flare_mri.program.completion import SHELLS, completion_script
 
 STOPPED = 130
 """Exit code of a program that Ctrl-C stopped, as shells have it."""
+ENDED_BADLY = 4
+"""Exit code of following a job that has ended otherwise than completed."""
 
 
 class Command(NamedTuple):
@@ -44,14 +56,28 @@ COMMANDS = {
     "site": Command(
         "flare_mri.program.site", "a hospital's data: site init writes its site.yaml, site check reads all of it"
     ),
-    "train": Command(
-        "flare_mri.program.train", "a job: FedMRI, IOP-FL or a baseline, in the simulator or a consortium"
-    ),
+    "train": Command("flare_mri.program.train", "a job: FedMRI, IOP-FL or a baseline, in the simulator"),
+    "submit": Command("flare_mri.program.submit", "a job to a consortium that runs; prints the job's id"),
+    "follow": Command("flare_mri.program.follow", "how a job of a consortium goes, a line a round"),
+    "results": Command("flare_mri.program.results", "what a job of a consortium left, and its table"),
     "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
     "export": Command("flare_mri.export", "a hospital's segmentation model as a MONAI bundle"),
-    "report": Command("flare_mri.report.command", "the table of one or several runs, and a page to look at"),
+    "report": Command("flare_mri.report.command", "the table of a run, and a page to look at"),
+    "compare": Command("flare_mri.program.compare", "one table and page of several runs and seeds, with a paired test"),
 }
+
+
+class _Completion(argparse.Action):
+    """Prints the script and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+        try:
+            print(completion_script(values))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            parser.exit(2)
+        parser.exit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +107,9 @@ def run_command(commands: Mapping[str, Command], program: str, about: str | None
         prog=program, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"flare-mri {__version__}")
+    if commands is COMMANDS:
+        told = "print the shell's completion script; needs pip install flare-mri[completion]"
+        parser.add_argument("--completion", choices=SHELLS, action=_Completion, help=told)
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in commands.items():
         group.add_parser(name, help=command.what, add_help=False)

@@ -89,7 +89,8 @@ def plain(found: Findings, kit: dict[str, Any], volumes: bool) -> dict[str, Any]
     return told
 
 
-def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="flare-mri site check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -97,17 +98,12 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--page", type=Path, metavar="FOLDER", help="writes index.html and contact-sheet.png there")
     parser.add_argument("--json", action="store_true", help="print JSON, with every scan (default: YAML, counts)")
     parser.add_argument("--seed", type=int, default=0, help="of the job: divides the volumes (default %(default)s)")
-    return parser.parse_args(argv)
-
-
-def _show_progress(name: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[Kreading {name:.60}", end="", file=sys.stderr, flush=True)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints what is found; returns 0, 2 for wrong settings, or 3 after a line on stderr for each thing to correct."""
-    args = _parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
         if args.page is not None:
             check_report_extra("--page")
@@ -115,9 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             check_page_folder(args.page)
         config, kit = open_settings(args.settings)
-        found = look(config, args.seed, args.page is not None, _show_progress)
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr)
+        found = look(config, args.seed, args.page is not None)
         told = plain(found, kit, args.json)
         if args.page is not None:
             write_page(found, args.page)

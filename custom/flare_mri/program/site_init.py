@@ -87,7 +87,8 @@ def check_text(text: str, site: str) -> None:
         load_site_config(path, site or "site")
 
 
-def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="flare-mri site init", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -100,7 +101,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--spatial_size", type=int, nargs=2, metavar=("H", "W"), help="size of slices (default: theirs)"
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def _find_format(folder: Path, named: str | None) -> str:
@@ -116,7 +117,7 @@ def _find_format(folder: Path, named: str | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the file; returns 0, or 2 after a line on stderr where the data or a path are wrong."""
-    args = _parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
         if args.site:
             check_name("site", args.site)

@@ -19,6 +19,7 @@ from flare_mri.io.raw.reader import RawReader, geometry_of
 from flare_mri.io.scan import Geometry, Scan
 from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.program.pictures import Picture, take_picture
+from flare_mri.progress import with_progress
 from flare_mri.transforms.volume import IMAGE, LABEL, label_check
 
 
@@ -182,7 +183,7 @@ def look_at_all(
     scans: list[Scan], data: DataSettings, pictures: bool
 ) -> Iterator[tuple[Scan, ScanFacts | None, list[str]]]:
     """Every scan with its facts, None where it cannot be read, and its problems, a line each."""
-    for scan in scans:
+    for scan in with_progress(scans, "looking at"):
         try:
             facts = look_at_scan(scan, data, pictures)
         except InputError as error:

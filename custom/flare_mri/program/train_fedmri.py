@@ -17,18 +17,23 @@ from pathlib import Path
 from flare_mri.flare.recipes import FedMRIRecipe
 from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
 from flare_mri.flare.recipes.network_arguments import refine_decoder
-from flare_mri.flare.recipes.simulate import add_environment_arguments, execute
+from flare_mri.flare.recipes.simulate import Where, add_environment_arguments, execute
 
 
-def parse_args(argv: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
-    """The arguments; `program` is what help and errors call it, by default the script that runs."""
+def build_parser(program: str | None = None, where: Where = add_environment_arguments) -> argparse.ArgumentParser:
+    """The options; `program` is what help and errors call it, by default the script, `where` adds where it runs."""
     parser = argparse.ArgumentParser(
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_environment_arguments(parser)
+    where(parser)
     group = add_training_arguments(parser, FedMRIRecipe)
     group.add_argument("--refined_at", metavar="SITES", help="sites with the refined decoder, comma separated")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
+    """The arguments of a run in the simulator or a POC."""
+    return build_parser(program).parse_args(argv)
 
 
 def build_recipe(args: argparse.Namespace) -> FedMRIRecipe:

@@ -20,6 +20,7 @@ from flare_mri.errors import InputError
 from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
 from flare_mri.flare.recipes.simulate import (
+    Where,
     add_environment_arguments,
     build_environment,
     execute,
@@ -35,18 +36,23 @@ _OF_OUTSIDE = ("strategy", "epochs")
 """Settings of the job for outside sites that are options here; its other ones are the training's too."""
 
 
-def parse_args(argv: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
-    """The arguments; `program` is what help and errors call it, by default the script that runs."""
+def build_parser(program: str | None = None, where: Where = add_environment_arguments) -> argparse.ArgumentParser:
+    """The options; `program` is what help and errors call it, by default the script, `where` adds where it runs."""
     parser = argparse.ArgumentParser(
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_environment_arguments(parser)
+    where(parser)
     group = add_training_arguments(parser, IOPFLRecipe)
     outside = "sites, comma separated: for each in turn, train all others and adapt to it"
     group.add_argument("--outside", default="", help=outside)
     add_options(group, AdaptationSettings, _OF_OUTSIDE)
     parser.set_defaults(n_clients=5)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
+    """The arguments of a run in the simulator or a POC."""
+    return build_parser(program).parse_args(argv)
 
 
 def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:

@@ -12,21 +12,26 @@ from pathlib import Path
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.cli import add_options, given_options
 from flare_mri.flare.recipes import IOPFLOutsideRecipe
-from flare_mri.flare.recipes.simulate import add_environment_arguments, execute, site_names
+from flare_mri.flare.recipes.simulate import Where, add_environment_arguments, execute, site_names
 
 
-def parse_args(argv: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
-    """The arguments; `program` is what help and errors call it, by default the script that runs."""
+def build_parser(program: str | None = None, where: Where = add_environment_arguments) -> argparse.ArgumentParser:
+    """The options; `program` is what help and errors call it, by default the script, `where` adds where it runs."""
     parser = argparse.ArgumentParser(
         prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_environment_arguments(parser, clients="outside-1")
+    where(parser, clients="outside-1")
     group = parser.add_argument_group("what to do")
     group.add_argument("--name", default="iopfl_outside", help="name of the job; default %(default)s")
     group.add_argument("--routing_space", default="", help="file on the server; else $FLARE_MRI_ROUTING_SPACE there")
     add_options(group, AdaptationSettings)
     group.add_argument("--require_site_config", action="store_true", help="refuse sites that would use the phantom")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None, program: str | None = None) -> argparse.Namespace:
+    """The arguments of a run in the simulator or a POC."""
+    return build_parser(program).parse_args(argv)
 
 
 def build_recipe(args: argparse.Namespace) -> IOPFLOutsideRecipe:

@@ -1,6 +1,13 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""``flare-mri report results.json ... --stores DIR --out report.html``."""
+"""The table of a run, and a page to look at: report.html, which needs no other file and no network.
+
+examples:
+  flare-mri report results.json
+  flare-mri report results.json --stores site_store --out report.html
+
+Exit codes are those of flare-mri.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +18,15 @@ from collections.abc import Sequence
 from flare_mri.errors import InputError
 from flare_mri.report.examples import find_examples
 from flare_mri.report.extra import check_report_extra
-from flare_mri.report.results import load_results, merge_results, summary_table
+from flare_mri.report.results import load_results, summary_table
 
 
-def _parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
-        prog="flare-mri report",
-        description="Print the table of one or several runs and write a self-contained report.html.",
+        prog="flare-mri report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", nargs="+", help="results.json of one or several runs; their methods are merged")
+    parser.add_argument("results", help="results.json of a run; several runs: flare-mri compare")
     parser.add_argument(
         "--stores",
         action="append",
@@ -31,7 +38,7 @@ def _parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", default="report.html", help="file to write (default: %(default)s)")
     parser.add_argument("--examples", type=int, default=2, help="test slices shown a site (default: %(default)s)")
     parser.add_argument("--metric", action="append", default=[], help="metric to print (default: the main one)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 after one line on stderr where an input is wrong.
     """
-    args = _parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
-        results = merge_results([load_results(path) for path in args.results])
+        results = load_results(args.results)
         table = summary_table(results, *args.metric)
         stores = find_examples(results, args.stores)
         check_report_extra("report")

@@ -124,7 +124,9 @@ def _finite(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def find_examples(results: dict[str, Any], stores: Sequence[str | Path]) -> dict[str, dict[str, Path]]:
+def find_examples(
+    results: dict[str, Any], stores: Sequence[str | Path], needed: bool = True
+) -> dict[str, dict[str, Path]]:
     """Looks for ``<job>/<site>/examples*.npz`` in and anywhere under the given folders.
 
     A hospital holds its own store only, so sites without a file are left out. A file with an array ``method`` is of
@@ -133,12 +135,13 @@ def find_examples(results: dict[str, Any], stores: Sequence[str | Path]) -> dict
     Args:
         results: Checked results, whose methods name their jobs.
         stores: Site stores, or folders that hold several.
+        needed: Whether it is a mistake that nothing at all is found.
 
     Returns:
         method -> site -> path, for those found.
 
     Raises:
-        InputError: A folder does not exist, one file stands in two places, or nothing at all was found.
+        InputError: A folder does not exist, one file stands in two places, or nothing was found and it is needed.
     """
     found: dict[tuple[str, str | None], list[Path]] = {}
     for store in map(Path, stores):
@@ -159,7 +162,7 @@ def find_examples(results: dict[str, Any], stores: Sequence[str | Path]) -> dict
                 )
             if paths:
                 chosen.setdefault(name, {})[site] = paths[0]
-    if stores and not chosen:
+    if needed and stores and not chosen:
         jobs = ", ".join(sorted({method["job"] for method in results["methods"].values()}))
         places = ", ".join(map(str, stores))
         raise InputError(f"{places}: expected <job>/<site>/{FILES} for job {jobs}, found none; check --stores")

@@ -4,21 +4,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flare_mri.atomic_file import write_atomically
 from flare_mri.config.results import BASELINE, validate_results
 from flare_mri.errors import InputError
-from flare_mri.metrics.metric_table import metrics_in
+from flare_mri.metrics.metric_table import Metric, metrics_in
 from flare_mri.report import figures, images, sections
 from flare_mri.report.examples import Examples, load_examples
 from flare_mri.report.panels import common_error_limit
-from flare_mri.report.scores import collect, leading_metrics, metrics_of, rows_of
-from flare_mri.report.tables import overview
+from flare_mri.report.scores import Spread, collect, leading_metrics, metrics_of, rows_of
+from flare_mri.report.tables import Table, overview
 
 _TEMPLATES = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -26,7 +27,11 @@ _TEMPLATES = Environment(
 
 
 def write_report(
-    results: dict[str, Any], site_stores: dict[str, dict[str, Path]], out: str | Path, examples: int = 2
+    results: dict[str, Any],
+    site_stores: dict[str, dict[str, Path]],
+    out: str | Path,
+    examples: int = 2,
+    compared: Compared | None = None,
 ) -> Path:
     """Writes the report.
 
@@ -36,6 +41,7 @@ def write_report(
             a hospital holds its own only; then the page shows their numbers without images.
         out: The file to write, atomically; missing folders are made.
         examples: Most test slices a site that are shown.
+        compared: What several seeds and a paired test say, where the results are those of a comparison.
 
     Returns:
         The path written.
@@ -74,8 +80,11 @@ def write_report(
         error_scale=None if limit is None else _error_scale(limit),
         summary=sections.summary(results, scores),
         overview=[
-            overview(group) for metric in leading_metrics(results) for group in collect(results, metric).groups()
+            overview(group, compared.spread(metric) if compared else None)
+            for metric in leading_metrics(results)
+            for group in collect(results, metric).groups()
         ],
+        compared=compared,
         curves=sections.curves(results, scores),
         sites=sections.sites(results, metrics, found, examples, limit),
         routing=sections.routing(results),
@@ -84,6 +93,15 @@ def write_report(
     )
     write_atomically(Path(out), page)
     return Path(out)
+
+
+class Compared(NamedTuple):
+    """What a page of several runs has besides: deviations over seeds, and the outcome of a paired test."""
+
+    spread: Callable[[Metric], Spread]
+    seeds: Table
+    tests: list[Table]
+    notes: list[str]
 
 
 def _check_one_task(results: dict[str, Any]) -> None:

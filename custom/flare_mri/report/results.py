@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.metrics.metric_table import KNOWN, Metric
-from flare_mri.report.scores import Scores, collect, leading_metrics, metrics_of
+from flare_mri.report.scores import Scores, Spread, collect, leading_metrics, metrics_of
 
 _MOST_BYTES = 2**26  # thousands of rounds at a hundred sites
 
@@ -101,12 +101,13 @@ def merge_results(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def summary_table(results: dict[str, Any], *metrics: str) -> str:
+def summary_table(results: dict[str, Any], *metrics: str, spread: Callable[[Metric], Spread] | None = None) -> str:
     """A plain-text table, methods by sites with the mean, for terminals.
 
     Args:
         results: Checked results.
         *metrics: Metric keys such as ``"psnr"``; without any, the main metric of every site.
+        spread: Of a metric, the standard deviations over seeds, see :data:`~flare_mri.report.scores.Spread`.
 
     Returns:
         One block of lines a metric and group of sites that were treated alike (trained, or outside); the best of
@@ -115,10 +116,21 @@ def summary_table(results: dict[str, Any], *metrics: str) -> str:
     Raises:
         InputError: A metric that is unknown or that no site reports.
     """
+    chosen = chosen_metrics(results, metrics)
+    found = [
+        (group, spread(metric) if spread else {}) for metric in chosen for group in collect(results, metric).groups()
+    ]
+    return "\n\n".join(_table(group, deviations) for group, deviations in found)
+
+
+def chosen_metrics(results: dict[str, Any], keys: Sequence[str]) -> list[Metric]:
+    """The metrics that are named; without any, the main metric of every site.
+
+    Raises:
+        InputError: A metric that is unknown or that no site reports.
+    """
     present = metrics_of(results)
-    chosen = [_present(key, present) for key in metrics] if metrics else leading_metrics(results)
-    tables = [_table(group) for metric in chosen for group in collect(results, metric).groups()]
-    return "\n\n".join(tables)
+    return [_present(key, present) for key in keys] if keys else leading_metrics(results)
 
 
 def _present(key: str, present: list[Metric]) -> Metric:
@@ -128,12 +140,17 @@ def _present(key: str, present: list[Metric]) -> Metric:
     return KNOWN[key]
 
 
-def _table(scores: Scores) -> str:
+def _table(scores: Scores, spread: Spread) -> str:
     metric = scores.metric
     rows = [["method", *(f"{site} " for site in scores.sites), "mean ", ""]]
     for method in scores.values:
-        cells = [metric.number(scores.get(method, s)) + " *"[method in scores.best(s)] for s in scores.sites]
-        mean = metric.number(scores.mean(method)) + " *"[method in scores.best()]
+        values = {s: scores.get(method, s) for s in scores.sites}
+        cells = [
+            metric.number(value) + metric.deviation(spread.get((method, s))) + " *"[method in scores.best(s)]
+            for s, value in values.items()
+        ]
+        mean = metric.number(scores.mean(method)) + metric.deviation(spread.get((method, None)))
+        mean += " *"[method in scores.best()]
         count = scores.coverage(method)
         note = "" if count == len(scores.sites) else f"({count} of {len(scores.sites)} sites)"
         rows.append([method, *cells, mean, note])
@@ -143,4 +160,5 @@ def _table(scores: Scores) -> str:
         numbers = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
         lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join([f"{metric.heading}, test data, {metric.direction} (* best)", *lines])
+    seeds = "; mean ± standard deviation over seeds" if spread else ""
+    return "\n".join([f"{metric.heading}, test data, {metric.direction} (* best{seeds})", *lines])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,10 @@ def leading_metrics(results: dict[str, Any]) -> list[Metric]:
             if present and not set(present) & set(chosen):
                 chosen.append(present[0])
     return [metric for metric in metrics_of(results) if metric in chosen]
+
+
+Spread = Mapping[tuple[str, str | None], float]
+"""(Row, site or None for the mean of sites) -> standard deviation over seeds."""
 
 
 def _finite(scores: dict[str, Any] | None, key: str) -> float | None:

@@ -18,7 +18,7 @@ from flare_mri.report.examples import Examples
 from flare_mri.report.panels import SiteExamples, site_panels
 from flare_mri.report.scores import Scores, collect, comparison_notes, curve_split, round_curve, rows_of
 from flare_mri.report.summary import summary_sentences
-from flare_mri.report.tables import Table, settings_table, site_table, table_of
+from flare_mri.report.tables import Table, describe_run, settings_table, site_table, table_of
 
 
 class Chart(NamedTuple):
@@ -158,13 +158,26 @@ def runs(results: dict[str, Any]) -> dict[str, Any]:
     for name, method in results["methods"].items():
         rounds = method["rounds"]
         seconds = [r["seconds"] for r in rounds if r.get("seconds") is not None]
-        cells = [method["job"], _moment(method["created"]), str(method["seed"]), str(len(rounds) or MISSING)]
+        cells = [value or MISSING for value in describe_run(method)]
+        cells += [method["job"], _moment(method["created"]), str(method["seed"]), str(len(rounds) or MISSING)]
         cells += [format_seconds(method["seconds"]), format_seconds(_mean(seconds)) if seconds else MISSING]
         rows.append((name, [*cells, _traffic(rounds, "bytes_sent"), _traffic(rounds, "bytes_received")]))
         versions = settings_table("Versions", method.get("versions") or results["versions"])
         tables = settings_table("Settings", method["settings"]), versions, _rounds(rounds)
         described.setdefault(tuple(table for table in tables if table), []).append(name)
-    header = ("Method", "Job", "Created", "Seed", "Rounds", "Time in all", "Time a round", "Sent", "Received")
+    header = (
+        "Method",
+        "Network",
+        "Loss",
+        "Job",
+        "Created",
+        "Seed",
+        "Rounds",
+        "Time in all",
+        "Time a round",
+        "Sent",
+        "Received",
+    )
     caption = "Runs. Sent and received: mean over rounds and sites, what one site sends and gets in one round"
     return {"table": table_of(caption, header, rows), "described": [(n, tables) for tables, n in described.items()]}
 

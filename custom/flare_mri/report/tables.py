@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flare_mri.config.results import BASELINE
 from flare_mri.metrics.metric_table import MISSING, Metric
-from flare_mri.report.scores import Scores, collect, rows_of
+from flare_mri.report.scores import Scores, Spread, collect, rows_of
+
+NETWORK, LOSS = "network.path", "training.loss"
+"""Names of two settings by which runs are told apart."""
 
 
 class Cell(NamedTuple):
@@ -38,8 +41,8 @@ def table_of(
     return Table(caption, tuple(header), cells, kind)
 
 
-def overview(scores: Scores) -> Table:
-    """Methods by sites for one metric, with the mean where there are several sites."""
+def overview(scores: Scores, spread: Spread | None = None) -> Table:
+    """Methods by sites for one metric, with the mean where there are several sites, and with deviations over seeds."""
     metric, with_input = scores.metric, BASELINE in scores.values
     columns = [*scores.sites, None] if len(scores.sites) > 1 else scores.sites
     rows = []
@@ -54,9 +57,11 @@ def overview(scores: Scores) -> Table:
                 below = metric.difference(value, reference) if same_sites else ""
             if site is None and (number := scores.coverage(method)) < len(scores.sites):
                 below = f"{below}, {number} of {len(scores.sites)} sites".lstrip(", ")
-            cells.append(Cell(metric.number(value), below.replace(MISSING, ""), method in scores.best(site)))
+            text = metric.number(value) + metric.deviation((spread or {}).get((method, site)))
+            cells.append(Cell(text, below.replace(MISSING, ""), method in scores.best(site)))
         rows.append((method, tuple(cells)))
     caption = f"{metric.heading} on the test data at {', '.join(scores.sites)}, {metric.direction}"
+    caption += "; mean ± standard deviation over seeds" if spread else ""
     caption += "; small print: difference to zero-filled" if with_input else ""
     return Table(caption, ("Method", *(site or "Mean of sites" for site in columns)), tuple(rows))
 
@@ -97,15 +102,23 @@ def _kept(best: dict[str, Any] | None, metric: Metric) -> Cell:
 
 def settings_table(caption: str, settings: dict[str, Any]) -> Table | None:
     """Names and values of a nested dictionary, with dotted names; None where it is empty."""
-    rows = tuple((name, (Cell(value, prose=True),)) for name, value in _flatten(settings))
+    rows = tuple((name, (Cell(value, prose=True),)) for name, value in flatten(settings))
     return Table(caption, ("Name", "Value"), rows, "prose") if rows else None
 
 
-def _flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted names and values, as people read them, of nested settings."""
     if isinstance(value, dict) and value:
-        pairs = [_flatten(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
+        pairs = [flatten(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items()]
         return [pair for part in pairs for pair in part]
     if isinstance(value, list):
         value = ", ".join(str(item) for item in value)
     words = {None: "not set", True: "yes", False: "no", "": "not set"}
     return [(prefix, words[value] if isinstance(value, bool | None) or value == "" else str(value))] if prefix else []
+
+
+def describe_run(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Network and loss that a run had, for people; empty where its settings do not say."""
+    settings = dict(flatten(entry["settings"]))
+    loss = settings.get(LOSS, "")
+    return settings.get(NETWORK, "").rpartition(".")[2], "default" if loss == "not set" else loss

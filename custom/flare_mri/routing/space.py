@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The routing space as a file: the personal models of the inside sites and the global model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,15 @@ class RoutingSpace:
         if list(self.experts)[-1:] != [GLOBAL] or len(self.experts) < 2:
             names = ", ".join(self.experts) or "none"
             raise InputError(f"routing space: expected the sites' models and then {GLOBAL!r}, got {names}")
+
+
+def row_names(experts: Sequence[str]) -> dict[str, str]:
+    """Key of a prediction on the wire -> its row of tables; no name of another site is a key.
+
+    Args:
+        experts: of a routing space, the global model last.
+    """
+    return {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(experts[:-1])} | MODEL_NAMES
 
 
 def save_routing_space(path: Path, space: RoutingSpace) -> str:

@@ -25,7 +25,7 @@ class HeldOutSnr:
     """
 
     def __init__(self) -> None:
-        self._values: list[float] = []
+        self._values: dict[int, list[float]] = {}
 
     def split(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         r""":math:`\Theta` and :math:`\Lambda` of a batch's masks, bool [B, 1, H, W].
@@ -52,8 +52,15 @@ class HeldOutSnr:
         measured = (batch["kspace"] * held_out).flatten(1)
         error = SenseOperator(sensitivities, held_out).forward(image).flatten(1) - measured
         energy, left = (part.abs().double().square().sum(1) for part in (measured, error))
-        self._values += (10 * torch.log10(energy / left)).clamp(max=PSNR_CAP).tolist()
+        values = (10 * torch.log10(energy / left)).clamp(max=PSNR_CAP).tolist()
+        for volume, value in zip(batch["volume"].tolist(), values, strict=True):
+            self._values.setdefault(volume, []).append(value)
 
     def aggregate(self) -> dict[str, float]:
         """Mean over the slices, under its name in results.json."""
-        return {HELD_OUT_SNR: sum(self._values) / len(self._values)}
+        values = [value for of_volume in self._values.values() for value in of_volume]
+        return {HELD_OUT_SNR: sum(values) / len(values)}
+
+    def by_volume(self) -> dict[int, dict[str, float]]:
+        """Mean over the slices of each volume."""
+        return {volume: {HELD_OUT_SNR: sum(values) / len(values)} for volume, values in self._values.items()}

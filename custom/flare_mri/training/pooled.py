@@ -12,7 +12,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from flare_mri.errors import InputError
 from flare_mri.training.reconstruction import join_images
-from flare_mri.training.task import Split, Task
+from flare_mri.training.task import Evaluation, Split, Task
 
 
 class PooledTask:
@@ -54,7 +54,13 @@ class PooledTask:
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """Mean over the sites, as the tables of federated runs take it."""
-        return _mean([task.evaluate(network, split) for task in self.tasks])
+        return self.evaluate_volumes(network, split).metrics
+
+    def evaluate_volumes(self, network: nn.Module, split: Split) -> Evaluation:
+        """As :meth:`evaluate`, and of each volume of all sites."""
+        found = [task.evaluate_volumes(network, split) for task in self.tasks]
+        volumes = {name: scores for one in found for name, scores in one.volumes.items()}
+        return Evaluation(_mean([one.metrics for one in found]), volumes)
 
     def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
         """Means over the sites."""

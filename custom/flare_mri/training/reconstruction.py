@@ -19,6 +19,7 @@ from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import KNOWN
 from flare_mri.metrics.reconstruction import VolumeMetrics
+from flare_mri.metrics.volume_scores import by_pseudonym
 from flare_mri.networks import UnrolledNetwork, encoder_prefixes
 from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
@@ -26,7 +27,7 @@ from flare_mri.training.held_out import HeldOutSnr
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
 from flare_mri.training.scanner_units import add_scores, normalise_magnitude, restore_units
 from flare_mri.training.self_supervision import SSDU, ssdu_loss
-from flare_mri.training.task import Split, call_network, on_device
+from flare_mri.training.task import Evaluation, Split, call_network, on_device
 
 _EVALUATION_BATCH = 8
 _LOG = logging.getLogger(__name__)
@@ -91,13 +92,20 @@ class ReconstructionTask:
 
         `held_out_snr` (dB) alone where the scans were measured undersampled.
         """
+        return self.evaluate_volumes(network, split).metrics
+
+    def evaluate_volumes(self, network: nn.Module, split: Split) -> Evaluation:
+        """As :meth:`evaluate`, and of each volume."""
         network.eval()
+        metrics: VolumeMetrics | HeldOutSnr
         if self.data.undersampled:
-            return self._predict_held_out(network, split)
-        metrics = VolumeMetrics()
-        for batch, output in self._outputs(network, split):
-            add_scores(metrics, batch, output)
-        return metrics.aggregate()
+            metrics = self._predict_held_out(network, split)
+        else:
+            metrics = VolumeMetrics()
+            for batch, output in self._outputs(network, split):
+                add_scores(metrics, batch, output)
+        volumes = by_pseudonym(self.site, self.data.volume_names, metrics.by_volume())  # type: ignore[arg-type]
+        return Evaluation(metrics.aggregate(), volumes)
 
     def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
         """Test metrics of the zero-filled input, and of classical reconstructions; without SigPy the log says so."""
@@ -148,7 +156,7 @@ class ReconstructionTask:
                 f"with --loss {SSDU}, or leave them out by data.include"
             )
 
-    def _predict_held_out(self, network: nn.Module, split: Split) -> dict[str, float]:
+    def _predict_held_out(self, network: nn.Module, split: Split) -> HeldOutSnr:
         """How well a network that sees a part of the samples predicts the others; `ssdu` admits no other kind."""
         assert isinstance(network, UnrolledNetwork)
         scores = HeldOutSnr()
@@ -159,7 +167,7 @@ class ReconstructionTask:
             with torch.inference_mode():
                 maps = network.find_sensitivities(kspace, seen, batch.get("sensitivities"))
                 scores.add(batch, held_out, network.run_cascades(kspace, seen, maps)[-1], maps)
-        return scores.aggregate()
+        return scores
 
     def _batches(self, split: Split) -> DataLoader:
         dataset = self.dataset(split)

@@ -16,8 +16,9 @@ from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.datasets.segmentation_slices import SegmentationDataset
 from flare_mri.errors import InputError
 from flare_mri.metrics.segmentation import TEST_BATCH, SegmentationMetrics
+from flare_mri.metrics.volume_scores import by_pseudonym
 from flare_mri.training.segmentation_loss import SegmentationLoss
-from flare_mri.training.task import Split
+from flare_mri.training.task import Evaluation, Split
 
 _EVALUATION_BATCH = 16
 
@@ -65,8 +66,17 @@ class SegmentationTask:
         Raises:
             InputError: the site's slices have no labels.
         """
+        return self.evaluate_volumes(network, split).metrics
+
+    def evaluate_volumes(self, network: nn.Module, split: Split) -> Evaluation:
+        """As :meth:`evaluate`, and `dice` and `hd95` of each volume."""
         dataset = self._split(split)
-        return score(dataset, self.data.pieces(dataset).classes(network, _EVALUATION_BATCH))
+        return self.score(dataset, self.data.pieces(dataset).classes(network, _EVALUATION_BATCH))
+
+    def score(self, dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TEST_BATCH) -> Evaluation:
+        """Scores of predicted classes, see :func:`score`."""
+        metrics = score(dataset, predictions, batch)
+        return Evaluation(metrics.aggregate(), by_pseudonym(self.site, self.data.volume_names, metrics.by_volume()))  # type: ignore[arg-type]
 
     def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
         """Nothing: there is no segmentation without a network.
@@ -127,7 +137,7 @@ def _choose_shown(dataset: SegmentationDataset, count: int) -> list[int]:
     return np.unique(np.linspace(0, len(dataset) - 1, count + 2, dtype=int)[1:-1]).tolist()
 
 
-def score(dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TEST_BATCH) -> dict[str, float]:
+def score(dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TEST_BATCH) -> SegmentationMetrics:
     """Scores predicted classes of a whole data set; organs that the site does not label count as background.
 
     Args:
@@ -136,7 +146,7 @@ def score(dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TE
         batch: slices in a batch of the slice Dice; `OUTSIDE_BATCH` at an outside site.
 
     Returns:
-        As :meth:`flare_mri.metrics.segmentation.SegmentationMetrics.aggregate`.
+        The metrics, of all and of each volume.
 
     Raises:
         InputError: no labels, or not one prediction for each slice.
@@ -152,4 +162,4 @@ def score(dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TE
         volume = dataset.volumes[number]
         known = truth != IGNORED
         metrics.add(number, volume.kept[index], prediction * known, truth * known, volume.spacing)
-    return metrics.aggregate()
+    return metrics

@@ -120,6 +120,10 @@ class SiteStore:
         """Write NumPy arrays to the compressed ``.npz`` file `name`."""
         self._write(self.path(name), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
+    def save_text(self, name: str, text: str, run: str = "") -> None:
+        """Write text as UTF-8 to the file `name`."""
+        self._write(self.path(name, run), lambda file: file.write(text.encode()))
+
     def save_model(
         self, name: str, state: Mapping[str, torch.Tensor], description: Mapping[str, Any], run: str = ""
     ) -> Path | None:

@@ -4,7 +4,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,13 @@ from flare_mri.errors import InputError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Evaluation(NamedTuple):
+    """Metrics of a network on a split: means by name, which a site tells, and those of each volume, which it keeps."""
+
+    metrics: dict[str, float]
+    volumes: dict[str, dict[str, float]]
 
 
 class Task(Protocol):
@@ -55,6 +62,9 @@ class Task(Protocol):
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """Metrics of `network` on a split, by name."""
+
+    def evaluate_volumes(self, network: nn.Module, split: Split) -> Evaluation:
+        """The same, and those of each volume by its :func:`~flare_mri.metrics.volume_scores.pseudonym`."""
 
     def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
         """Test metrics of what learns nothing, by its name in results.json; empty where there is no such thing.

@@ -11,6 +11,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor, zeros_like
 
+from flare_mri.config.results import PERSONAL
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, SiteExecutor
 from flare_mri.flare.executors.received import read_run
@@ -20,6 +21,7 @@ from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix, payload_byte
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.methods import find_method
 from flare_mri.methods.base import SiteHooks
+from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
 from flare_mri.training import (
     SPLITS,
@@ -135,7 +137,7 @@ class PersonalizedExecutor(SiteExecutor):
         metrics: dict[str, float] = {}
         if round_number and round_number % self._settings.evaluate_every == 0:
             splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
-            metrics |= self._evaluate(learner, received, round_number - 1, splits)
+            metrics |= self._evaluate(learner, received, round_number - 1, splits)[0]
         for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
         report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
@@ -155,10 +157,10 @@ class PersonalizedExecutor(SiteExecutor):
         return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        """Evaluate the last aggregate, then the personal models, and leave pictures in the site's own store."""
+        """Evaluate the last aggregate, then the personal models; scores of volumes and pictures stay in the store."""
         task, learner, states, rounds = self._take_up(model, fl_ctx)
         store = states.store
-        metrics = self._evaluate(learner, model.params or {}, rounds - 1, ["validation", "test"])
+        metrics, volumes = self._evaluate(learner, model.params or {}, rounds - 1, ["validation", "test"])
         if learner.best is None:
             raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
         best = learner.network_with(learner.best["network"])
@@ -182,6 +184,7 @@ class PersonalizedExecutor(SiteExecutor):
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")
         store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
+        store.save_text(SCORES_FILE, scores_text(volumes), states.run)
         return FLModel(metrics=metrics)
 
     def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
@@ -204,20 +207,25 @@ class PersonalizedExecutor(SiteExecutor):
 
     def _evaluate(
         self, learner: Learner, received: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]
-    ) -> dict[str, float]:
-        """Metrics of the received shared part with the site's own private part."""
+    ) -> tuple[dict[str, float], dict[str, dict[str, dict[str, float]]]]:
+        """Metrics of the received shared part with the site's own private part; of test volumes, which stay here."""
         learner.receive(received)
         state = learner.personal()
         metrics: dict[str, float] = {}
+        volumes: dict[str, dict[str, dict[str, float]]] = {}
         for split in splits:
-            values = learner.task.evaluate(learner.network, split)
-            metrics |= add_prefix(split, values)
+            found = learner.task.evaluate_volumes(learner.network, split)
+            metrics |= add_prefix(split, found.metrics)
             if split == "validation":
-                learner.consider_best(values, evaluated_round)
+                learner.consider_best(found.metrics, evaluated_round)
+            else:
+                volumes[self.method] = found.volumes
             if state is not None:
-                personal = learner.network_with(state)
-                metrics |= add_prefix(f"personal/{split}", learner.task.evaluate(personal, split))
-        return metrics
+                found = learner.task.evaluate_volumes(learner.network_with(state), split)
+                metrics |= add_prefix(f"personal/{split}", found.metrics)
+                if split != "validation":
+                    volumes[self.method + PERSONAL] = found.volumes
+        return metrics, volumes
 
     def _learner(self, task: Task) -> Learner:
         network = build_network(self._network_of(task.site), self._settings.seed)

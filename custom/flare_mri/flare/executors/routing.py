@@ -26,10 +26,11 @@ from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.quality import Quality, estimate_quality
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
+from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_meta_network, check_size
 from flare_mri.routing import check_axes, check_routable
 from flare_mri.routing.outside import Outside, OutsideModel
-from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace
+from flare_mri.routing.space import GLOBAL, MODEL_NAMES, RoutingSpace, row_names
 from flare_mri.training import (
     SEGMENTATION,
     AbortedError,
@@ -38,7 +39,6 @@ from flare_mri.training import (
     TrainingSettings,
     build_task,
 )
-from flare_mri.training.segmentation import score
 
 
 class RoutingExecutor(SiteExecutor):
@@ -105,9 +105,12 @@ class RoutingExecutor(SiteExecutor):
         outside = Outside(space, task.data.pieces(data), self._settings, task.device)
         started = time.monotonic()
         metrics: dict[str, float] = {}
+        names, volumes = row_names(list(space.experts)), {}
         if data.labelled:  # only to be scored
             for name, probabilities in outside.predict_with_others():
-                metrics |= add_prefix(f"{name}/test", score(data, _labels(probabilities), OUTSIDE_BATCH))
+                found = task.score(data, _labels(probabilities), OUTSIDE_BATCH)
+                metrics |= add_prefix(f"{name}/test", found.metrics)
+                volumes[names[name]] = found.volumes
                 if name == GLOBAL:
                     self._keep_pictures(store, task, name, _labels(probabilities))
                 if abort_signal.triggered:
@@ -127,8 +130,11 @@ class RoutingExecutor(SiteExecutor):
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the model of the run before is kept as {former.name}")
         self._keep_pictures(store, task, model.key, labels)
-        metrics |= model.numbers(list(space.experts))
-        return metrics | (add_prefix(f"{model.key}/test", score(data, labels, OUTSIDE_BATCH)) if data.labelled else {})
+        if data.labelled:
+            found = task.score(data, labels, OUTSIDE_BATCH)
+            metrics |= add_prefix(f"{model.key}/test", found.metrics)
+            store.save_text(SCORES_FILE, scores_text(volumes | {names[model.key]: found.volumes}))
+        return metrics | model.numbers(list(space.experts))
 
     def _expect(
         self,

@@ -1,15 +1,17 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Run a job.py in FLARE's simulator, with a line of progress a round instead of FLARE's log."""
+"""A line a round of a job that runs, in the simulator or in a consortium."""
 
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flare_mri.flare.recipes.simulate import results_path
+from flare_mri.metrics.metric_table import metrics_in
 
 
 def run_and_follow(job: Path, name: str, arguments: Sequence[str], workspace: Path, log: Path) -> Path:
@@ -50,15 +52,47 @@ def run_and_follow(job: Path, name: str, arguments: Sequence[str], workspace: Pa
 
 
 def show_progress(path: Path, name: str, shown: int) -> int:
-    """Print the rounds that results.json has and the screen has not."""
+    """Print the rounds that results.json has and the screen has not; returns the number of the next one."""
     if not path.exists():
         return shown
     run = next(iter(json.loads(path.read_text())["methods"].values()))
-    for row in run["rounds"][shown:]:
-        losses = [site["train_loss"] for site in row["sites"].values()]
-        print(
-            f"  {name} round {row['round'] + 1:2d}/{run['settings']['num_rounds']}  {row['seconds']:5.1f} s  "
-            f"mean training loss {sum(losses) / len(losses):.4f}",
-            flush=True,
-        )
-    return len(run["rounds"])
+    return show_rounds(run["rounds"], run["settings"]["num_rounds"], name, shown)
+
+
+def show_rounds(rounds: Sequence[Mapping[str, Any]], num_rounds: int, name: str, shown: int) -> int:
+    """Print a line for each round from number `shown` on.
+
+    A site validates a model when it receives it, so that a round's score is known after the next one.
+
+    Args:
+        rounds: of an entry of results.json, all or the last ones.
+        num_rounds: of the job.
+        name: of the job.
+        shown: number of the first round to print, from 0.
+
+    Returns:
+        Number of the round to print next.
+    """
+    scores = {row["round"]: _score(row) for row in rounds}
+    for row in rounds:
+        number = row["round"]
+        if number < shown:
+            continue
+        losses = [site["train_loss"] for site in row["sites"].values() if site.get("train_loss") is not None]
+        loss = f"mean training loss {sum(losses) / len(losses):.4f}" if losses else "no training loss"
+        left_out = f"; left out: {', '.join(row['left_out'])}" if row.get("left_out") else ""
+        told = f"  {name} round {number + 1:2d}/{num_rounds}  {row['seconds']:5.1f} s  {loss}"
+        print(f"{told}{scores.get(number - 1, '')}{left_out}", flush=True)
+        shown = number + 1
+    return shown
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    """Mean of the main metric on the sites' validation slices, in words; empty where none was validated."""
+    found = [site["validation"] for site in row["sites"].values() if site.get("validation")]
+    for metric in metrics_in(found[0]) if found else ():
+        values = [scores[metric.key] for scores in found if scores.get(metric.key) is not None]
+        if values:
+            mean = metric.quantity(sum(values) / len(values))
+            return f", validation {metric.name} {mean} after round {row['round'] + 1}"
+    return ""

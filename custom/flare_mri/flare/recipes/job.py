@@ -23,6 +23,8 @@ from flare_mri.config.training import TrainingSettings
 from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import open_site
+from flare_mri.flare.workflows.run_record import RESULTS_FILE
+from flare_mri.folders import private_folder
 from flare_mri.networks import SharedPart, build_network, shared_keys
 from flare_mri.training import SEGMENTATION, SPLITS, build_task
 from flare_mri.transforms.neighbours import CHANNELS
@@ -56,6 +58,7 @@ class FlareMRIRecipe(Recipe):
         self.include_code = include_code
         self.require_site_config = require_site_config
         self.sites: list[str] = []
+        self.resume = False
         self._sources: tempfile.TemporaryDirectory | None = None
         job.job.set_app_packages([PACKAGE])
         job.to_server({"server": {"task_request_interval": 0.1}})
@@ -68,6 +71,8 @@ class FlareMRIRecipe(Recipe):
         """
         if isinstance(env, SimEnv):
             workspace = Path(env.workspace_root) / self.name
+            if not self.resume:
+                keep_former(Path(env.workspace_root), self.name)
             allow_in_simulator(workspace)
             self.check_sites(env.clients or [f"site-{i + 1}" for i in range(env.num_clients)], workspace)
         return super().run(env, *args, **kwargs)
@@ -99,6 +104,33 @@ class FlareMRIRecipe(Recipe):
         shutil.copytree(Path(flare_mri.__file__).parent, staged, ignore=shutil.ignore_patterns("__pycache__"))
         for target in (SERVER_SITE_NAME, ALL_SITES):
             self._job.add_file_to(str(staged), target, dest_dir=PACKAGE)
+
+
+def results_path(workspace: Path, job: str) -> Path:
+    """The results file of a simulated job."""
+    return workspace / job / "server" / "simulate_job" / RESULTS_FILE
+
+
+def keep_former(workspace: Path, job: str) -> Path | None:
+    """Move what the run before of a job left at the server out of the way of FLARE, which empties the job's folder.
+
+    Args:
+        workspace: of the simulator.
+        job: its name.
+
+    Returns:
+        Where it lies now, ``<workspace>/former/<job>-<number>``; None where no run left results.
+    """
+    results = results_path(workspace, job)
+    if not results.is_file():
+        return None
+    folder = private_folder(workspace / "former", "workspace")
+    number = 1 + sum(path.name.rpartition("-")[0] == job for path in folder.iterdir())
+    while (kept := folder / f"{job}-{number}").exists():
+        number += 1
+    results.parent.rename(kept)
+    print(f"{job}: the run before is kept, with its results, in {kept}", flush=True)
+    return kept
 
 
 def allow_in_simulator(workspace: Path) -> None:

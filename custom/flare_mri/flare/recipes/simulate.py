@@ -3,8 +3,6 @@
 """The environment a recipe runs in: the arguments every ``job.py`` shares, and the simulator with its checks."""
 
 import argparse
-import contextlib
-import io
 import os
 import signal
 import sys
@@ -13,19 +11,14 @@ from pathlib import Path
 
 import platformdirs
 import yaml
-from nvflare.fuel.flare_api.api_spec import NoConnection
-from nvflare.fuel.flare_api.flare_api import new_secure_session
 from nvflare.recipe.poc_env import PocEnv
-from nvflare.recipe.prod_env import ProdEnv
 from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import ExecEnv
-from nvflare.tool.kit.kit_config import StartupKitConfigError, resolve_admin_user_and_dir_from_startup_kit
 
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
-from flare_mri.flare.recipes.job import FlareMRIRecipe
+from flare_mri.flare.recipes.job import FlareMRIRecipe, results_path
 from flare_mri.flare.recipes.staging import stage_code
-from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.folders import check_own_folder, private_folder
 from flare_mri.methods import centralised
 from flare_mri.report.results import load_results, summary_table
@@ -33,6 +26,9 @@ from flare_mri.training import check_name
 
 CENTRALISED = centralised.METHOD.name
 """The method whose one site holds the data of all, and the name of that site."""
+
+Where = Callable[..., None]
+"""Adds the options that say where a job runs: :func:`add_environment_arguments`, :func:`add_consortium_arguments`."""
 
 
 def default_workspace() -> Path:
@@ -58,9 +54,10 @@ def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | No
     group = parser.add_argument_group("where to run")
     group.add_argument(
         "--env",
-        choices=["sim", "poc", "prod"],
+        type=_environment,
+        choices=["sim", "poc"],
         default="sim",
-        help="simulator; a new POC, replacing one that runs; production; default %(default)s",
+        help="simulator; a new POC, replacing one that runs; default %(default)s",
     )
     number = argparse.SUPPRESS if clients else "sites named site-1, site-2, ...; default %(default)s"
     group.add_argument("--n_clients", type=int, default=4, help=number)
@@ -70,8 +67,28 @@ def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | No
     group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
     group.add_argument("--threads", type=int, help="sites that compute at the same time, same numbers (default: all)")
     group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")
-    group.add_argument("--startup_kit", help="--env prod: the submitting user's startup kit")
     group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
+
+
+def _environment(name: str) -> str:
+    if name == "prod":
+        raise argparse.ArgumentTypeError("a consortium that runs is given a job by flare-mri submit")
+    return name
+
+
+def add_consortium_arguments(parser: argparse.ArgumentParser, clients: str | None = None) -> None:
+    """Arguments that say which consortium runs the job; ``clients``, a default for simulated sites, counts for none."""
+    group = parser.add_argument_group("where to run")
+    add_startup_kit(group)
+    group.add_argument("--clients", help="names of the sites, comma separated: these and no others")
+    group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
+    parser.set_defaults(env="prod", sites=None, require_site_config=True)
+
+
+def add_startup_kit(parser: argparse._ActionsContainer) -> None:
+    """The option that says who asks which consortium."""
+    told = "your startup kit (default: FLARE's active one, of nvflare config use or $NVFLARE_STARTUP_KIT_DIR)"
+    parser.add_argument("--startup_kit", type=Path, metavar="KIT", help=told)
 
 
 def site_names(args: argparse.Namespace) -> list[str]:
@@ -110,8 +127,6 @@ def site_names(args: argparse.Namespace) -> list[str]:
 def build_environment(args: argparse.Namespace) -> ExecEnv:
     """FLARE's environment for the recipe; for the simulator the site settings are put in place."""
     names = site_names(args)
-    if args.env == "prod":
-        return _production(args)
     if args.env == "poc":
         return PocEnv(clients=names)
     own_workspace(args.workspace, args.name)
@@ -131,40 +146,6 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
 
 
-def _production(args: argparse.Namespace) -> ProdEnv:
-    """The consortium of a startup kit; says which of the hospitals that were named are not connected to it."""
-    if not args.startup_kit:
-        raise InputError("--env prod: no startup kit; give the submitting user's with --startup_kit DIR")
-    if not Path(args.startup_kit).is_dir():
-        raise InputError(f"--startup_kit {args.startup_kit}: no such folder; give the submitting user's startup kit")
-    try:
-        user, kit = resolve_admin_user_and_dir_from_startup_kit(args.startup_kit)
-    except StartupKitConfigError as e:
-        raise InputError(f"--startup_kit {args.startup_kit}: expected a person's startup kit: {e}") from e
-    if not args.clients and not getattr(args, "min_sites", None):
-        raise InputError("--env prod: which sites? name them with --clients, or take all and give --min_sites")
-    if args.clients:
-        connected = _connected_sites(user, kit)
-        absent = [name for name in site_names(args) if name not in connected]
-        if absent:
-            print(
-                f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}. A "
-                "misspelt name never will be: FLARE keeps a job waiting until as many as --min_sites are there",
-                file=sys.stderr,
-            )
-    return ProdEnv(startup_kit_location=kit, username=user)
-
-
-def _connected_sites(user: str, kit: str) -> list[str]:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # FLARE prints that it connects, at every attempt
-            session = new_secure_session(user, kit, timeout=20.0)
-    except NoConnection as e:
-        raise InputError(f"--startup_kit {kit}: its server does not answer ({e}); see that it runs") from e
-    with contextlib.closing(session):
-        return sorted(client.name for client in session.get_connected_client_list())
-
-
 def write_pool(names: list[str], args: argparse.Namespace) -> str:
     """Describe the one site of a centralised run, which holds the data of all; returns its name."""
     members = [str((args.sites / name / "site.yaml").absolute()) if args.sites else name for name in names]
@@ -172,11 +153,6 @@ def write_pool(names: list[str], args: argparse.Namespace) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"pooled_sites": members}))
     return CENTRALISED
-
-
-def results_path(workspace: Path, job: str) -> Path:
-    """The results file of a simulated job."""
-    return workspace / job / "server" / "simulate_job" / RESULTS_FILE
 
 
 def stores_path(workspace: Path) -> Path:
@@ -207,8 +183,6 @@ def execute(
     except InputError as error:  # a checkout that may only be read serves all but the folder itself
         print(f"note: the job folder's copy of the code is not brought up to date: {error}", file=sys.stderr)
     try:
-        if args.env == "prod":
-            args.require_site_config = True  # who forgot the file must not train on the phantom among real hospitals
         recipe = build_recipe(args)
         if args.clients and getattr(args, "method", None) != CENTRALISED:
             recipe.sites = site_names(args)  # these and no others, also where more are connected

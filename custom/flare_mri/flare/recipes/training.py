@@ -136,6 +136,7 @@ class TrainingRecipe(FlareMRIRecipe):
         check_site_networks(**shared, site_networks=site_networks or {})
         _add_sites(job, executor, chosen, privacy)
         super().__init__(job, self.site_task, chosen_training, include_code, require_site_config)
+        self.resume = resume
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
         """Also read the initial weights, as the simulated server will.

@@ -2,17 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Common part of the server's workflows: sites are asked, their answers sorted, and a mistake ends the job."""
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
+from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 
 from flare_mri.errors import InputError
+from flare_mri.flare.protocol import PROGRESS
 from flare_mri.flare.workflows.answers import Answers
+from flare_mri.flare.workflows.run_record import RESULTS_FILE
+
+_ROUNDS_TOLD = 20
 
 
 class SiteController(ModelController):
@@ -31,6 +39,17 @@ class SiteController(ModelController):
             self.run_job()
         except InputError as e:
             self.panic(str(e))
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Tell whoever asks for the job's stats (FLARE's ``show_stats``) the last rounds, as results.json has them."""
+        super().handle_event(event_type, fl_ctx)
+        collector = fl_ctx.get_prop(InfoCollector.CTX_KEY_STATS_COLLECTOR)
+        if event_type == InfoCollector.EVENT_TYPE_GET_STATS and isinstance(collector, GroupInfoCollector):
+            path = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())) / RESULTS_FILE
+            methods = json.loads(path.read_text())["methods"] if path.exists() else {}
+            for entry in list(methods.values())[:1]:
+                known = {"num_rounds": entry["settings"].get("num_rounds"), "rounds": entry["rounds"][-_ROUNDS_TOLD:]}
+                collector.set_info(group_name=PROGRESS, info=known)
 
     @abstractmethod
     def run_job(self) -> None:

@@ -15,7 +15,7 @@ from flare_mri.flare.protocol import MetaKey, TaskName, under
 from flare_mri.flare.workflows.answers import Answers, job_in_words
 from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.run_record import RESULTS_FILE, run_entry, write_results
-from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space
+from flare_mri.routing.space import MODEL_NAMES, RoutingSpace, load_routing_space, row_names
 
 _OWN = ("matched", "routing")
 """Rows of the model that a strategy made for the site."""
@@ -84,7 +84,6 @@ class RouteOutside(SiteController):
 
     def _methods(self, space: RoutingSpace, answers: list[FLModel], seconds: float) -> dict[str, Any]:
         """One entry a row of the comparison: each personal model and :data:`MODEL_NAMES`."""
-        personal = {f"expert-{i}": f"personal model of {site}" for i, site in enumerate(list(space.experts)[:-1])}
         origin = {
             "network": space.network,
             "plan": space.plan.model_dump(mode="json"),
@@ -92,7 +91,7 @@ class RouteOutside(SiteController):
         }
         methods: dict[str, Any] = {}
         scored = {key for answer in answers for key in _rows(answer.metrics or {})}
-        for key, method in (personal | MODEL_NAMES).items():
+        for key, method in row_names(list(space.experts)).items():
             if scored and key not in scored:
                 continue
             entry = run_entry({**self.settings, **origin, "num_rounds": 0}, method)

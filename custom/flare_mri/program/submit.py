@@ -1,0 +1,101 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Hands a job to a consortium that runs, and prints the job's id; does not wait for it.
+
+A job is a name, with the options of flare-mri train NAME, or a folder as --export writes it. Neither the folder nor
+anything else here is written to. A hospital without site.yaml is refused, never trained on the phantom.
+
+examples:
+  flare-mri submit fedmri --clients hospital-1,hospital-2 --no_code --startup_kit lead@coordination.example
+  flare-mri submit iopfl --clients hospital-1,hospital-2,hospital-3 --num_rounds 50
+  flare-mri submit iopfl_outside --clients hospital-5 --routing_space /data/routing_space.safetensors
+  flare-mri submit /tmp/flare_mri_jobs/fedmri
+  flare-mri submit fedmri --help
+
+Exit codes are those of flare-mri.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from nvflare.fuel.flare_api.flare_api import Session
+
+from flare_mri.errors import InputError
+from flare_mri.flare.recipes.simulate import add_consortium_arguments, add_startup_kit, site_names
+from flare_mri.flare.session import open_session, submit_job
+from flare_mri.program.train import COMMANDS
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options where the job is a folder."""
+    parser = argparse.ArgumentParser(
+        prog="flare-mri submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("job", help=f"{', '.join(COMMANDS)}, or the folder of a job")
+    add_startup_kit(parser)
+    return parser
+
+
+def submit_named(name: str, words: Sequence[str]) -> str:
+    """Build the job that options describe and submit it; returns its id.
+
+    Raises:
+        InputError: a setting, the kit, or what the server refuses.
+    """
+    module = import_module(COMMANDS[name].module)
+    args = module.build_parser(f"flare-mri submit {name}", add_consortium_arguments).parse_args(words)
+    if getattr(args, "outside", ""):
+        raise InputError("--outside is for the simulator; submit iopfl, and when it has ended iopfl_outside")
+    if not args.clients and not getattr(args, "min_sites", None):
+        raise InputError("which sites? name them with --clients, or take all that are connected and give --min_sites")
+    args.n_clients = getattr(args, "min_sites", None)  # where no names are given
+    recipe = module.build_recipe(args)
+    recipe.sites = site_names(args) if args.clients else []
+    with tempfile.TemporaryDirectory() as folder, open_session(args.startup_kit) as session:
+        warn_of_absent(session, recipe.sites)
+        recipe.export(folder)
+        return submit_job(session, Path(folder) / recipe.name)
+
+
+def warn_of_absent(session: Session, sites: Sequence[str]) -> None:
+    """Say which of the hospitals that are named are not connected."""
+    connected = sorted(client.name for client in session.get_connected_client_list())
+    absent = [name for name in sites if name not in connected]
+    if absent:
+        print(
+            f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}. A "
+            "misspelt name never will be: FLARE keeps a job waiting until as many as --min_sites are there",
+            file=sys.stderr,
+        )
+
+
+def submit_folder(words: Sequence[str]) -> str:
+    """Submit a folder; returns the job's id.
+
+    Raises:
+        InputError: no such job, the kit, or what the server refuses.
+    """
+    args = build_parser().parse_args(words)
+    folder = Path(args.job)
+    if not folder.is_dir():
+        raise InputError(f"{args.job}: expected {', '.join(COMMANDS)} or the folder of a job, got neither; correct it")
+    with open_session(args.startup_kit) as session:
+        return submit_job(session, folder)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Submits a job; returns 0, or 2 after a line on stderr."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # FLARE's own lines: stdout holds the id alone
+            job = submit_named(argv[0], argv[1:]) if argv and argv[0] in COMMANDS else submit_folder(argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(job)
+    print(f"submitted; flare-mri follow {job} shows how it goes", file=sys.stderr)
+    return 0
