@@ -13,9 +13,7 @@ loopback port. Leaving the block, by an exception, Ctrl-C or SIGTERM too, ends e
 
 import contextlib
 import io
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 import kits
 import processes
 from flare_mri.deploy import policies
+from flare_mri.flare.session import submit_job
 
 SERVER = "server"
 ADMIN, LEAD, MEMBER = (f"{who}@coordination.example" for who in ("admin", "lead", "member"))
@@ -172,14 +171,11 @@ class Consortium:
         raise AssertionError("not reached")
 
     def submit(self, job: Path, user: str = LEAD) -> str:
-        """Submit a job folder and return the job's id. FLARE signs what it submits in place, so it gets a copy."""
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / job.name
-            shutil.copytree(job, copy, ignore=shutil.ignore_patterns("__pycache__"))
-            if user == LEAD:
-                return self.ask(lambda session: session.submit_job(str(copy)))
-            with contextlib.closing(self.session(user)) as session:
-                return session.submit_job(str(copy))
+        """Submit a job folder and return the job's id."""
+        if user == LEAD:
+            return self.ask(lambda session: submit_job(session, job))
+        with contextlib.closing(self.session(user)) as session:
+            return submit_job(session, job)
 
     def jobs(self) -> dict[str, str]:
         """Job id -> status of every job that the server knows."""

@@ -33,7 +33,7 @@ from flare_mri.program.main import ENDED_BADLY, STOPPED
 
 _ERROR = re.compile(r" - (?:PersonalizedFedAvg|RouteOutside|ServerRunner|JobRunner) - ERROR - (?:\[.*?\] - )?(.*)")
 _PANIC = "Aborting current RUN due to FATAL_SYSTEM_ERROR received: "
-_TRANSFERS = ("SUBMITTED", "APPROVED", "DISPATCHED")
+_WAITING = ("SUBMITTED", "APPROVED", "DISPATCHED")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,7 +63,7 @@ def follow(session: Session, job: str, every: float = 5.0) -> dict[str, Any]:
         if meta["status"] != state:
             state = meta["status"]
             print(f"{time.strftime('%H:%M:%S')} {name}: {state}", flush=True)
-        if (history := meta.get("schedule_history") or [""])[-1] != waiting and state in _TRANSFERS:
+        if (history := meta.get("schedule_history") or [""])[-1] != waiting and state in _WAITING:
             waiting = history[-1]
             print(f"  {waiting}", flush=True)
         if state.startswith("FINISHED"):

@@ -20,8 +20,10 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from nvflare.fuel.flare_api.flare_api import Session
 
@@ -56,7 +58,7 @@ def submit_named(name: str, words: Sequence[str]) -> str:
     args.n_clients = getattr(args, "min_sites", None)  # where no names are given
     recipe = module.build_recipe(args)
     recipe.sites = site_names(args) if args.clients else []
-    with tempfile.TemporaryDirectory() as folder, open_session(args.startup_kit) as session:
+    with _flare_on_stderr(), tempfile.TemporaryDirectory() as folder, open_session(args.startup_kit) as session:
         warn_of_absent(session, recipe.sites)
         recipe.export(folder)
         return submit_job(session, Path(folder) / recipe.name)
@@ -84,15 +86,19 @@ def submit_folder(words: Sequence[str]) -> str:
     folder = Path(args.job)
     if not folder.is_dir():
         raise InputError(f"{args.job}: expected {', '.join(COMMANDS)} or the folder of a job, got neither; correct it")
-    with open_session(args.startup_kit) as session:
+    with _flare_on_stderr(), open_session(args.startup_kit) as session:
         return submit_job(session, folder)
+
+
+def _flare_on_stderr() -> AbstractContextManager[Any]:
+    """FLARE prints lines of its own; stdout is to hold the id alone."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def main(argv: Sequence[str]) -> int:
     """Submits a job; returns 0, or 2 after a line on stderr."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # FLARE's own lines: stdout holds the id alone
-            job = submit_named(argv[0], argv[1:]) if argv and argv[0] in COMMANDS else submit_folder(argv)
+        job = submit_named(argv[0], argv[1:]) if argv and argv[0] in COMMANDS else submit_folder(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
