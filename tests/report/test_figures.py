@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from flare_mri.errors import InputError
+from flare_mri.metrics.slice_dice import slice_dice
 from flare_mri.report import figures, images
 from flare_mri.report.figures import DARK_CARD, LIGHT_CARD, inline_svg
-from flare_mri.report.panels import slice_dice
 
 CURVES = {"A": ([0, 1, 2], [20.0, 22.0, 23.0]), "B <&>": ([0, 1], [19.0, 24.0])}
 STYLES = {name: figures.style(index) for index, name in enumerate(CURVES)}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flare_mri.errors import InputError
+from flare_mri.metrics.slice_dice import slice_dice
 from flare_mri.report import images
 from flare_mri.report.examples import Examples
 
@@ -148,11 +149,3 @@ def frame(truth: np.ndarray, predictions: Sequence[np.ndarray]) -> tuple[slice, 
     ]
     rows, columns = (slice(start, min(start + side, length)) for start, length in zip(starts, truth.shape, strict=True))
     return rows, columns
-
-
-def slice_dice(prediction: np.ndarray, truth: np.ndarray) -> float | None:
-    """Mean Dice over the labels that either map holds; None where both are empty."""
-    labels = np.union1d(prediction[prediction > 0], truth[truth > 0])
-    pairs = [(prediction == label, truth == label) for label in labels]
-    values = [2 * np.logical_and(p, t).sum() / (p.sum() + t.sum()) for p, t in pairs]
-    return float(np.mean(values)) if values else None
