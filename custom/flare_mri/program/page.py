@@ -20,6 +20,7 @@ from flare_mri.program.findings import Findings, TaskFindings, summarise, tell_m
 from flare_mri.program.survey import ScanFacts
 from flare_mri.report import figures
 from flare_mri.report.images import TRUTH_COLOUR, choose_colours, overlay_panel
+from flare_mri.report.numbers import downloads, table_rows
 from flare_mri.report.tables import Table, table_of
 
 PAGE, SHEET = "index.html", "contact-sheet.png"
@@ -76,7 +77,12 @@ def write_page(found: Findings, folder: Path) -> None:
         problems=found.problems,
         notes=found.notes,
         tasks=[
-            {"name": name, "panels": _embed(tasks[name]), "tables": _tables(findings)}
+            {
+                "name": name,
+                "panels": [[picture] for picture in _embed(tasks[name])],
+                "tables": (shown := _tables(findings)),
+                "downloads": downloads(f"scans-{name}", table_rows(shown[-1])),
+            }
             for name, findings in found.tasks.items()
         ],
         organs=organs,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flare_mri.atomic_file import write_atomically
@@ -15,7 +16,8 @@ from flare_mri.config.results import BASELINE, validate_results
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import metrics_in
 from flare_mri.report import figures, images, sections
-from flare_mri.report.examples import Examples, load_examples
+from flare_mri.report.examples import Examples, has_row, load_examples
+from flare_mri.report.numbers import downloads, score_rows
 from flare_mri.report.panels import common_error_limit
 from flare_mri.report.scores import collect, leading_metrics, metrics_of, rows_of
 from flare_mri.report.tables import overview
@@ -32,8 +34,8 @@ def write_report(
 
     Args:
         results: Checked, maybe merged results.
-        site_stores: method -> site -> path of examples.npz. Sites whose store is not at hand are left out, as
-            a hospital holds its own only; then the page shows their numbers without images.
+        site_stores: method, or classical reconstruction -> site -> path of examples.npz. Sites whose store is not at
+            hand are left out, as a hospital holds its own only; then the page shows their numbers without images.
         out: The file to write, atomically; missing folders are made.
         examples: Most test slices a site that are shown.
 
@@ -76,6 +78,7 @@ def write_report(
         overview=[
             overview(group) for metric in leading_metrics(results) for group in collect(results, metric).groups()
         ],
+        downloads=downloads("scores", score_rows(results, metrics[0].key, _volume_scores(stores))),
         curves=sections.curves(results, scores),
         sites=sections.sites(results, metrics, found, examples, limit),
         routing=sections.routing(results),
@@ -84,6 +87,13 @@ def write_report(
     )
     write_atomically(Path(out), page)
     return Path(out)
+
+
+def _volume_scores(stores: dict[str, dict[str, Examples]]) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        method: {site: found.volume_scores for site, found in by_site.items() if found.volume_scores is not None}
+        for method, by_site in stores.items()
+    }
 
 
 def _check_one_task(results: dict[str, Any]) -> None:
@@ -101,7 +111,7 @@ def _load(results: dict[str, Any], site_stores: dict[str, dict[str, Path]]) -> d
     loaded: dict[str, dict[str, Examples]] = {}
     for method, by_site in site_stores.items():
         for site, path in by_site.items():
-            if site not in results["methods"].get(method, {}).get("sites", {}):
+            if not has_row(results, method, site):
                 raise InputError(
                     f"{path}: site {site} of method {method}: expected a site and method of the results, got neither; "
                     "give the results.json of the same run"
