@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -55,6 +57,22 @@ def choose_colours(organs: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def number_organ(axes: Axes, inside: np.ndarray, number: int, colour: str, size: float) -> None:
+    """Writes an organ's number into the middle of its outline, for those who do not tell colours apart.
+
+    Args:
+        axes: That show the slice, a unit a pixel.
+        inside: [H, W] bool, true within the outline somewhere.
+        number: Of the organ.
+        colour: Of its outline.
+        size: Of the letters in points.
+    """
+    places = np.argwhere(inside)
+    row, column = places[np.abs(places - places.mean(0)).sum(1).argmin()]  # of the organ, also where it is bent
+    rim = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+    axes.text(column, row, str(number), color=colour, size=size, ha="center", va="center", path_effects=rim)
+
+
 def overlay_panel(
     image: np.ndarray,
     truth: np.ndarray,
@@ -64,7 +82,8 @@ def overlay_panel(
 ) -> bytes:
     """The slice in grey with the outlines of every label: truth solid, prediction dashed.
 
-    One organ is yellow in the truth and blue in the prediction; of several each has its own colour in both.
+    One organ is yellow in the truth and blue in the prediction; of several each has its own colour and its number in
+    both.
 
     Args:
         image: [H, W], any range.
@@ -92,6 +111,8 @@ def overlay_panel(
             of_organ = chosen[int(label) - 1] if label <= len(chosen) else colour
             axes.contour(np.arange(-1, columns + 1), np.arange(-1, rows + 1), inside, levels=[0.5], colors=of_organ,
                          linewidths=3, linestyles=[dash])  # fmt: skip
+            if len(chosen) > 1:
+                number_organ(axes, labels == label, int(label), of_organ, 17)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     target = io.BytesIO()
     figure.savefig(target, format="png")

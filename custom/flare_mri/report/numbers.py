@@ -96,7 +96,7 @@ def _rows(method: str, site: str, model: str, split: str, scores: Mapping[str, A
         value = scores[metric.key]
         if value is not None and np.isfinite(value):
             names = {"method": method, "site": site, "model": model, "split": split}
-            yield {**names, "metric": metric.key, "unit": metric.unit, "value": float(value)}
+            yield {**names, "metric": metric.key, "unit": metric.unit, "value": float(f"{value:.6g}")}
 
 
 def table_rows(table: Table) -> list[Row]:

@@ -140,6 +140,8 @@ def embeddings(results: dict[str, Any], stores: dict[str, dict[str, Examples]], 
     styles = {name: figures.style(index) for index, name in enumerate(names)}
     charts, drawn = [], set()
     for method, by_site in stores.items():
+        if method not in results["methods"]:  # a classical reconstruction has no network
+            continue
         features = {site: found.features for site, found in by_site.items() if found.features is not None}
         drawn |= set(features)
         if len(features) < 2:  # a hospital that holds its own store only has nothing to compare
