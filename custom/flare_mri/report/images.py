@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -58,7 +59,9 @@ def choose_colours(organs: Mapping[str, str]) -> dict[str, str]:
 
 
 def number_organ(axes: Axes, inside: np.ndarray, number: int, colour: str, size: float) -> None:
-    """Writes an organ's number into the middle of its outline, for those who do not tell colours apart.
+    """Writes an organ's number beside its outline, for those who do not tell colours apart.
+
+    It stands where there is more room: on the side that looks to the middle of the slice.
 
     Args:
         axes: That show the slice, a unit a pixel.
@@ -68,9 +71,12 @@ def number_organ(axes: Axes, inside: np.ndarray, number: int, colour: str, size:
         size: Of the letters in points.
     """
     places = np.argwhere(inside)
-    row, column = places[np.abs(places - places.mean(0)).sum(1).argmin()]  # of the organ, also where it is bent
-    rim = [patheffects.withStroke(linewidth=2.5, foreground="black")]
-    axes.text(column, row, str(number), color=colour, size=size, ha="center", va="center", path_effects=rim)
+    on_the_left = places[:, 1].mean() < inside.shape[1] / 2
+    row, column = places[places[:, 1].argmax() if on_the_left else places[:, 1].argmin()]
+    look: Any = {"color": colour, "size": size, "weight": "bold", "va": "center"}
+    rim = [patheffects.withStroke(linewidth=size / 8, foreground="black")]
+    axes.annotate(str(number), (column, row), ((1 if on_the_left else -1) * size / 3, 0), textcoords="offset points",
+                  ha="left" if on_the_left else "right", path_effects=rim, **look)  # fmt: skip
 
 
 def overlay_panel(
@@ -111,8 +117,10 @@ def overlay_panel(
             of_organ = chosen[int(label) - 1] if label <= len(chosen) else colour
             axes.contour(np.arange(-1, columns + 1), np.arange(-1, rows + 1), inside, levels=[0.5], colors=of_organ,
                          linewidths=3, linestyles=[dash])  # fmt: skip
-            if len(chosen) > 1:
-                number_organ(axes, labels == label, int(label), of_organ, 17)
+    for number, colour in enumerate(chosen, 1) if len(chosen) > 1 else ():
+        marked = (truth == number) | (False if prediction is None else prediction == number)
+        if marked.any():
+            number_organ(axes, marked, number, colour, 34)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     target = io.BytesIO()
     figure.savefig(target, format="png")

@@ -110,12 +110,11 @@ def _case_panel(what: str, method: str, data: Examples, at: int, limit: float | 
     volume, number = data.keys[at]
     place = f"volume {volume}, slice {number}"
     if limit is None:
-        window = frame(_labels(data)[at], [data.output[at]])
-        score = _slice_dice(data, at)
-        png = images.overlay_panel(
-            data.input[at][window], _labels(data)[at][window], data.output[at][window], data.organs
-        )
-        return [_picture(png, f"{what}: outlines of expert and network, {place}, {score}", method, f"{place}, {score}")]
+        image, truth, output, score = data.input[at], _labels(data)[at], data.output[at], _slice_dice(data, at)
+        window = frame(truth, [output])
+        png = images.overlay_panel(image[window], truth[window], output[window], data.organs)
+        outlines = _picture(png, f"{what}: outlines of expert and network, {score}", below=f"{place}: {score}")
+        return [_picture(_whole(image, window), f"{what}: {place}, the enlarged part framed", method), outlines]
     assert data.target is not None  # there is no score without one
     brightest = float(np.percentile(data.target[at], 99.8))
     error, score = images.error_percent(data.output[at], data.target[at]), _psnr(data, at)
@@ -139,7 +138,15 @@ def _psnr(data: Examples, at: int) -> str:
 
 def _slice_dice(data: Examples, at: int) -> str:
     dice = slice_dice(data.output[at], _labels(data)[at]) if data.score is None else float(data.score[at])
-    return "no label on this slice" if dice is None or np.isnan(dice) else f"Dice on this slice {dice:.3f}"
+    if dice is None or np.isnan(dice):
+        return "no label on this slice"
+    return f"Dice on this slice {dice:.3f}" + ("" if _labels(data)[at].any() else ", the expert marks nothing")
+
+
+def _whole(image: np.ndarray, window: tuple[slice, slice]) -> bytes:
+    """A slice [H, W] of any range in grey, with a frame around the part that is enlarged."""
+    brightest = float(np.percentile(image, 99.8) - image.min())
+    return images.image_panel(images.framed(image - image.min(), window, brightest), brightest)
 
 
 def site_panels(site: str, by_method: SiteExamples, count: int, limit: float | None) -> list[ExampleSlice]:
@@ -186,10 +193,8 @@ def _reconstruction(place: str, found: Found, limit: float) -> list[list[Picture
 def _segmentation(place: str, found: Found) -> list[list[Picture]]:
     first, at = next(iter(found.values()))
     image, truth = first.input[at], _labels(first)[at]
-    brightest = float(np.percentile(image, 99.8) - image.min())
     window = frame(truth, [data.output[index] for data, index in found.values()])
-    whole = images.image_panel(images.framed(image - image.min(), window, brightest), brightest)
-    pictures = [_picture(whole, f"Image: {place}", "Image", "frame: enlarged part")]
+    pictures = [_picture(_whole(image, window), f"Image: {place}", "Image", "frame: enlarged part")]
     for method, (data, index) in found.items():
         shown = _slice_dice(data, index)
         truth_here, outlined = _labels(data)[index][window], data.output[index][window]
