@@ -70,6 +70,10 @@ def results() -> dict[str, Any]:
 @pytest.fixture
 def segmentation() -> dict[str, Any]:
     """One outside site, the global model and routing; HD95 of the global model is not defined."""
+    return _segmentation()
+
+
+def _segmentation() -> dict[str, Any]:
     routing = {"experts": ["site-1", "global"], "layers": ["down.0", "up.0"], "weights": [[0.25, 0.5], [0.75, 1.0]]}
     sites = {
         "Global": {"outside": {"test": {"dice": 0.81, "hd95": None}}},
@@ -101,7 +105,7 @@ def save_examples(path: Path, labels: bool = False, **replaced: Any) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def examples():
     """The function `save_examples`."""
     return save_examples
@@ -111,6 +115,12 @@ def examples():
 def shared_results() -> dict[str, Any]:
     """As `results`, to be read only."""
     return copy.deepcopy(_RECONSTRUCTION)
+
+
+@pytest.fixture(scope="session")
+def shared_segmentation() -> dict[str, Any]:
+    """As `segmentation`, to be read only."""
+    return _segmentation()
 
 
 @pytest.fixture(scope="session")

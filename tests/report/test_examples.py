@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flare_mri.errors import InputError
-from flare_mri.report.examples import find_examples, load_examples
+from flare_mri.report.examples import CASES, find_examples, load_examples
 
 
 def test_reads_what_a_site_stored(tmp_path, examples):
@@ -24,6 +24,10 @@ def test_reads_what_a_site_stored(tmp_path, examples):
         ({"input": np.full((2, 24, 20), np.nan)}, "input: expected finite"),
         ({"features": np.zeros(4)}, "features: expected the shape"),
         ({"input": np.full((2, 24, 20), {}, dtype=object)}, "cannot be read"),
+        ({"score": np.zeros(2)}, r"rank: expected the shape \(2,\), got none"),
+        ({"score": np.zeros(2), "rank": np.zeros(3), "ranked": np.zeros(2)}, "rank: expected the shape"),
+        ({"score": np.array([np.inf, 1]), "rank": np.zeros(2), "ranked": np.zeros(2)}, "score: expected finite"),
+        ({"volume_scores": np.zeros((2, 2))}, "volume_scores: expected the shape"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, examples, replaced, words):
@@ -72,3 +76,26 @@ def test_a_file_that_names_its_method_is_of_that_method_alone(segmentation, tmp_
     assert find_examples(segmentation, [tmp_path]) == {"Routing": {"outside": routed}}
     both = examples(store / "examples-global.npz", labels=True, method=np.array("Global"))
     assert find_examples(segmentation, [tmp_path]) == {"Global": {"outside": both}, "Routing": {"outside": routed}}
+
+
+def test_worst_median_and_best_are_told_by_rank(tmp_path, examples):
+    images = {name: np.zeros((6, 8, 8)) for name in ("input", "output", "target")}
+    arrays = {**images, "volume": np.arange(6), "slice": np.arange(6), "score": np.array([7, np.nan, 1, 9, 3, 5.0])}
+    ranks = {"rank": np.array([5, 0, 1, 6, 2, 3]), "ranked": np.full(6, 6)}
+    found = load_examples(examples(tmp_path / "a.npz", **arrays, **ranks))
+    assert [found.find_case(case) for case in CASES] == [2, 5, 3]
+    pooled = {"rank": np.array([2, 0, 1, 2, 1, 2]), "ranked": np.full(6, 2)}  # of three sites with two scores each
+    found = load_examples(examples(tmp_path / "b.npz", **arrays, **pooled))
+    assert [found.find_case(case) for case in CASES] == [2, 2, 3]
+    assert load_examples(examples(tmp_path / "old.npz")).find_case("worst") is None
+    none = {"rank": np.zeros(6), "ranked": np.zeros(6)}
+    assert load_examples(examples(tmp_path / "c.npz", **arrays, **none)).find_case("best") is None
+
+
+def test_classical_reconstructions_are_found_where_the_results_score_them(results, stores, examples):
+    file = stores / "site-2" / "site_store" / "fedavg" / "site-2" / "examples-l1.npz"
+    examples(file, method=np.array("l1-ESPIRiT"))
+    assert "l1-ESPIRiT" not in find_examples(results, [stores]), "left by a run before"
+    results["methods"]["FedAvg"]["sites"]["site-2"]["l1_espirit"] = {"psnr": 24.0}
+    found = find_examples(results, [stores])
+    assert list(found) == ["l1-ESPIRiT", "FedMRI", "FedAvg"] and found["l1-ESPIRiT"] == {"site-2": file}

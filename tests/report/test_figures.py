@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from flare_mri.errors import InputError
+from flare_mri.metrics.slice_dice import slice_dice
 from flare_mri.report import figures, images
 from flare_mri.report.figures import DARK_CARD, LIGHT_CARD, inline_svg
-from flare_mri.report.panels import slice_dice
 
 CURVES = {"A": ([0, 1, 2], [20.0, 22.0, 23.0]), "B <&>": ([0, 1], [19.0, 24.0])}
 STYLES = {name: figures.style(index) for index, name in enumerate(CURVES)}
@@ -127,3 +127,14 @@ def test_features_that_cannot_be_mapped_say_why(shapes, words):
 def test_routing_chart_shows_every_weight():
     svg = figures.routing_chart(np.array([[0.25, 0.5], [0.75, 1.0]]), ["down", "up"], ["site-1", "global"]).decode()
     assert all(f">{text}<" in svg for text in ("0.25", "0.50", "0.75", "1.00", "down", "up", "site-1", "global"))
+
+
+def test_organs_are_told_apart_without_colours():
+    """Of several organs each has its number beside it, so that two of them differ on a picture in grey."""
+    image, first = np.zeros((40, 40)), np.zeros((40, 40), int)
+    first[10:20, 5:15] = 1
+    organs = {"liver": "#ffffff", "spleen": "#ffffff"}
+    one, two = (pixels(images.overlay_panel(image, truth, None, organs)) for truth in (first, 2 * first))
+    assert np.abs(one - two).max() > 100
+    one, two = (pixels(images.overlay_panel(image, 0 * first, marked, organs)) for marked in (first, 2 * first))
+    assert np.abs(one - two).max() > 100, "numbered where the network alone marks it"

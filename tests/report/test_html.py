@@ -1,6 +1,10 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
+import base64
 import copy
+import csv
+import io
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -16,6 +20,7 @@ from flare_mri.report.panels import frame
 from flare_mri.report.results import save_results
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "image", "rect"}
+INSIDE = ("#", "data:image/png;base64,", "data:text/csv;base64,", "data:application/json;base64,")
 
 
 class Page(HTMLParser):
@@ -78,12 +83,12 @@ def test_reconstruction_report_is_whole_and_self_contained(whole):
     for _, attrs in page.found:
         assert not any(name.startswith("on") for name in attrs)
         for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
-            assert (attrs.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+            assert (attrs.get(name) or "#").startswith(INSIDE)
     assert not re.search(r"https?:|url\((?!#)|@import", text)
     assert "default-src 'none'" in text
     ids = [attrs["id"] for _, attrs in page.found if "id" in attrs]
     assert len(ids) == len(set(ids))
-    assert {attrs["href"][1:] for attrs in page.attributes("a")} <= set(ids)
+    assert {attrs["href"][1:] for attrs in page.attributes("a") if attrs["href"].startswith("#")} <= set(ids)
 
 
 def test_reconstruction_report_is_accessible(whole):
@@ -93,7 +98,7 @@ def test_reconstruction_report_is_accessible(whole):
     assert len(alts) == len(set(alts)) == 3 * 2 * (3 * 2 + 1)
     assert any("Error map of FedMRI: volume 0, slice 5 of site-1, mean absolute error" in alt for alt in alts)
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.attributes("th"))
-    assert all(attrs.get("aria-label") for attrs in page.attributes("table"))
+    assert page.tags["caption"] == page.tags["table"]
     assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for attrs in page.attributes("svg"))
     assert page.attributes("html")[0]["lang"] == "en" and page.tags["h1"] == 1
 
@@ -175,6 +180,55 @@ def test_methods_that_stored_other_slices_say_so(results, stores, tmp_path, exam
     assert page.text.count("This method stored other slices.") == 2
 
 
+def test_worse_slices_come_before_better_ones(results, stores, tmp_path, examples):
+    for name, psnr in (("FedMRI", [31.25, 22.5]), ("FedAvg", [20.0, 30.0])):
+        ranks = {"score": np.array(psnr), "rank": np.argsort(np.argsort(psnr)) + 1, "ranked": np.array([2, 2])}
+        path = stores / "site-2" / "site_store" / name.lower() / "site-2" / "examples.npz"
+        examples(path, **ranks, volume_scores=np.array([20.0, 24.0, 40.0]))
+    html, page = make(results, stores / "site-2", tmp_path)
+    alts = [attrs["alt"] for attrs in page.attributes("img")]
+    assert len(alts) == len(set(alts)) == 2 * 2 * 3 + 2 * 7, "worst and best of two methods, two slices by all"
+    worst = [alt for alt in alts if alt.startswith("worst slice of ")]
+    assert alts[: len(worst)] == worst and len(worst) == 6
+    assert worst[0] == "worst slice of FedMRI at site-2: volume 3, slice 9, PSNR 22.50 dB"
+    assert "error map, mean error" in worst[1] and "fully sampled target" in worst[2]
+    assert worst[3] == "worst slice of FedAvg at site-2: volume 0, slice 5, PSNR 20.00 dB"
+    assert html.index("The worst test slice") < html.index("The best test slice") < html.index("by all methods")
+    by_all = alts[12:]
+    assert by_all[0] == "Input: volume 0, slice 5 of site-2" and "volume 3, slice 9" in by_all[7], "25.6 before 26.9 dB"
+    assert ["FedMRI", "3", "28.00", "10.58", "20.00", "24.00", "40.00"] in page.rows
+
+
+def test_classical_images_stand_beside_the_networks(results, stores, tmp_path, examples):
+    for site in results["methods"]["FedAvg"]["sites"]:
+        results["methods"]["FedAvg"]["sites"][site]["l1_espirit"] = {"psnr": 24.0}
+        path = stores / site / "site_store" / "fedavg" / site / "examples-l1_espirit.npz"
+        examples(path, method=np.array("l1-ESPIRiT"))
+    _, page = make(results, stores, tmp_path)
+    alts = [attrs["alt"] for attrs in page.attributes("img")]
+    shown = [alt.split(":")[0] for alt in alts if alt.endswith("volume 0, slice 5 of site-1")]
+    assert shown == ["Input", "l1-ESPIRiT", "FedMRI", "FedAvg", "Fully sampled target"]
+    assert sum("Error map of l1-ESPIRiT" in alt for alt in alts) == 2 * 3
+
+
+def test_numbers_can_be_taken_along(results, stores, tmp_path, examples):
+    path = stores / "site-2" / "site_store" / "fedavg" / "site-2" / "examples.npz"
+    examples(path, volume_scores=np.array([20.5, 24.0]))
+    results["methods"]["=1+1"] = {**copy.deepcopy(results["methods"]["FedAvg"]), "job": "other"}
+    _, page = make(results, stores, tmp_path)
+    files = {attrs["download"]: attrs["href"] for attrs in page.attributes("a") if "download" in attrs}
+    content = {name: base64.b64decode(href.split(",")[1]).decode("utf-8-sig") for name, href in files.items()}
+    rows = json.loads(content["scores.json"])
+    one = {"method": "FedMRI", "site": "site-2", "split": "test", "metric": "psnr", "unit": "dB"}
+    assert {**one, "model": "final", "value": 25.0} in rows
+    assert {**one, "model": "best on validation", "value": 25.25} in rows
+    assert {**one, "method": "Zero-filled", "model": "none", "value": 20.0} in rows
+    assert {**one, "method": "FedAvg", "model": "kept", "split": "test volume 1", "value": 20.5} in rows
+    table = list(csv.DictReader(io.StringIO(content["scores.csv"])))
+    assert [float(row["value"]) for row in table] == [row["value"] for row in rows]
+    assert {row["method"] for row in table} == {"FedMRI", "FedAvg", "'=1+1", "Zero-filled"}, "no spreadsheet computes"
+
+
 def test_segmentation_report(segmentation, tmp_path, examples):
     for job in ("global", "routing"):
         examples(tmp_path / "store" / job / "outside" / "examples.npz", labels=True)
@@ -197,7 +251,7 @@ def test_several_organs_have_their_scores_and_colours(segmentation, tmp_path, ex
     html, page = make(segmentation, tmp_path / "store", tmp_path)
     assert ["Method", "Dice", "HD95 (mm)", "Dice liver", "Dice spleen", "HD95 liver (mm)"] in page.rows
     assert "expert solid, network dashed" in page.text and "solid yellow" not in page.text
-    assert re.search("#12ab34[^<]*></span>liver", html) and re.search("#27d3ff[^<]*></span>spleen", html)
+    assert re.search("#12ab34[^<]*></span>1 liver", html) and re.search("#27d3ff[^<]*></span>2 spleen", html)
     named["colours"] = np.array(["red", ""])
     examples(tmp_path / "store" / "routing" / "outside" / "examples.npz", labels=True, **named)
     with pytest.raises(InputError, match="colours: expected one such as #ffd60a for each organ"):

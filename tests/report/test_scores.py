@@ -30,7 +30,7 @@ def test_metric_table_has_one_row_a_key_and_main_metrics_first():
 def test_best_and_ranking(results):
     scores = collect(results, PSNR)
     assert [scores.best(site) for site in scores.sites] == [{"FedMRI"}, {"FedAvg"}, {"FedMRI"}]
-    assert scores.ranking() == ["FedMRI", "FedAvg"] and scores.mean("FedMRI") == pytest.approx(28)
+    assert scores.ranking() == ["FedMRI", "FedAvg", BASELINE] and scores.mean("FedMRI") == pytest.approx(28)
     lower = collect(results, KNOWN["nmse"])
     assert [lower.best(site) for site in lower.sites] == [{"FedMRI"}, {"FedAvg"}, {"FedMRI"}]
 
@@ -65,7 +65,7 @@ def test_a_method_of_fewer_sites_is_not_ranked_by_its_mean(results):
     sites = results["methods"]["FedAvg"]["sites"]
     results["methods"]["FedAvg"]["sites"] = {"site-10": sites["site-10"]}
     scores = collect(results, PSNR)
-    assert scores.ranking() == ["FedMRI"] and scores.best() == {"FedMRI"}
+    assert scores.ranking() == ["FedMRI", BASELINE] and scores.best() == {"FedMRI"}
 
 
 def test_a_site_that_went_away_has_no_value(results):
@@ -113,12 +113,33 @@ def test_classical_reconstructions_are_rows_and_no_methods(results):
         results["methods"]["FedAvg"]["sites"][site]["l1_espirit"] = {"psnr": value}
     scores = collect(results, PSNR)
     assert list(scores.values) == ["Zero-filled", "l1-ESPIRiT", "FedMRI", "FedAvg"]
-    assert scores.methods == ["FedMRI", "FedAvg"] and scores.ranking() == ["FedMRI", "FedAvg"]
+    assert scores.methods == ["FedMRI", "FedAvg"] and scores.ranking() == ["FedMRI", "FedAvg", BASELINE]
     assert scores.best("site-2") == {"l1-ESPIRiT"}
     told = summary_sentences(scores)
     assert "At site-2 l1-ESPIRiT, which learns nothing, was better than FedMRI." in told and not any(
         "CG" in line for line in told
     )
+
+
+def test_the_headline_names_the_best_of_all_rows(results):
+    for site, value in (("site-1", 27.5), ("site-2", 29.0), ("site-10", 30.5)):
+        results["methods"]["FedAvg"]["sites"][site]["l1_espirit"] = {"psnr": value}
+    first, *others = summary_sentences(collect(results, PSNR))
+    assert first == (
+        "Over three hospitals, l1-ESPIRiT, which learns nothing, gave the images closest to the fully sampled scans: a "
+        "mean PSNR of 29.00 dB, 5.67 dB better than the undersampled images without a network (zero-filled) and 1.00 "
+        "dB better than the next best method, FedMRI."
+    )
+    assert others[1] == (
+        "The best of the trained methods is FedMRI, with a mean of 28.00 dB; it was better than l1-ESPIRiT at site-1, "
+        "site-10."
+    )
+    for method in results["methods"].values():
+        for entry in method["sites"].values():
+            entry["zero_filled"] = {"psnr": 40.0}
+    first, *others = summary_sentences(collect(results, PSNR))
+    assert first.startswith("Over three hospitals, Zero-filled, which learns nothing, gave") and "without" not in first
+    assert "FedMRI, with a mean of 28.00 dB; it was better than Zero-filled at no hospital." in others[1]
 
 
 def test_summary_says_the_winner_the_gains_and_where(results):

@@ -4,8 +4,10 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import Identity
 
 from flare_mri.config.results import BASELINES
 from flare_mri.config.site import SiteConfig, load_site_config
@@ -13,6 +15,7 @@ from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.physics import classical
 from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
+from flare_mri.training.examples import COMMON
 from flare_mri.training.reconstruction import ReconstructionTask
 
 SITE = """
@@ -38,10 +41,24 @@ def test_they_are_better_than_zero_filled(site: SiteConfig) -> None:
     pytest.importorskip("sigpy")
     task = ReconstructionTask(ReconstructionData(site, 0, ("image",)), site, torch.device("cpu"))
     assert task.baselines(classical=False).keys() == {"zero_filled"}
-    found = task.baselines(classical=True)
+    kept: dict[str, dict[str, np.ndarray]] = {}
+    found = task.baselines(True, kept.__setitem__)
     assert found.keys() == BASELINES.keys()
     assert min(found[name]["psnr"] for name in CLASSICAL) > found["zero_filled"]["psnr"]
     assert all(scores.keys() == found["zero_filled"].keys() for scores in found.values())
+    assert kept.keys() == {f"examples-{name}.npz" for name in CLASSICAL}
+    own = task.examples(Identity())
+    for name, entry in CLASSICAL.items():
+        arrays = kept[f"examples-{name}.npz"]
+        assert arrays["method"] == entry.title
+        assert arrays["volume_scores"].mean() == pytest.approx(found[name]["psnr"])
+        keys = [tuple(zip(a["volume"].tolist(), a["slice"].tolist(), strict=True)) for a in (arrays, own)]
+        both = set(keys[0]) & set(keys[1])
+        assert len(both) >= COMMON, "of every method the common slices are kept"
+        for key in both:
+            here, there = keys[0].index(key), keys[1].index(key)
+            np.testing.assert_allclose(arrays["target"][here], own["target"][there], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(arrays["input"][here], own["input"][there], rtol=1e-4, atol=1e-4)
 
 
 def test_the_weight_is_the_best_of_the_training_slices(site: SiteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +67,7 @@ def test_the_weight_is_the_best_of_the_training_slices(site: SiteConfig, monkeyp
     best = {tuple(data.train.indices): 0.03, tuple(data.test.indices): 0.1}
     monkeypatch.setattr(
         "flare_mri.training.classical._score",
-        lambda dataset, places, entry, weight: {"psnr": 30 - abs(weight - best[tuple(dataset.indices)])},
+        lambda dataset, places, entry, weight, examples=None: {"psnr": 30 - abs(weight - best[tuple(dataset.indices)])},
     )
     scores, weight = score_classical(data, "cg_sense")
     assert weight == 0.03 and scores["psnr"] == pytest.approx(30 - 0.07)

@@ -94,13 +94,21 @@ def test_the_truth_scores_best_and_background_worst(task):
 def test_examples_show_the_centre_channel(task):
     truths = [item["label"][0] for item in task.data.test]
     arrays = task.examples(Known(task, truths), count=3)
+    number = len(arrays["slice"])
+    assert 3 <= number <= 6, "three that are the same for all, and the worst, the median and the best"
+    images, numbers = (number, 32, 32), (number,)
     assert {key: (value.shape, value.dtype.name) for key, value in arrays.items()} == {
-        "input": ((3, 32, 32), "float32"),
-        "output": ((3, 32, 32), "uint8"),
-        "target": ((3, 32, 32), "uint8"),
-        "volume": ((3,), "int64"),
-        "slice": ((3,), "int64"),
+        "input": (images, "float32"),
+        "output": (images, "uint8"),
+        "target": (images, "uint8"),
+        "volume": (numbers, "int64"),
+        "slice": (numbers, "int64"),
+        "score": (numbers, "float32"),
+        "rank": (numbers, "int64"),
+        "ranked": (numbers, "int64"),
+        "volume_scores": ((len(task.data.test.used),), "float32"),
     }
+    assert (arrays["volume_scores"] == 1).all() and np.isin(arrays["score"], [1, np.nan]).any()
     np.testing.assert_array_equal(arrays["output"], arrays["target"])
     at = [(item["volume"], item["slice"]) for item in task.data.test]
     for place, key in enumerate(zip(arrays["volume"], arrays["slice"], strict=True)):

@@ -19,6 +19,7 @@ from flare_mri.networks.unrolled import UnrolledNetwork
 from flare_mri.physics.fourier import fft2c
 from flare_mri.training import Learner, build_task
 from flare_mri.training.classical import CLASSICAL, score_classical
+from flare_mri.training.examples import ReconstructionExamples
 from flare_mri.training.held_out import HeldOutSnr
 from flare_mri.training.pooled import PooledTask
 from flare_mri.training.reconstruction import ReconstructionTask
@@ -86,13 +87,16 @@ def test_a_network_learns_from_them(tmp_path: Path) -> None:
         learner.train({}, round_number)
     assert task.evaluate(network, "test")["held_out_snr"] > before["held_out_snr"] + 1
     assert full.evaluate(network, "test")["psnr"] > psnr + 0.5
-    assert set(task.examples(network)) == {"input", "output", "volume", "slice", "features"}
+    shown = task.examples(network)
+    assert "target" not in shown and not shown["rank"].any() and not len(shown["volume_scores"])
 
 
 def test_classical_reconstructions_are_scored_alike(tmp_path: Path) -> None:
     task = task_of(site(tmp_path))
     assert task.baselines(classical=False) == {}
-    scores, weight = score_classical(task.data, "cg_sense")
+    examples = ReconstructionExamples()
+    scores, weight = score_classical(task.data, "cg_sense", examples)
+    assert len(examples.choose()["output"]) == 1 and "target" not in examples.choose()
     assert scores["held_out_snr"] > 3 and weight in CLASSICAL["cg_sense"].weights
 
 

@@ -10,7 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from flare_mri.report.images import ERROR_MAP, PREDICTION_COLOUR, choose_colours, error_limit, error_percent
+from flare_mri.report.images import (
+    ERROR_MAP,
+    PREDICTION_COLOUR,
+    choose_colours,
+    error_limit,
+    error_percent,
+    number_organ,
+)
 
 MOST_SCANS = 12
 _COLUMNS = 4
@@ -50,7 +57,7 @@ def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
 
 
 def _outlines(scans: Mapping[str, Pictures], organs: Sequence[str], captions: Mapping[str, str]) -> Figure:
-    """A panel for each scan: the slice with most of the organs, and their outlines, of several each in its colour."""
+    """A panel for each scan: the slice with most of the organs, and outlines; several have colours and numbers."""
     colours = choose_colours(dict.fromkeys(organs, "")) if len(organs) > 1 else {organs[0]: PREDICTION_COLOUR}
     columns = min(_COLUMNS, len(scans))
     figure, grid = _panels(-(-len(scans) // columns), columns)
@@ -61,7 +68,8 @@ def _outlines(scans: Mapping[str, Pictures], organs: Sequence[str], captions: Ma
         _outline(axes, pictures, list(colours.values()))
         axes.set_title(name[-_LONGEST:], fontsize=8)
     if len(organs) > 1:
-        handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+        named = enumerate(colours.items(), 1)
+        handles = [Line2D([], [], color=colour, label=f"{number} {name}") for number, (name, colour) in named]
         figure.legend(handles=handles, loc="outside lower center", ncols=_COLUMNS, fontsize=8)
     return figure
 
@@ -79,6 +87,8 @@ def _outline(axes: Axes, pictures: Pictures, colours: Sequence[str]) -> None:
     for organ, colour in enumerate(colours, 1):
         if (label == organ).any():
             axes.contour(columns, rows, np.pad((label == organ).astype(float), 1), levels=[0.5], colors=colour)
+            if len(colours) > 1:
+                number_organ(axes, label == organ, organ, colour, 9)
     axes.set(**limits)
 
 

@@ -25,7 +25,8 @@ from flare_mri.inference.placement import encode_nifti
 from flare_mri.inference.raw_slices import RawSlices
 from flare_mri.inference.reconstruction import score_images, tell_scores
 from flare_mri.inference.result import Result
-from flare_mri.inference.scan_numbers import Residual, estimate_noise, relative_noise, spread_of_cascades
+from flare_mri.inference.scan_noise import estimate_noise
+from flare_mri.inference.scan_numbers import Residual, relative_noise, spread_of_cascades
 from flare_mri.io.formats import RECONSTRUCTION
 from flare_mri.io.raw.format import find_raw
 from flare_mri.io.raw.read import RAW_SUFFIXES

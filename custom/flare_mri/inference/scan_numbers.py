@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers by which a physicist checks the reconstruction of a raw scan: its noise, and what the images leave of it."""
+"""Numbers by which a physicist checks the reconstruction of a raw scan: what its images leave of the measurement."""
 
 import math
 from typing import Any
@@ -10,30 +10,6 @@ import torch
 from torch import Tensor
 
 from flare_mri.physics.operator import SenseOperator
-
-_OUTER = 0.8  # of the measured samples' largest distance from zero frequency: beyond it there is mostly noise
-_RAYLEIGH_MEDIAN = math.sqrt(math.log(2))  # of |n| for complex Gaussian noise of variance 1
-
-
-def estimate_noise(kspace: np.ndarray, mask: np.ndarray) -> float:
-    r"""Standard deviation of the noise of a sample of k-space, real and imaginary part together.
-
-    The median of :math:`|y|` over the measured samples farthest from zero frequency, divided by
-    :math:`\sqrt{\ln 2}`, that of complex Gaussian noise; root mean square over the coils. Where the object's details
-    reach so far out it is an upper bound.
-
-    Args:
-        kspace: complex [S, C, H, W].
-        mask: bool [S, H, W], true where k-space was measured.
-    """
-    axes = [(np.arange(size) - size // 2) / size for size in kspace.shape[2:]]
-    distance = np.hypot(axes[0][:, None], axes[1])
-    squares = []
-    for values, measured in zip(kspace, mask, strict=True):
-        outer = measured & (distance >= _OUTER * distance[measured].max(initial=0))
-        if outer.any():
-            squares.append((np.median(np.abs(values[:, outer]), axis=1) / _RAYLEIGH_MEDIAN) ** 2)
-    return float(np.sqrt(np.mean(squares))) if squares else math.nan
 
 
 class Residual:

@@ -7,6 +7,7 @@ from skimage.metrics import structural_similarity
 
 from flare_mri.errors import InputError
 
+_Pair = tuple[np.ndarray, np.ndarray]  # prediction and target of a slice
 PSNR_CAP = 100.0  # dB, reported for an identical slice or volume, whose PSNR is infinite
 
 
@@ -77,32 +78,48 @@ class VolumeMetrics:
         """
         if not self._slices:
             raise InputError("metrics: expected at least one slice, got none; add slices before aggregate()")
-        scores = list(self.by_volume().values())
-        return {name: float(np.mean([of_volume[name] for of_volume in scores])) for name in scores[0]}
+        scores = list(self.score_volumes().values())
+        return {name: float(np.mean([found[name] for found in scores])) for name in scores[0]}
 
-    def by_volume(self) -> dict[str | int, dict[str, float]]:
-        """The same of each volume.
+    def score_volumes(self) -> dict[str | int, dict[str, float]]:
+        """The scores of each volume, whose means :meth:`aggregate` gives; in the order in which volumes were added.
 
         Raises:
             InputError: a volume's targets are all 0.
         """
         for volume, pairs in self._slices.items():
             if volume not in self._scored:
-                self._scored[volume] = _score(volume, pairs, self._ranges.get(volume))
-        return self._scored
+                self._scored[volume] = self._score(volume, pairs)
+        return {volume: self._scored[volume] for volume in self._slices}
 
+    def psnr_of_slices(self) -> dict[str | int, list[float]]:
+        """The PSNR in dB of each slice, in the order in which a volume's were added.
 
-def _score(volume: str | int, pairs: list[tuple[np.ndarray, np.ndarray]], data_range: float | None) -> dict[str, float]:
-    maximum = max(float(target.max()) for _, target in pairs) if data_range is None else data_range
-    if maximum <= 0:
-        raise InputError(f"volume {volume!r}: expected a target above 0, got none; leave empty slices out")
-    errors = [float(np.sum((prediction - target) ** 2)) for prediction, target in pairs]
-    nmse = sum(errors) / sum(float(np.sum(target**2)) for _, target in pairs)
-    sizes = [target.size for _, target in pairs]
-    psnr = [_psnr(error / size, maximum) for error, size in zip(errors, sizes, strict=True)]
-    ssim = [structural_similarity(target, prediction, data_range=maximum) for prediction, target in pairs]
-    means = {"nmse": nmse, "psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
-    return means | {"volume_psnr": _psnr(sum(errors) / sum(sizes), maximum)}
+        Raises:
+            InputError: a volume's targets are all 0.
+        """
+        return {volume: self._psnr(volume, pairs) for volume, pairs in self._slices.items()}
+
+    def _psnr(self, volume: str | int, pairs: list[_Pair]) -> list[float]:
+        maximum = self._maximum(volume, pairs)
+        return [_psnr(float(np.mean((prediction - target) ** 2)), maximum) for prediction, target in pairs]
+
+    def _maximum(self, volume: str | int, pairs: list[_Pair]) -> float:
+        maximum = self._ranges.get(volume, max(float(target.max()) for _, target in pairs))
+        if maximum <= 0:
+            raise InputError(f"volume {volume!r}: expected a target above 0, got none; leave empty slices out")
+        return maximum
+
+    def _score(self, volume: str | int, pairs: list[_Pair]) -> dict[str, float]:
+        maximum = self._maximum(volume, pairs)
+        error = sum(float(np.sum((prediction - target) ** 2)) for prediction, target in pairs)
+        ssim = [structural_similarity(target, prediction, data_range=maximum) for prediction, target in pairs]
+        return {
+            "nmse": error / sum(float(np.sum(target**2)) for _, target in pairs),
+            "psnr": float(np.mean(self._psnr(volume, pairs))),
+            "ssim": float(np.mean(ssim)),
+            "volume_psnr": _psnr(error / sum(target.size for _, target in pairs), maximum),
+        }
 
 
 def _psnr(mse: float, maximum: float) -> float:

@@ -11,6 +11,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 
 from flare_mri.config.segmentation import ORGAN
 from flare_mri.errors import InputError
+from flare_mri.metrics.slice_dice import slice_dice
 
 TEST_BATCH, OUTSIDE_BATCH = 64, 8  # slices a batch of the paper's slice Dice, at inside and at outside sites
 
@@ -108,7 +109,7 @@ class SegmentationMetrics:
         self.organs = dict(organs or {ORGAN: 1})
         self._volumes: dict[str | int, _Volume] = {}
         self._order: list[tuple[np.ndarray, np.ndarray]] = []
-        self._scored: dict[str | int, list[tuple[float, float]]] = {}
+        self._scored: dict[str | int, dict[str, float]] = {}
 
     def reset(self) -> None:
         """Forgets all slices."""
@@ -164,39 +165,42 @@ class SegmentationMetrics:
         """
         if not self._order:
             raise InputError("metrics: expected at least one slice, got none; add slices before aggregate()")
-        scores = np.array(list(self._score_all().values())).mean(0)  # [organs, 2]
+        of_volumes = list(self.score_volumes().values())
         predictions, truths = (np.stack(part) for part in zip(*self._order, strict=True))
         held = truths.any((1, 2))
         chosen = held if held.any() else ~held
         classes = [0, *self.organs.values()]
         found = {
             "slice_dice": mean_slice_dice(predictions[chosen], truths[chosen], self.batch, classes),
-            "dice": float(scores[:, 0].mean()),
-            "hd95": float(scores[:, 1].mean()),
         }
+        means = {name: float(np.mean([scores[name] for scores in of_volumes])) for name in of_volumes[0]}
+        found |= {name: means.pop(name) for name in ("dice", "hd95")}
         if not held.all():
             found["false_slices"] = float(predictions[~held].any((1, 2)).mean())
-        for (name, _), (dice, hd95) in zip(self.organs.items(), scores, strict=True):
-            if len(self.organs) > 1:
-                found |= {f"dice.{name}": float(dice), f"hd95.{name}": float(hd95)}
-        return found
+        return found | means
 
-    def by_volume(self) -> dict[str | int, dict[str, float]]:
-        """`dice` and `hd95` of each volume, mean over the organs."""
-        means = {volume: np.mean(scores, axis=0) for volume, scores in self._score_all().items()}
-        return {volume: {"dice": float(dice), "hd95": float(hd95)} for volume, (dice, hd95) in means.items()}
+    def score_volumes(self) -> dict[str | int, dict[str, float]]:
+        """`dice` and `hd95` of each volume, means over its organs, and of several organs those of each of them."""
+        for name, volume in self._volumes.items():
+            if name not in self._scored:
+                self._scored[name] = self._score(volume)
+        return {name: self._scored[name] for name in self._volumes}
 
-    def _score_all(self) -> dict[str | int, list[tuple[float, float]]]:
-        for number, volume in self._volumes.items():
-            if number not in self._scored:
-                self._scored[number] = self._score(volume)
-        return self._scored
+    def dice_of_slices(self) -> list[float | None]:
+        """Dice of each slice in the order in which they were added, see :func:`slice_dice`."""
+        return [slice_dice(*pair) for pair in self._order]
 
-    def _score(self, volume: _Volume) -> list[tuple[float, float]]:
-        """Dice and HD95 of each organ."""
+    def _score(self, volume: _Volume) -> dict[str, float]:
         first, last = min(volume.slices), max(volume.slices)
         shape = next(iter(volume.slices.values()))[0].shape
         whole = np.zeros((2, last - first + 1, *shape), np.uint8)
         for number, pair in volume.slices.items():
             whole[:, number - first] = pair
-        return [volume_scores(whole[0] == organ, whole[1] == organ, volume.spacing) for organ in self.organs.values()]
+        scores = {
+            name: volume_scores(whole[0] == organ, whole[1] == organ, volume.spacing)
+            for name, organ in self.organs.items()
+        }
+        found = dict(zip(("dice", "hd95"), np.mean(list(scores.values()), axis=0).tolist(), strict=True))
+        for name, (dice, hd95) in scores.items() if len(scores) > 1 else ():
+            found |= {f"dice.{name}": dice, f"hd95.{name}": hd95}
+        return found

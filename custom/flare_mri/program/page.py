@@ -20,6 +20,7 @@ from flare_mri.program.findings import Findings, TaskFindings, summarise, tell_m
 from flare_mri.program.survey import ScanFacts
 from flare_mri.report import figures
 from flare_mri.report.images import TRUTH_COLOUR, choose_colours, overlay_panel
+from flare_mri.report.numbers import downloads, table_rows
 from flare_mri.report.tables import Table, table_of
 
 PAGE, SHEET = "index.html", "contact-sheet.png"
@@ -37,11 +38,12 @@ _TEMPLATES = Environment(
 
 
 class Panel(NamedTuple):
-    """A slice of a scan: PNG bytes, the scan's name, and words below."""
+    """A slice of a scan: PNG bytes, the scan's name, words below, and all of it in words."""
 
     png: bytes
     name: str
     words: str
+    alt: str
 
 
 def check_page_folder(folder: Path) -> None:
@@ -76,7 +78,12 @@ def write_page(found: Findings, folder: Path) -> None:
         problems=found.problems,
         notes=found.notes,
         tasks=[
-            {"name": name, "panels": _embed(tasks[name]), "tables": _tables(findings)}
+            {
+                "name": name,
+                "panels": [[picture] for picture in _embed(tasks[name])],
+                "tables": (shown := _tables(findings)),
+                "downloads": downloads(f"scans-{name}", table_rows(shown[-1])),
+            }
             for name, findings in found.tasks.items()
         ],
         organs=organs,
@@ -106,7 +113,18 @@ def _panel(one: ScanFacts, organs: dict[str, str]) -> Panel:
     truth = label if label is not None else image.astype("uint8") * 0
     words = [f"slice {number}", "x".join(map(str, one.shape))]
     words += [f"{organ.ml:.3g} ml" for organ in (one.organs or {}).values() if organ.ml is not None][:1]
-    return Panel(overlay_panel(image, truth, None, organs, width=_WIDTH * 2), one.scan.name, ", ".join(words))
+    outlined = f", outlined: {', '.join(marked)}" if (marked := _marked(one)) else ""
+    alt = f"Scan {one.scan.name}: {words[0]}, {words[1]}{outlined}"
+    return Panel(overlay_panel(image, truth, None, organs, width=_WIDTH * 2), one.scan.name, ", ".join(words), alt)
+
+
+def _marked(one: ScanFacts) -> list[str]:
+    """The organs of a scan with their sizes."""
+    return [
+        f"{organ} {facts.ml:.3g} ml" if facts.ml is not None else f"{organ} {facts.voxels} voxels"
+        for organ, facts in (one.organs or {}).items()
+        if facts.voxels
+    ]
 
 
 def draw_sheets(panels: Sequence[Panel]) -> list[bytes]:
@@ -139,7 +157,7 @@ def _embed(panels: Sequence[Panel]) -> list[dict[str, Any]]:
     return [
         {
             "heading": panel.name,
-            "alt": f"{panel.name}, {panel.words}",
+            "alt": panel.alt,
             "png": base64.b64encode(panel.png).decode(),
             "below": panel.words,
         }
@@ -151,7 +169,7 @@ def _tables(findings: TaskFindings) -> list[Table]:
     told = summarise(findings)
     organs = told.pop("organs", {})
     rows = [(key, [_words(value)]) for key, value in told.items()]
-    tables = [table_of("All scans", ("", "found"), rows, "prose")]
+    tables = [table_of("All scans", ("What", "Found"), rows, "prose")]
     if organs:
         keys = list(dict.fromkeys(key for organ in organs.values() for key in organ))
         shown = [(name, [_words(organ.get(key, "")) for key in keys]) for name, organ in organs.items()]
@@ -162,11 +180,6 @@ def _tables(findings: TaskFindings) -> list[Table]:
 
 def _row(one: ScanFacts, findings: TaskFindings) -> tuple[str, list[str]]:
     name = one.scan.name
-    organs = [
-        f"{organ} {facts.ml:.3g} ml" if facts.ml is not None else f"{organ} {facts.voxels} voxels"
-        for organ, facts in (one.organs or {}).items()
-        if facts.voxels
-    ]
     return name, [
         findings.patients[name],
         ", ".join(findings.parts[name]),
@@ -174,7 +187,7 @@ def _row(one: ScanFacts, findings: TaskFindings) -> tuple[str, list[str]]:
         "" if one.spacing is None else tell_mm(one.spacing),
         one.codes,
         *(f"{value:.4g}" for value in one.intensities),
-        ", ".join(organs),
+        ", ".join(_marked(one)),
     ]
 
 

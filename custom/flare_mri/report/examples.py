@@ -7,19 +7,24 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flare_mri.config.results import BASELINES
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 from flare_mri.files import DEFLATE_RATIO, read_member
 
 FILES = "examples*.npz"
-_NAMES = ("input", "output", "target", "volume", "slice", "features")
+_IMAGES = ("input", "output", "target")
+_RANKS = ("score", "rank", "ranked")
+_NAMES = (*_IMAGES, "volume", "slice", "features", *_RANKS, "volume_scores")
+CASES = ("worst", "median", "best")
+"""The slices of a method that a page shows of it alone, in this order."""
 _MOST_BYTES = 2**28  # of one array; a few slices are kept, not volumes
 _REMEDY = "run the job again, or leave this store out"
 
@@ -36,6 +41,10 @@ class Examples:
         keys: N pairs (volume, slice), as text.
         features: [M, C] float32 bottleneck features of M test slices, or None.
         organs: name -> colour (empty: of a palette) of each class of label maps from 1, where there are several.
+        score: [N] PSNR in dB or Dice of each slice; NaN where it has none. None: the file is of an older version.
+        rank: [N] whole numbers: 1 for the worst of the method's test slices, 0 without a score.
+        ranked: [N] how many test slices have a score.
+        volume_scores: [V] the mean PSNR, or the Dice, of each test volume.
     """
 
     input: np.ndarray
@@ -44,6 +53,23 @@ class Examples:
     keys: list[tuple[str, str]]
     features: np.ndarray | None
     organs: dict[str, str] = field(default_factory=dict)
+    score: np.ndarray | None = None
+    rank: np.ndarray | None = None
+    ranked: np.ndarray | None = None
+    volume_scores: np.ndarray | None = None
+
+    def find_case(self, case: str) -> int | None:
+        """Place of the slice that is one of :data:`CASES`; None where slices have no scores.
+
+        Of the pooled slices of several sites, each with its own ranks, it is that of all of these.
+        """
+        if self.score is None or self.rank is None or self.ranked is None:
+            return None
+        wanted = {"worst": np.ones_like(self.ranked), "median": (self.ranked + 1) // 2, "best": self.ranked}[case]
+        places = np.flatnonzero((self.rank > 0) & (self.rank == wanted))
+        places = places[np.argsort(self.score[places], kind="stable")]
+        middle = {"worst": 0, "median": (len(places) - 1) // 2, "best": len(places) - 1}[case]
+        return int(places[middle]) if len(places) else None
 
     def index(self, key: tuple[str, str]) -> int | None:
         """Place of the slice, or None."""
@@ -85,10 +111,20 @@ def load_examples(path: str | Path) -> Examples:
     features = arrays.get("features")
     if features is not None and features.ndim != 2:
         raise InputError(f"{path}: features: expected the shape (M, C), got {features.shape}; {_REMEDY}")
-    real = ("input", "output", "target", "features")
-    images = {name: _finite(path, name, arrays[name]) if name in arrays else None for name in real}
+    if any(name in arrays for name in _RANKS):
+        for name in _RANKS:
+            if name not in arrays or arrays[name].shape != shape[:1]:
+                got = arrays[name].shape if name in arrays else "none"
+                raise InputError(f"{path}: {name}: expected the shape {shape[:1]}, got {got}; {_REMEDY}")
+    if "volume_scores" in arrays and arrays["volume_scores"].ndim != 1:
+        got = arrays["volume_scores"].shape
+        raise InputError(f"{path}: volume_scores: expected the shape (V,), got {got}; {_REMEDY}")
+    real = (*_IMAGES, "features", "rank", "ranked", "volume_scores")
+    found = {name: _finite(path, name, arrays[name]) if name in arrays else None for name in real}
+    if "score" in arrays:
+        found["score"] = _finite(path, "score", arrays["score"], admit_nan=True)
     keys = [(str(v), str(s)) for v, s in zip(arrays["volume"], arrays["slice"], strict=True)]
-    return Examples(keys=keys, organs=_organs(path), **images)  # type: ignore[arg-type]  # input and output are there
+    return Examples(keys=keys, organs=_organs(path), **found)  # type: ignore[arg-type]  # input and output are there
 
 
 def _organs(path: Path) -> dict[str, str]:
@@ -116,10 +152,10 @@ def _made_by(path: Path) -> str | None:
         return None  # the file is wanted all the same, and `load_examples` says what is wrong with it
 
 
-def _finite(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+def _finite(path: Path, name: str, array: np.ndarray, admit_nan: bool = False) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise InputError(f"{path}: {name}: expected real numbers, got {array.dtype}; {_REMEDY}")
-    if not np.isfinite(array).all():
+    if not np.isfinite(array[~np.isnan(array)] if admit_nan else array).all():
         raise InputError(f"{path}: {name}: expected finite numbers, got NaN or infinity; {_REMEDY}")
     return array.astype(np.float32)
 
@@ -130,7 +166,7 @@ def find_examples(
     """Looks for ``<job>/<site>/examples*.npz`` in and anywhere under the given folders.
 
     A hospital holds its own store only, so sites without a file are left out. A file with an array ``method`` is of
-    the method of that name alone.
+    the method of that name alone, or of the classical reconstruction, which comes first where the results score it.
 
     Args:
         results: Checked results, whose methods name their jobs.
@@ -138,7 +174,7 @@ def find_examples(
         needed: Whether it is a mistake that nothing at all is found.
 
     Returns:
-        method -> site -> path, for those found.
+        method, or title of a classical reconstruction -> site -> path, for those found.
 
     Raises:
         InputError: A folder does not exist, one file stands in two places, or nothing was found and it is needed.
@@ -151,19 +187,32 @@ def find_examples(
             known = found.setdefault(("/".join(path.parts[-3:-1]), _made_by(path)), [])
             known += [path] if path not in known else []
     chosen: dict[str, dict[str, Path]] = {}
-    for name, method in results["methods"].items():
-        for site in method["sites"]:
-            place = f"{method['job']}/{site}"
-            paths = found.get((place, name)) or found.get((place, None), [])
-            if len(paths) > 1:
-                raise InputError(
-                    f"{paths[0]}: site {site}: expected one store of job {method['job']}, also found {paths[1]}; "
-                    "give --stores the folder of one run"
-                )
-            if paths:
-                chosen.setdefault(name, {})[site] = paths[0]
+    for name, method, site in _wanted(results):
+        place = f"{method['job']}/{site}"
+        paths = found.get((place, name)) or ([] if name in BASELINES.values() else found.get((place, None), []))
+        if len(paths) > 1:
+            raise InputError(
+                f"{paths[0]}: site {site}: expected one store of job {method['job']}, also found {paths[1]}; "
+                "give --stores the folder of one run"
+            )
+        if paths:
+            chosen.setdefault(name, {}).setdefault(site, paths[0])
     if needed and stores and not chosen:
         jobs = ", ".join(sorted({method["job"] for method in results["methods"].values()}))
         places = ", ".join(map(str, stores))
         raise InputError(f"{places}: expected <job>/<site>/{FILES} for job {jobs}, found none; check --stores")
     return chosen
+
+
+def _wanted(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Row of tables, the method whose job scored it, and site: what learns nothing first."""
+    for key, title in BASELINES.items():
+        for method in results["methods"].values():
+            yield from ((title, method, site) for site, entry in method["sites"].items() if entry.get(key))
+    for name, method in results["methods"].items():
+        yield from ((name, method, site) for site in method["sites"])
+
+
+def has_row(results: dict[str, Any], name: str, site: str) -> bool:
+    """Whether tables have a row of this name with this site: a method's, or a classical reconstruction's."""
+    return any((name, site) == (row, at) for row, _, at in _wanted(results))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flare_mri.atomic_file import write_atomically
@@ -16,7 +17,8 @@ from flare_mri.config.results import BASELINE, validate_results
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import Metric, metrics_in
 from flare_mri.report import figures, images, sections
-from flare_mri.report.examples import Examples, load_examples
+from flare_mri.report.examples import Examples, has_row, load_examples
+from flare_mri.report.numbers import downloads, score_rows
 from flare_mri.report.panels import common_error_limit
 from flare_mri.report.scores import Spread, collect, leading_metrics, metrics_of, rows_of
 from flare_mri.report.tables import Table, overview
@@ -37,8 +39,8 @@ def write_report(
 
     Args:
         results: Checked, maybe merged results.
-        site_stores: method -> site -> path of examples.npz. Sites whose store is not at hand are left out, as
-            a hospital holds its own only; then the page shows their numbers without images.
+        site_stores: method, or classical reconstruction -> site -> path of examples.npz. Sites whose store is not at
+            hand are left out, as a hospital holds its own only; then the page shows their numbers without images.
         out: The file to write, atomically; missing folders are made.
         examples: Most test slices a site that are shown.
         compared: What several seeds and a paired test say, where the results are those of a comparison.
@@ -85,6 +87,7 @@ def write_report(
             for group in collect(results, metric).groups()
         ],
         compared=compared,
+        downloads=downloads("scores", score_rows(results, metrics[0].key, _volume_scores(stores))),
         curves=sections.curves(results, scores),
         sites=sections.sites(results, metrics, found, examples, limit),
         routing=sections.routing(results),
@@ -104,6 +107,13 @@ class Compared(NamedTuple):
     notes: list[str]
 
 
+def _volume_scores(stores: dict[str, dict[str, Examples]]) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        method: {site: found.volume_scores for site, found in by_site.items() if found.volume_scores is not None}
+        for method, by_site in stores.items()
+    }
+
+
 def _check_one_task(results: dict[str, Any]) -> None:
     tasks: dict[str, str] = {}
     for name, method in results["methods"].items():
@@ -119,7 +129,7 @@ def _load(results: dict[str, Any], site_stores: dict[str, dict[str, Path]]) -> d
     loaded: dict[str, dict[str, Examples]] = {}
     for method, by_site in site_stores.items():
         for site, path in by_site.items():
-            if site not in results["methods"].get(method, {}).get("sites", {}):
+            if not has_row(results, method, site):
                 raise InputError(
                     f"{path}: site {site} of method {method}: expected a site and method of the results, got neither; "
                     "give the results.json of the same run"

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The example images of one site, all methods side by side."""
+"""The example images of one site: the same slices by all methods, and each method's own worst, median and best one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from flare_mri.errors import InputError
+from flare_mri.metrics.metric_table import KNOWN
+from flare_mri.metrics.slice_dice import slice_dice
 from flare_mri.report import images
-from flare_mri.report.examples import Examples
+from flare_mri.report.examples import CASES, Examples
 
 SiteExamples = dict[str, Examples]
 """method -> its examples at one site."""
@@ -42,27 +44,109 @@ def _picture(png: bytes, alt: str, heading: str = "", below: str = "") -> Pictur
     return Picture(base64.b64encode(png).decode("ascii"), alt, heading, below)
 
 
+class Case(NamedTuple):
+    """Each method's own slice of one kind: its name, and a panel of a method with its pictures."""
+
+    name: str
+    panels: list[list[Picture]]
+
+
 def common_error_limit(examples: dict[str, SiteExamples], count: int) -> float:
     """Upper end in % of the one scale that all error maps of a page share.
 
-    The networks' errors set it: the far larger ones of the input would leave their maps all but black.
+    The reconstructions' errors set it: the far larger ones of the input would leave their maps all but black.
     """
     errors = []
     for by_method in examples.values():
-        for key in chosen_slices(by_method, count):
-            for found in by_method.values():
-                index = found.index(key)
-                if index is not None and found.target is not None:
-                    errors.append(images.error_percent(found.output[index], found.target[index]))
+        for found in by_method.values():
+            places = {found.index(key) for key in chosen_slices(by_method, count)}
+            places |= {found.find_case(case) for case in CASES}
+            if found.target is not None:
+                errors += [images.error_percent(found.output[at], found.target[at]) for at in places - {None}]
     return images.error_limit(errors)
 
 
 def chosen_slices(by_method: SiteExamples, count: int) -> list[tuple[str, str]]:
-    """Up to ``count`` slices, evenly chosen from those that all methods have; else from the first method's."""
+    """Up to ``count`` slices that all methods have, else of the first method's; worse ones before better ones.
+
+    They are evenly chosen, of those that have scores by their mean score.
+    """
     first = next(iter(by_method.values())).keys
     shared = [key for key in first if all(key in found.keys for found in by_method.values())] or first
+    shared = sorted(shared, key=lambda key: _mean_score(by_method, key))
     places = np.unique(np.linspace(0, len(shared) - 1, min(count, len(shared))).round().astype(int))
     return [shared[place] for place in places]
+
+
+def _mean_score(by_method: SiteExamples, key: tuple[str, str]) -> float:
+    """Infinity without one."""
+    places = [(found, found.index(key)) for found in by_method.values()]
+    known = [float(found.score[at]) for found, at in places if found.score is not None and at is not None]
+    return float(np.mean(known)) if known and np.isfinite(known).all() else float("inf")
+
+
+def site_cases(site: str, by_method: SiteExamples, limit: float | None) -> list[Case]:
+    """The worst, the median and the best test slice of each method, as far as they are known.
+
+    Args:
+        site: The site's name.
+        by_method: Its examples by method, at least one.
+        limit: Upper end of the error scale in % for reconstruction; None for segmentation.
+    """
+    cases, shown = [], set()
+    for case in CASES:
+        panels = []
+        for method, data in by_method.items():
+            at = data.find_case(case)
+            if at is None or (method, at) in shown:  # of a single slice, the worst is the best
+                continue
+            shown.add((method, at))
+            panels.append(_case_panel(f"{case} slice of {method} at {site}", method, data, at, limit))
+        cases += [Case(case, panels)] if panels else []
+    return cases
+
+
+def _case_panel(what: str, method: str, data: Examples, at: int, limit: float | None) -> list[Picture]:
+    volume, number = data.keys[at]
+    place = f"volume {volume}, slice {number}"
+    if limit is None:
+        image, truth, output, score = data.input[at], _labels(data)[at], data.output[at], _slice_dice(data, at)
+        window = frame(truth, [output])
+        png = images.overlay_panel(image[window], truth[window], output[window], data.organs)
+        outlines = _picture(png, f"{what}: outlines of expert and network, {score}", below=f"{place}: {score}")
+        return [_picture(_whole(image, window), f"{what}: {place}, the enlarged part framed", method), outlines]
+    assert data.target is not None  # there is no score without one
+    brightest = float(np.percentile(data.target[at], 99.8))
+    error, score = images.error_percent(data.output[at], data.target[at]), _psnr(data, at)
+    amount = f"mean error {error.mean():.1f} %"
+    return [
+        _picture(images.image_panel(data.output[at], brightest), f"{what}: {place}, {score}", method),
+        _picture(images.error_panel(error, limit), f"{what}: error map, {amount} of the brightest value"),
+        _picture(
+            images.image_panel(data.target[at], brightest),
+            f"{what}: the fully sampled target, {place}",
+            below=f"{place}: {score}, {amount}",
+        ),
+    ]
+
+
+def _psnr(data: Examples, at: int) -> str:
+    """In words; empty where the slice has none."""
+    value = None if data.score is None or np.isnan(data.score[at]) else float(data.score[at])
+    return "" if value is None else f"PSNR {KNOWN['psnr'].quantity(value)}"
+
+
+def _slice_dice(data: Examples, at: int) -> str:
+    dice = slice_dice(data.output[at], _labels(data)[at]) if data.score is None else float(data.score[at])
+    if dice is None or np.isnan(dice):
+        return "no label on this slice"
+    return f"Dice on this slice {dice:.3f}" + ("" if _labels(data)[at].any() else ", the expert marks nothing")
+
+
+def _whole(image: np.ndarray, window: tuple[slice, slice]) -> bytes:
+    """A slice [H, W] of any range in grey, with a frame around the part that is enlarged."""
+    brightest = float(np.percentile(image, 99.8) - image.min())
+    return images.image_panel(images.framed(image - image.min(), window, brightest), brightest)
 
 
 def site_panels(site: str, by_method: SiteExamples, count: int, limit: float | None) -> list[ExampleSlice]:
@@ -88,15 +172,18 @@ def _reconstruction(place: str, found: Found, limit: float) -> list[list[Picture
     first, at = next(iter(found.values()))
     target = None if first.target is None else first.target[at]
     brightest = float(np.percentile(first.output[at] if target is None else target, 99.8))
-    shown = {"Input": first.input[at]} | {method: data.output[index] for method, (data, index) in found.items()}
+    shown = [("Input", first.input[at], "")]
+    shown += [(method, data.output[index], _psnr(data, index)) for method, (data, index) in found.items()]
     panels = []
-    for title, image in shown.items():
-        panels.append([_picture(images.image_panel(image, brightest), f"{title}: {place}", title)])
+    for title, image, score in shown:
+        words = ", ".join(part for part in (place, score) if part)
+        panels.append([_picture(images.image_panel(image, brightest), f"{title}: {words}", title)])
         if target is not None:
             error = images.error_percent(image, target)
             amount = f"{error.mean():.1f} %"
             alt = f"Error map of {title}: {place}, mean absolute error {amount} of the brightest value"
-            panels[-1].append(_picture(images.error_panel(error, limit), alt, below=f"mean error {amount}"))
+            below = ", ".join(part for part in (score, f"mean error {amount}") if part)
+            panels[-1].append(_picture(images.error_panel(error, limit), alt, below=below))
     if target is None:
         return panels
     png = images.image_panel(target, brightest)
@@ -106,13 +193,10 @@ def _reconstruction(place: str, found: Found, limit: float) -> list[list[Picture
 def _segmentation(place: str, found: Found) -> list[list[Picture]]:
     first, at = next(iter(found.values()))
     image, truth = first.input[at], _labels(first)[at]
-    brightest = float(np.percentile(image, 99.8) - image.min())
     window = frame(truth, [data.output[index] for data, index in found.values()])
-    whole = images.image_panel(images.framed(image - image.min(), window, brightest), brightest)
-    pictures = [_picture(whole, f"Image: {place}", "Image", "frame: enlarged part")]
+    pictures = [_picture(_whole(image, window), f"Image: {place}", "Image", "frame: enlarged part")]
     for method, (data, index) in found.items():
-        overlap = slice_dice(data.output[index], _labels(data)[index])
-        shown = "no label on this slice" if overlap is None else f"Dice on this slice {overlap:.3f}"
+        shown = _slice_dice(data, index)
         truth_here, outlined = _labels(data)[index][window], data.output[index][window]
         png = images.overlay_panel(data.input[index][window], truth_here, outlined, data.organs)
         alt = f"Outlines of the expert and of {method}: {place}, {shown}"
@@ -148,11 +232,3 @@ def frame(truth: np.ndarray, predictions: Sequence[np.ndarray]) -> tuple[slice, 
     ]
     rows, columns = (slice(start, min(start + side, length)) for start, length in zip(starts, truth.shape, strict=True))
     return rows, columns
-
-
-def slice_dice(prediction: np.ndarray, truth: np.ndarray) -> float | None:
-    """Mean Dice over the labels that either map holds; None where both are empty."""
-    labels = np.union1d(prediction[prediction > 0], truth[truth > 0])
-    pairs = [(prediction == label, truth == label) for label in labels]
-    values = [2 * np.logical_and(p, t).sum() / (p.sum() + t.sum()) for p, t in pairs]
-    return float(np.mean(values)) if values else None

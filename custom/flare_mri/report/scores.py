@@ -119,9 +119,8 @@ class Scores:
         ]
 
     def ranking(self) -> list[str]:
-        """Trained methods with comparable means, the best first."""
-        methods = [method for method in self.comparable() if method not in BASELINES.values()]
-        return sorted(methods, key=lambda m: self.mean(m) or 0.0, reverse=self.metric.higher_is_better)
+        """Rows with comparable means, what learns nothing among them, the best first."""
+        return sorted(self.comparable(), key=lambda m: self.mean(m) or 0.0, reverse=self.metric.higher_is_better)
 
 
 def rows_of(results: dict[str, Any]) -> dict[str, tuple[str, bool]]:

@@ -15,10 +15,10 @@ from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import MISSING, Metric, format_bytes, format_seconds
 from flare_mri.report import figures
 from flare_mri.report.examples import Examples
-from flare_mri.report.panels import SiteExamples, site_panels
+from flare_mri.report.panels import SiteExamples, site_cases, site_panels
 from flare_mri.report.scores import Scores, collect, comparison_notes, curve_split, round_curve, rows_of
 from flare_mri.report.summary import summary_sentences
-from flare_mri.report.tables import Table, describe_run, settings_table, site_table, table_of
+from flare_mri.report.tables import Table, describe_run, settings_table, site_table, spread_table, table_of
 
 
 class Chart(NamedTuple):
@@ -41,7 +41,7 @@ def summary(results: dict[str, Any], scores: Scores) -> dict[str, Any]:
         if ranking := group.ranking():
             mean = group.mean(ranking[0])
             tiles.append((f"Best mean {group.metric.name}{where}: {ranking[0]}", group.metric.quantity(mean)))
-            if BASELINE in group.comparable():
+            if BASELINE in group.comparable() and ranking[0] != BASELINE:
                 tiles.append(("Against zero-filled", group.metric.difference(mean, group.mean(BASELINE))))
     tiles.append(("Sites", str(len(scores.sites))))
     tiles.append(("Methods compared", " and ".join(str(len(group.methods)) for group in groups)))
@@ -77,7 +77,8 @@ def curves(results: dict[str, Any], scores: Scores) -> dict[str, Any]:
 def sites(
     results: dict[str, Any], metrics: list[Metric], examples: dict[str, SiteExamples], count: int, limit: float | None
 ) -> list[dict[str, Any]]:
-    """Every site's name, scores by metric, entries by method, description of its data, and test slices with images.
+    """Every site's name, scores by metric and their spread over volumes, entries by method, description of its data,
+    each method's worst, median and best slice, and slices by all methods.
 
     Args:
         results: Checked results.
@@ -90,20 +91,22 @@ def sites(
     for site in collect(results, metrics[0]).sites:
         entries = {name: m["sites"][site] for name, m in results["methods"].items() if site in m["sites"]}
         data: dict[str, Any] = next((entry["data"] for entry in entries.values() if entry.get("data")), {})
-        slices = site_panels(site, _row_names(entries, examples[site]), count, limit) if site in examples else []
+        found = _row_names(entries, examples.get(site, {}))
         shown.append({
             "name": site,
             "entries": entries,
             "table": site_table(results, metrics, site),
             "data": settings_table("As the site describes it", data),
-            "slices": slices,
+            "spread": spread_table(metrics[0], site, {name: one.volume_scores for name, one in found.items()}),
+            "cases": site_cases(site, found, limit),
+            "slices": site_panels(site, found, count, limit) if found else [],
         })  # fmt: skip
     return shown
 
 
 def _row_names(entries: dict[str, Any], found: dict[str, Examples]) -> dict[str, Examples]:
     """Examples under the name of the model that made them: a site that has a personal model keeps images of that."""
-    return {m + PERSONAL if (entries[m].get("personal") or {}).get("test") else m: e for m, e in found.items()}
+    return {m + PERSONAL if (entries.get(m, {}).get("personal") or {}).get("test") else m: e for m, e in found.items()}
 
 
 def routing(results: dict[str, Any]) -> list[tuple[Chart, Table]]:
@@ -137,6 +140,8 @@ def embeddings(results: dict[str, Any], stores: dict[str, dict[str, Examples]], 
     styles = {name: figures.style(index) for index, name in enumerate(names)}
     charts, drawn = [], set()
     for method, by_site in stores.items():
+        if method not in results["methods"]:  # a classical reconstruction has no network
+            continue
         features = {site: found.features for site, found in by_site.items() if found.features is not None}
         drawn |= set(features)
         if len(features) < 2:  # a hospital that holds its own store only has nothing to compare

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from flare_mri.config.results import BASELINE
 from flare_mri.metrics.metric_table import MISSING, Metric
 from flare_mri.report.scores import Scores, Spread, collect, rows_of
@@ -92,6 +94,26 @@ def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> Tab
     directions = "; ".join(f"{metric.name}: {metric.direction}" for metric in metrics)
     kept = " Kept model: the round that was best on validation." if chosen else ""
     return Table(f"{site}, final models on the test data. {directions}.{kept}", tuple(header), tuple(rows))
+
+
+def spread_table(metric: Metric, site: str, scores: Mapping[str, np.ndarray | None]) -> Table | None:
+    """How the scores of a site's test volumes differ, method by method; None where no method has them.
+
+    Args:
+        metric: What is scored.
+        site: Its name.
+        scores: method -> [V], a test volume each, of the model that the site keeps.
+    """
+    rows = []
+    for method, values in scores.items():
+        if values is None or not len(values):
+            continue
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else None
+        found = [float(values.mean()), deviation, *map(float, (values.min(), np.median(values), values.max()))]
+        rows.append((method, [str(len(values)), *map(metric.number, found)]))
+    header = ("Method", "Volumes", "Mean", "Standard deviation", "Lowest", "Median", "Highest")
+    caption = f"{metric.heading} of the single test volumes at {site}, of the model that the site keeps"
+    return table_of(caption, header, rows) if rows else None
 
 
 def _kept(best: dict[str, Any] | None, metric: Metric) -> Cell:

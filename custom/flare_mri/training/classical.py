@@ -14,6 +14,7 @@ from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.datasets.reconstruction_slices import ReconstructionDataset
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.physics.classical import cg_sense, l1_wavelet
+from flare_mri.training.examples import ReconstructionExamples, spread_evenly
 from flare_mri.training.held_out import HeldOutSnr
 from flare_mri.training.scanner_units import add_scores, normalise_magnitude
 
@@ -43,12 +44,15 @@ CLASSICAL = {
 """By the name that metrics and results.json have."""
 
 
-def score_classical(data: ReconstructionData, name: str) -> tuple[dict[str, float], float]:
+def score_classical(
+    data: ReconstructionData, name: str, examples: ReconstructionExamples | None = None
+) -> tuple[dict[str, float], float]:
     """Test metrics of a classical reconstruction and the weight it had, on the slices and masks of the networks.
 
     Args:
         data: of the site.
         name: of :data:`CLASSICAL`.
+        examples: gathers the test slices; of scans that were measured undersampled the common ones alone.
 
     Raises:
         InputError: SigPy is needed and not installed.
@@ -59,17 +63,27 @@ def score_classical(data: ReconstructionData, name: str) -> tuple[dict[str, floa
     entry = CLASSICAL[name]
     tried = {weight: _score(train, some, entry, weight)[data.key_metric] for weight in entry.weights}
     best = max(tried, key=lambda weight: tried[weight])
-    return _score(test, range(len(test)), entry, best), best
+    return _score(test, range(len(test)), entry, best, examples), best
 
 
-def _score(dataset: ReconstructionDataset, places: Iterable[int], entry: Classical, weight: float) -> dict[str, float]:
-    metrics, held_out = VolumeMetrics(), HeldOutSnr()
+def _score(
+    dataset: ReconstructionDataset,
+    places: Iterable[int],
+    entry: Classical,
+    weight: float,
+    examples: ReconstructionExamples | None = None,
+) -> dict[str, float]:
+    metrics, held_out, common = VolumeMetrics(), HeldOutSnr(), spread_evenly(len(dataset))
     for place in places:
         batch: dict[str, Any] = default_collate([dataset[place]])
         kspace, mask, sensitivities = (batch[key] for key in dataset.keys)
-        if "target" in batch:
+        if "target" in batch or (examples and place in common):
             magnitude = entry.solve(kspace, mask, sensitivities, penalty=weight).abs()
-            add_scores(metrics, batch, normalise_magnitude(batch, magnitude))
+            output = normalise_magnitude(batch, magnitude)
+            if examples:
+                examples.add(batch, output)
+        if "target" in batch:
+            add_scores(metrics, batch, output)
         else:
             seen, rest = held_out.split(batch)
             image = entry.solve(kspace * seen, seen, sensitivities, penalty=weight)

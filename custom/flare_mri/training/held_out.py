@@ -61,6 +61,6 @@ class HeldOutSnr:
         values = [value for of_volume in self._values.values() for value in of_volume]
         return {HELD_OUT_SNR: sum(values) / len(values)}
 
-    def by_volume(self) -> dict[int, dict[str, float]]:
+    def score_volumes(self) -> dict[int, dict[str, float]]:
         """Mean over the slices of each volume."""
         return {volume: {HELD_OUT_SNR: sum(values) / len(values)} for volume, values in self._values.items()}

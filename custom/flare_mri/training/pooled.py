@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 
 from flare_mri.errors import InputError
-from flare_mri.training.reconstruction import join_images
+from flare_mri.training.examples import Keep, join_examples
 from flare_mri.training.task import Evaluation, Split, Task
 
 
@@ -62,9 +62,13 @@ class PooledTask:
         volumes = {name: scores for one in found for name, scores in one.volumes.items()}
         return Evaluation(_mean([one.metrics for one in found]), volumes)
 
-    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
         """Means over the sites."""
-        found = [task.baselines(classical) for task in self.tasks]
+        examples: dict[str, list[dict[str, np.ndarray]]] = {}
+        found = [task.baselines(classical, lambda n, a: examples.setdefault(n, []).append(a)) for task in self.tasks]
+        if keep is not None:
+            for name, parts in examples.items():
+                keep(name, join_examples(parts))
         return {name: _mean([scores[name] for scores in found]) for name in found[0] if all(name in s for s in found)}
 
     def fingerprint(self) -> str:
@@ -73,9 +77,7 @@ class PooledTask:
 
     def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
         """The examples of all sites, one after the other."""
-        parts = [task.examples(network) for task in self.tasks]
-        named = {key: value for key, value in parts[0].items() if value.dtype.kind == "U"}  # of organs, the same of all
-        return {key: join_images([part[key] for part in parts]) for key in parts[0] if key not in named} | named
+        return join_examples([task.examples(network) for task in self.tasks])
 
 
 def _mean(metrics: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 """Reconstruction of undersampled MR images as a learner's task (FedMRI, arXiv 2112.05752)."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,9 +23,10 @@ from flare_mri.metrics.volume_scores import by_pseudonym
 from flare_mri.networks import UnrolledNetwork, encoder_prefixes
 from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
+from flare_mri.training.examples import COMMON, Keep, ReconstructionExamples
 from flare_mri.training.held_out import HeldOutSnr
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
-from flare_mri.training.scanner_units import add_scores, normalise_magnitude, restore_units
+from flare_mri.training.scanner_units import add_scores, normalise_magnitude
 from flare_mri.training.self_supervision import SSDU, ssdu_loss
 from flare_mri.training.task import Evaluation, Split, call_network, on_device
 
@@ -104,10 +105,10 @@ class ReconstructionTask:
             metrics = VolumeMetrics()
             for batch, output in self._outputs(network, split):
                 add_scores(metrics, batch, output)
-        volumes = by_pseudonym(self.site, self.data.volume_names, metrics.by_volume())  # type: ignore[arg-type]
+        volumes = by_pseudonym(self.site, self.data.volume_names, metrics.score_volumes())  # type: ignore[arg-type]
         return Evaluation(metrics.aggregate(), volumes)
 
-    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
         """Test metrics of the zero-filled input, and of classical reconstructions; without SigPy the log says so."""
         found = {}
         if not self.data.undersampled:
@@ -116,11 +117,14 @@ class ReconstructionTask:
                 add_scores(metrics, batch, batch["image"])
             found["zero_filled"] = metrics.aggregate()
         for name, entry in CLASSICAL.items() if classical else ():
+            examples = ReconstructionExamples()
             try:
-                found[name], weight = score_classical(self.data, name)
+                found[name], weight = score_classical(self.data, name, examples)
             except MissingExtraError as error:
                 _LOG.warning("site %r: left out: %s", self.site, error)
                 continue
+            if keep is not None:
+                keep(f"examples-{name}.npz", {**examples.choose(), "method": np.array(entry.title)})
             metric = KNOWN[self.key_metric]
             score = metric.quantity(found[name][metric.key])
             _LOG.info("site %r: %s, weight %g: %s %s", self.site, entry.title, weight, metric.name, score)
@@ -130,24 +134,15 @@ class ReconstructionTask:
         """That of the data and their division."""
         return self.data.fingerprint()
 
-    def examples(self, network: nn.Module, count: int = 2) -> dict[str, np.ndarray]:
-        """Middle test slices (input, output and, where known, target; scanner units, [N, H, W]) and bottleneck features
-        [M, C]."""
-        total = len(self.dataset("test"))  # type: ignore[arg-type]
-        chosen = np.unique(np.linspace(0, total - 1, count + 2, dtype=int)[1:-1])
-        columns: dict[str, list[np.ndarray]] = {}
+    def examples(self, network: nn.Module, count: int = COMMON) -> dict[str, np.ndarray]:
+        """Some test slices, as :meth:`~flare_mri.training.examples.ReconstructionExamples.choose` gives them, and
+        bottleneck `features` [M, C] of all."""
+        examples = ReconstructionExamples()
         network.eval()
         with _bottleneck_features(network) as features:
             for batch, output in self._outputs(network, "test"):
-                images = {"input": batch["image"], "output": output, "target": batch.get("target")}
-                for key, image in images.items():
-                    if image is None:  # measured undersampled
-                        continue
-                    columns.setdefault(key, []).append(restore_units(batch, image))
-                for key in ("volume", "slice"):
-                    columns.setdefault(key, []).append(batch[key].cpu().numpy())
-        arrays = {key: join_images(parts)[chosen] for key, parts in columns.items()}
-        return arrays | ({"features": np.concatenate(features)} if features else {})
+                examples.add(batch, output)
+        return examples.choose(count) | ({"features": np.concatenate(features)} if features else {})
 
     def _check_targets(self) -> None:
         if self._loss and self.data.undersampled:
@@ -211,12 +206,3 @@ def _bottleneck_features(network: nn.Module) -> Iterator[list[np.ndarray]]:
         yield features
     finally:
         handle.remove()
-
-
-def join_images(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """[N, H, W] one after the other, or [N] of numbers; smaller images with zeros around them."""
-    if parts[0].ndim == 1:
-        return np.concatenate(parts)
-    largest = np.max([part.shape[1:] for part in parts], axis=0)
-    around = [[(0, 0), *((gap // 2, gap - gap // 2) for gap in largest - part.shape[1:])] for part in parts]
-    return np.concatenate([np.pad(part, width) for part, width in zip(parts, around, strict=True)])

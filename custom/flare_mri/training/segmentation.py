@@ -17,6 +17,7 @@ from flare_mri.datasets.segmentation_slices import SegmentationDataset
 from flare_mri.errors import InputError
 from flare_mri.metrics.segmentation import TEST_BATCH, SegmentationMetrics
 from flare_mri.metrics.volume_scores import by_pseudonym
+from flare_mri.training.examples import COMMON, Keep, choose_slices
 from flare_mri.training.segmentation_loss import SegmentationLoss
 from flare_mri.training.task import Evaluation, Split
 
@@ -76,9 +77,9 @@ class SegmentationTask:
     def score(self, dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TEST_BATCH) -> Evaluation:
         """Scores of predicted classes, see :func:`score`."""
         metrics = score(dataset, predictions, batch)
-        return Evaluation(metrics.aggregate(), by_pseudonym(self.site, self.data.volume_names, metrics.by_volume()))  # type: ignore[arg-type]
+        return Evaluation(metrics.aggregate(), by_pseudonym(self.site, self.data.volume_names, metrics.score_volumes()))  # type: ignore[arg-type]
 
-    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
         """Nothing: there is no segmentation without a network.
 
         Raises:
@@ -92,33 +93,34 @@ class SegmentationTask:
         """That of the data and their division."""
         return self.data.fingerprint()
 
-    def examples(self, network: nn.Module, count: int = 2) -> dict[str, np.ndarray]:
+    def examples(self, network: nn.Module, count: int = COMMON) -> dict[str, np.ndarray]:
         """Some test slices for the site's own report.
 
         Returns:
             `input` (centre channel, z-scored, float32), `output` (predicted classes) and `target` (classes; both
-            uint8), [N, H, W], with `volume` and `slice` [N]; no `target` where the site has no labels. Of several
-            organs their names, `organs` [O], and `colours` [O], empty where the site does not choose.
+            uint8), [N, H, W], with `volume` and `slice` [N]; `score` (Dice of the slice), `rank` and `ranked` as of
+            :func:`~flare_mri.training.examples.choose_slices`; `volume_scores` [V], the Dice of each volume. Where the
+            site has no labels there is neither `target` nor score. Of several organs their names, `organs` [O], and
+            `colours` [O], empty where the site does not choose.
         """
-        test = self.data.test
-        places = _choose_shown(test, count)
-        shown = {test.indices[place][0] for place in places}
-        part = SegmentationDataset(test.volumes, [index for index in test.indices if index[0] in shown], test.table)
-        predicted = self.data.pieces(part).classes(network, _EVALUATION_BATCH)
-        return self._pictures(test, places, predicted[[part.indices.index(test.indices[place]) for place in places]])
+        predictions = self.data.pieces(self.data.test).classes(network, _EVALUATION_BATCH)
+        return self._pictures(self.data.test, predictions, count)
 
-    def examples_of(self, predictions: np.ndarray, count: int = 2) -> dict[str, np.ndarray]:
+    def examples_of(self, predictions: np.ndarray, count: int = COMMON) -> dict[str, np.ndarray]:
         """As `examples`, of classes [N, H, W] predicted for all slices of an outside site."""
-        places = _choose_shown(self.data.outside, count)
-        return self._pictures(self.data.outside, places, np.asarray(predictions, np.uint8)[places])
+        return self._pictures(self.data.outside, np.asarray(predictions, np.uint8), count)
 
-    def _pictures(
-        self, dataset: SegmentationDataset, places: list[int], predictions: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def _pictures(self, dataset: SegmentationDataset, predictions: np.ndarray, count: int) -> dict[str, np.ndarray]:
+        scores, by_volume = np.full(len(dataset), np.nan), np.empty(0, np.float32)
+        if dataset.labelled:
+            metrics = score(dataset, predictions)
+            scores = np.array([np.nan if dice is None else dice for dice in metrics.dice_of_slices()])
+            by_volume = np.array([found["dice"] for found in metrics.score_volumes().values()], np.float32)
+        places, ranks = choose_slices(scores, count)
         items = [dataset[place] for place in places]
         arrays = {
             "input": np.stack([item["image"][1].numpy() for item in items]),
-            "output": predictions,
+            "output": predictions[places],
             "volume": np.array([item["volume"] for item in items]),
             "slice": np.array([item["slice"] for item in items]),
         }
@@ -127,14 +129,10 @@ class SegmentationTask:
             arrays["colours"] = np.array([self._colours.get(name, "") for name in self.data.plan.organs])
         if dataset.labelled:
             arrays["target"] = np.stack([dataset.truth(place) for place in places])
-        return arrays
+        return arrays | ranks | {"volume_scores": by_volume}
 
     def _split(self, split: Split) -> SegmentationDataset:
         return {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}[split]
-
-
-def _choose_shown(dataset: SegmentationDataset, count: int) -> list[int]:
-    return np.unique(np.linspace(0, len(dataset) - 1, count + 2, dtype=int)[1:-1]).tolist()
 
 
 def score(dataset: SegmentationDataset, predictions: np.ndarray, batch: int = TEST_BATCH) -> SegmentationMetrics:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.datasets.batches import ShuffledBatches, batches_in_order, shapes_of
 from flare_mri.errors import InputError
+from flare_mri.training.examples import Keep
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -66,11 +67,12 @@ class Task(Protocol):
     def evaluate_volumes(self, network: nn.Module, split: Split) -> Evaluation:
         """The same, and those of each volume by its :func:`~flare_mri.metrics.volume_scores.pseudonym`."""
 
-    def baselines(self, classical: bool) -> dict[str, dict[str, float]]:
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
         """Test metrics of what learns nothing, by its name in results.json; empty where there is no such thing.
 
         Args:
             classical: whether reconstructions that take a while are among them.
+            keep: takes their examples for the site's own report, which stay at the site.
         """
 
     def fingerprint(self) -> str:

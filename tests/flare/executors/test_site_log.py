@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logs of a mistake at a site: FLARE's, which others read, and the site's own."""
 
+import datetime
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from federation import Federation
 from flare_mri.flare.executors import site_log
 from flare_mri.flare.executors.site_log import LOG_FILE, write_site_log
 from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.flare.recipes.simulate import tell_failed_sites
 
 
 def federation(root: Path, sites: list[str]) -> Federation:
@@ -43,6 +45,30 @@ def test_an_error_nobody_thought_of_leaves_no_traceback(
     assert "check: an unexpected OSError; the end of flare_mri.log" in caplog.text and "Doe" not in caplog.text
     told = (tmp_path / "site-1" / LOG_FILE).read_text()
     assert "Traceback" in told and "/data/Doe_Jane/series: stale file handle" in told
+
+
+def test_the_simulator_tells_each_failed_site_s_one_line_of_this_run(
+    tmp_path: Path, sites: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_and_tell(*names: str) -> list[str]:
+        started = datetime.datetime.now().astimezone()
+        for name in names:
+            federation(tmp_path, sites).ask(name, "check", params={}, meta={})
+        tell_failed_sites(tmp_path, started)
+        return capsys.readouterr().err.splitlines()
+
+    (tmp_path / "site-2" / "local" / "site.yaml").write_text("data: {format: magic}\n")
+    write_site_log(tmp_path / "site-2", "no site.yaml at /a\nb")  # which ends no task
+    (line,) = run_and_tell("site-1", "site-2")
+    assert line.startswith("site-2: check: site 'site-2', ") and "data.format: expected" in line
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("/data/Doe_Jane/series: stale file handle")
+
+    log = tmp_path / "site-2" / LOG_FILE
+    log.write_text(log.read_text().replace(f"{datetime.date.today().year}-", "2001-"))  # of a run before
+    monkeypatch.setattr("flare_mri.flare.executors.personalized.build_task", fail)
+    assert run_and_tell("site-3") == ["site-3: check: OSError: /data/Doe_Jane/series: stale file handle"]
 
 
 def test_a_phantom_is_told_without_a_path(tmp_path: Path, sites: list[str], caplog: pytest.LogCaptureFixture) -> None:

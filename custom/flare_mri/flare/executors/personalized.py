@@ -126,7 +126,7 @@ class PersonalizedExecutor(SiteExecutor):
                 learner.restore(found[1], found[0])
         slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
         metrics = add_prefix("slices", slices)
-        for name, scores in task.baselines(self._settings.classical).items():
+        for name, scores in task.baselines(self._settings.classical, store.save_arrays).items():
             metrics |= add_prefix(f"{name}/test", scores)
         return FLModel(metrics=metrics)
 

@@ -3,6 +3,7 @@
 """The environment a recipe runs in: the arguments every ``job.py`` shares, and the simulator with its checks."""
 
 import argparse
+import datetime
 import os
 import signal
 import sys
@@ -17,11 +18,13 @@ from nvflare.recipe.spec import ExecEnv
 
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
+from flare_mri.flare.executors.site_log import LOG_FILE, last_failure
 from flare_mri.flare.recipes.job import FlareMRIRecipe, results_path
 from flare_mri.flare.recipes.staging import stage_code
 from flare_mri.folders import check_own_folder, private_folder
 from flare_mri.methods import centralised
 from flare_mri.report.results import load_results, summary_table
+from flare_mri.report.scores import natural
 from flare_mri.training import check_name
 
 CENTRALISED = centralised.METHOD.name
@@ -177,6 +180,7 @@ def execute(
         folder: the job's own folder, whose copy of the code is brought up to date; None: there is none.
         metrics: what the table at the end shows.
     """
+    started = datetime.datetime.now().astimezone()
     try:
         if folder is not None:
             stage_code(folder)
@@ -187,13 +191,28 @@ def execute(
         if args.clients and getattr(args, "method", None) != CENTRALISED:
             recipe.sites = site_names(args)  # these and no others, also where more are connected
         recipe.execute(build_environment(args))
+        if args.env == "sim":
+            path = results_path(args.workspace, args.name)
+            print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
+            print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
     except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
-    if args.env == "sim":
-        path = results_path(args.workspace, args.name)
-        print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
-        print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
+    finally:
+        if args.env == "sim":  # elsewhere a site's own log is the site's alone
+            tell_failed_sites(args.workspace / args.name, started)
     return 0
+
+
+def tell_failed_sites(folder: Path, since: datetime.datetime) -> None:
+    """Print, for each simulated site at which a task failed, the one line of its own log that says why.
+
+    Args:
+        folder: of the job in FLARE's workspace.
+        since: when the job began.
+    """
+    for log in sorted(folder.glob(f"*/{LOG_FILE}"), key=lambda path: natural(path.parent.name)):
+        if told := last_failure(log.parent, since):
+            print(f"{log.parent.name}: {told}", file=sys.stderr)
 
 
 def fail(error: Exception) -> int:
