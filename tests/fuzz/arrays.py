@@ -208,6 +208,7 @@ def examples_files(folder: Path) -> tuple[list[Base], list[Case]]:
     images = np.random.default_rng(0).random((3, 8, 8), np.float32)
     members = {name: npy(images) for name in ("input", "output", "target")}
     members |= {"volume": npy(np.array(["a", "b", "c"])), "slice": npy(np.arange(3)), "features": npy(images[:, 0])}
+    members |= {name: npy(np.arange(3)) for name in ("score", "rank", "ranked", "volume_scores")}
 
     def archive(inner: bytes, name: str = "input") -> bytes:
         return zipped({f"{key}.npy": inner if key == name else value for key, value in members.items()})
@@ -215,7 +216,9 @@ def examples_files(folder: Path) -> tuple[list[Base], list[Case]]:
     name = "examples.npz"
     hostile = [Case(name, archive(content), label) for label, content in hostile_headers().items()]
     hostile += [
-        Case(name, archive(content, "volume"), f"volume: {label}") for label, content in hostile_headers().items()
+        Case(name, archive(content, member), f"{member}: {label}")
+        for member in ("volume", "rank")
+        for label, content in hostile_headers().items()
     ]
     huge = header("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 65536, 65536)}", bytes(2**26))
     hostile.append(Case(name, archive(huge, "target"), "a zip bomb"))

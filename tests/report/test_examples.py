@@ -88,6 +88,7 @@ def test_worst_median_and_best_are_told_by_rank(tmp_path, examples):
     found = load_examples(examples(tmp_path / "b.npz", **arrays, **pooled))
     assert [found.find_case(case) for case in CASES] == [2, 2, 3]
     assert load_examples(examples(tmp_path / "old.npz")).find_case("worst") is None
+    assert load_examples(examples(tmp_path / "d.npz", **{**arrays, **ranks, "target": None})).find_case("best") is None
     none = {"rank": np.zeros(6), "ranked": np.zeros(6)}
     assert load_examples(examples(tmp_path / "c.npz", **arrays, **none)).find_case("best") is None
 

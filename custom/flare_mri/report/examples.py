@@ -59,11 +59,11 @@ class Examples:
     volume_scores: np.ndarray | None = None
 
     def find_case(self, case: str) -> int | None:
-        """Place of the slice that is one of :data:`CASES`; None where slices have no scores.
+        """Place of the slice that is one of :data:`CASES`; None where slices have no scores, or no target.
 
         Of the pooled slices of several sites, each with its own ranks, it is that of all of these.
         """
-        if self.score is None or self.rank is None or self.ranked is None:
+        if self.target is None or self.score is None or self.rank is None or self.ranked is None:
             return None
         wanted = {"worst": np.ones_like(self.ranked), "median": (self.ranked + 1) // 2, "best": self.ranked}[case]
         places = np.flatnonzero((self.rank > 0) & (self.rank == wanted))

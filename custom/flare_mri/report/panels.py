@@ -115,7 +115,7 @@ def _case_panel(what: str, method: str, data: Examples, at: int, limit: float | 
         png = images.overlay_panel(image[window], truth[window], output[window], data.organs)
         outlines = _picture(png, f"{what}: outlines of expert and network, {score}", below=f"{place}: {score}")
         return [_picture(_whole(image, window), f"{what}: {place}, the enlarged part framed", method), outlines]
-    assert data.target is not None  # there is no score without one
+    assert data.target is not None  # else it has no case
     brightest = float(np.percentile(data.target[at], 99.8))
     error, score = images.error_percent(data.output[at], data.target[at]), _psnr(data, at)
     amount = f"mean error {error.mean():.1f} %"
