@@ -20,7 +20,7 @@ from flare_mri.io.dicom_checks import check_decodable, check_one_acquisition, ch
 from flare_mri.io.scan import Geometry, ScanReader, is_usable_affine
 
 _MOST_FILE = 2**29  # bytes
-_MOST_SERIES = 2**31
+MOST_SERIES = 2**31
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's patient coordinates are LPS
 
@@ -83,7 +83,9 @@ def read_dicom(path: Path, header_only: bool = False) -> pydicom.FileDataset:
         raise InputError(f"{path}: expected a deflated file of at most {_MOST_FILE // DEFLATE_RATIO} bytes; inflate it")
     with reading(path):
         try:  # from memory: a length in a file may be 4 GiB, and reading that much takes the memory first
-            return pydicom.dcmread(BytesIO(content), stop_before_pixels=header_only)
+            found = pydicom.dcmread(BytesIO(content), stop_before_pixels=header_only)
+            found.filename = str(path)
+            return found
         except InvalidDicomError as error:
             raise InputError(f"{path}: expected a DICOM file, got another format; take it out of the folder") from error
 
@@ -114,9 +116,9 @@ def _check_files(files: tuple[Path, ...]) -> None:
     """A series is kept in memory until its order is known."""
     with reading(files[0].parent):
         total = sum(path.stat().st_size for path in files)
-    if total > _MOST_SERIES:
+    if total > MOST_SERIES:
         raise InputError(
-            f"{files[0].parent}: expected at most {_MOST_SERIES} bytes in a series, got {total}; "
+            f"{files[0].parent}: expected at most {MOST_SERIES} bytes in a series, got {total}; "
             "divide the series into several folders"
         )
 

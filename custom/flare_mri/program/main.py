@@ -7,12 +7,14 @@ examples:
   flare-mri site check site.yaml --page look
   flare-mri site check kit
   flare-mri train fedmri --sites examples/brain
-  flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
+  flare-mri segment personal.safetensors --site site.yaml --scans new_scans --out results
+  flare-mri reconstruct personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
   flare-mri export personal.safetensors --site site.yaml --out bundle
   flare-mri report results.json --stores site_store --out report.html
 
-Every command tells its options with --help. Nothing that a command reads is sent anywhere but by a job.
+Every command tells its options with --help. Nothing that a command reads is sent anywhere but by a job,
+or to the DICOM node that a command names.
 
 exit codes:
   0    done
@@ -47,7 +49,8 @@ COMMANDS = {
     "train": Command(
         "flare_mri.program.train", "a job: FedMRI, IOP-FL or a baseline, in the simulator or a consortium"
     ),
-    "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
+    "segment": Command("flare_mri.segment", "organs in new scans, by a hospital's own model"),
+    "reconstruct": Command("flare_mri.reconstruct", "images of new scans, by a hospital's own model"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
     "export": Command("flare_mri.export", "a hospital's segmentation model as a MONAI bundle"),
     "report": Command("flare_mri.report.command", "the table of one or several runs, and a page to look at"),
