@@ -3,7 +3,10 @@
 """A series goes from a real node to the model, and the result back to the node."""
 
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pydicom
 import pytest
 
 from dicom_series import SERIES, SHAPE, STUDY, write_model, write_series
+from flare_mri.errors import InputError
 from flare_mri.inference.dicom_node import DicomNode
 from flare_mri.program.main import main
 from orthanc import Orthanc, running_orthanc, write_netrc
@@ -92,6 +96,45 @@ def test_what_the_node_refuses_is_one_line(
     assert "expected --series or --study" in told()
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert "status 401" in told("--series", SERIES)
+
+
+@contextmanager
+def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A server of loopback; its address."""
+    names = dict.fromkeys(("do_GET", "do_POST"), answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answer", (BaseHTTPRequestHandler,), names))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_nothing_follows_a_redirection(tmp_path: Path) -> None:
+    """Neither a question nor an image."""
+    asked: list[str] = []
+    content = write_series(tmp_path / "t2") and (tmp_path / "t2" / "1.dcm").read_bytes()
+
+    def elsewhere(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        request.send_response(200)
+        request.end_headers()
+
+    with answering(elsewhere) as other:
+
+        def redirect(request: BaseHTTPRequestHandler) -> None:
+            request.rfile.read(int(request.headers.get("Content-Length") or 0))
+            request.send_response(307)
+            request.send_header("Location", f"{other}{request.path}")
+            request.end_headers()
+
+        with answering(redirect) as url:
+            node = DicomNode(url)
+            for call in (lambda: node.find_series([SERIES], None), lambda: node.store([content], STUDY)):
+                with pytest.raises(InputError, match="TooManyRedirects"):
+                    call()
+    assert asked == []
 
 
 @pytest.mark.parametrize(

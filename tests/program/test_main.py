@@ -17,7 +17,7 @@ def test_help_tells_every_command_with_examples_and_exit_codes(capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     told = capsys.readouterr().out
-    assert ended.value.code == 0 and all(f"  {name} " in told and f"flare-mri {name}" in told for name in COMMANDS)
+    assert ended.value.code == 0 and all(f"\n    {name}" in told and f"flare-mri {name}" in told for name in COMMANDS)
     assert all(f"\n  {code}" in told for code in ("0  ", "2  ", "3  ", "130  "))
 
 

@@ -4,7 +4,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class PersonalModel:
     acquisition: Acquisition | None = None
     plan: SegmentationPlan = SegmentationPlan()
     calibration: Calibration | None = None
-    checksum: str = ""
+    checksum: str = field(default="", compare=False)
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
