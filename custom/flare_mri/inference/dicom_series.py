@@ -29,7 +29,6 @@ _KEPT = (  # of the source: where the slice lies, and how it was measured; nothi
     "SliceLocation",
     "PatientPosition",
     "BodyPartExamined",
-    "Laterality",
     "AcquisitionNumber",
     "AcquisitionDate",
     "AcquisitionTime",
@@ -106,7 +105,7 @@ def encode_series(source: Sequence[FileDataset], images: np.ndarray, model: Pers
             )
             image.copy_patient_and_study_information(header)
             for name in _KEPT:
-                if name in header:
+                if header.get(name) not in (None, ""):
                     image[name] = header[name]
             for name, value in common.items():
                 setattr(image, name, value)

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from flare_mri.inference.results_folder import MOST_SCANS
 from flare_mri.report.images import ERROR_MAP, error_limit, error_percent
 
-MOST_SCANS = 12
 _COLUMNS = 4
 _SIZE = 2.4  # inches of a panel
 _LONGEST = 30  # characters that fit beside one

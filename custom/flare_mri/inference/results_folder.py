@@ -5,7 +5,7 @@
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,8 @@ from flare_mri.inference.application import Application, Result
 from flare_mri.report.extra import check_report_extra
 
 _OVERVIEW = "overview.png"
-_MOST_PICTURES = 12
-
-Keep = Callable[[str, Result], None]
+MOST_SCANS = 12
+"""Of which the overview shows a slice."""
 
 
 class ResultsFolder:
@@ -68,9 +67,9 @@ class ResultsFolder:
                 raise InputError(f"{path}: expected a folder without results, got this file; choose another folder")
 
     def run_all(self, application: Application) -> None:
-        """Applies the model scan by scan; of twelve, evenly chosen, a picture is kept."""
+        """Applies the model scan by scan; of :data:`MOST_SCANS`, evenly chosen, a picture is kept."""
         count = len(application.scans)
-        shown = set(np.linspace(0, count - 1, min(_MOST_PICTURES, count)).round().astype(int))
+        shown = set(np.linspace(0, count - 1, min(MOST_SCANS, count)).round().astype(int))
         for number in range(count):
             self.run(application, number, number in shown)
 
