@@ -68,7 +68,7 @@ class Demonstration:
         save_results(results, self.args.output / "results.json")
         write_report(results, find_examples(results, self.stores), self.args.output / "report.html")
         print("\n" + summary_table(results, *metrics))
-        print("\nEvery site's own model, for flare-mri apply:")
+        print("\nEvery site's own model, for flare-mri reconstruct or segment:")
         for store in self.stores:
             print(f"  {store}/<site>/{PERSONAL_FILE}")
 

@@ -68,7 +68,13 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "flare-mri submit": "tests/deployments/test_provisioned.py",
     "flare-mri follow": "tests/deployments/test_provisioned.py",
     "flare-mri results": "tests/deployments/test_provisioned.py",
-    "flare-mri apply": "tests/inference/test_segmentation.py",
+    "flare-mri segment": "tests/inference/test_segmentation.py",
+    "flare-mri segment personal.safetensors --site site.yaml --watch": "tests/inference/test_watch.py",
+    "flare-mri segment personal.safetensors --site site.yaml --scans series --dicom": "tests/inference/"
+    "test_dicom_output.py",
+    "flare-mri segment personal.safetensors --site site.yaml --dicom_node": "tests/inference/test_dicom_node.py",
+    "flare-mri reconstruct": "tests/inference/test_reconstruction.py",
+    "pip install 'flare-mri[dicom]'": "pyproject.toml",
     "flare-mri route": "tests/inference/test_route.py",
     "python benchmarks/quality_estimate.py": "tests/benchmarks/test_quality_estimate.py",
     "flare-mri export": "tests/bundle/test_bundle.py",
@@ -76,7 +82,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python -m monai.bundle run": "tests/bundle/test_bundle.py",
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
     "python jobs/iopfl/job.py --sites sites": "tests/flare/recipes/test_layouts.py",
-    "flare-mri apply work/stores": "tests/flare/recipes/test_layouts.py",
+    "flare-mri segment work/stores": "tests/flare/recipes/test_layouts.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",

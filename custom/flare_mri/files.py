@@ -30,7 +30,7 @@ _KINDS = {"b", "i", "u", "f", "U"}
 
 
 @contextmanager
-def reading(path: Path, fix: str = "copy the file again or take it out of the folder") -> Iterator[None]:
+def reading(path: object, fix: str = "copy the file again or take it out of the folder") -> Iterator[None]:
     """Turns what the format libraries raise on a damaged file or folder into one InputError that names it."""
     try:
         yield

@@ -4,8 +4,8 @@
 
 SPACE is the routing_space.safetensors that a job iopfl left, SITE_YAML the hospital's settings, as for a job
 (docs/reference/site-yaml.md). All slices of the scans are looked at, no label is read. The model that is made is
-written to FOLDER as personal.safetensors, for flare-mri apply and scans to come, and applied to these scans: labels as
-NIfTI on each scan's own voxels. Nothing is sent, and nothing that is there is overwritten.
+written to FOLDER as personal.safetensors, for flare-mri segment and scans to come, and applied to these scans: labels
+as NIfTI on each scan's own voxels. Nothing is sent, and nothing that is there is overwritten.
 """
 
 import argparse
@@ -16,14 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flare_mri.apply import apply_all, open_application, output_files, summarise, write_private
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.cli import add_options, given_options
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.config.yaml_file import read_yaml
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.errors import InputError
+from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
+from flare_mri.inference.results_folder import ResultsFolder, write_private
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.formats import SEGMENTATION
 from flare_mri.networks.state_check import not_finite
@@ -51,7 +52,7 @@ def make_model(
     model = PersonalModel(_JOB, config.site, SEGMENTATION, space.network, state, size, plan=space.plan)
     reader = open_application(model, config, scans)
     assert isinstance(reader, Segmenter)  # of a model of segmentation
-    output_files(reader, out)
+    ResultsFolder(reader, out).check_free(reader.names)
     if (out / PERSONAL_FILE).exists():
         raise InputError(f"{out / PERSONAL_FILE}: expected a folder without results, got this file; choose another")
     volumes: list[Any] = []
@@ -102,13 +103,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_site_config(args.site, named if isinstance(named, str) else "outside")
         model = make_model(space, config, args.scans, settings, args.out)
         application = open_application(model, config, args.scans)
-        results, failed = apply_all(application, output_files(application, args.out))
-        if results:
-            summarise(application, results, args.out)
+        results = ResultsFolder(application, args.out)
+        results.run_all(application)
+        if results.done:
+            results.summarise()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 2 if failed else 0
+    return 2 if results.failed else 0
 
 
 if __name__ == "__main__":

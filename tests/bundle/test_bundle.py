@@ -84,7 +84,7 @@ def test_logits_are_the_models(tmp_path: Path, scans: Path) -> None:
 
 
 def test_a_scan_of_another_size_is_brought_to_the_models(tmp_path: Path, scans: Path) -> None:
-    """Without `spatial_size` the model's own size counts, where flare_mri.apply refuses other sizes."""
+    """Without `spatial_size` the model's own size counts, where flare-mri segment refuses other sizes."""
     known = model("own", spatial_size=(20, 27))
     config = site(tmp_path, scans, size="null")
     export_bundle(known, config, tmp_path / "bundle")

@@ -62,9 +62,9 @@ def through_persistor(name: str) -> Any:
     return lambda mark: {"id": "persistor", "path": name, "args": {"model": popen(mark)}}
 
 
-def through_apply(mark: Path) -> dict[str, Any]:
+def through_segment(mark: Path) -> dict[str, Any]:
     arguments = ["nowhere.safetensors", "--site", "site.yaml", "--out", str(mark)]
-    return {"id": "apply", "path": "flare_mri.apply.main", "args": {"argv": arguments}}
+    return {"id": "segment", "path": "flare_mri.segment.main", "args": {"argv": arguments}}
 
 
 def through_zip(mark: Path) -> dict[str, Any]:
@@ -89,7 +89,7 @@ ATTACKS = {
         through_persistor("flare_mri.flare.workflows.persistor.ModelPersistor"),
     ),
     "our persistor with another class": ("server", through_network),
-    "a function of ours": ("client", through_apply),
+    "a function of ours": ("client", through_segment),
     "an import of a module of ours": ("client", through_zip),
 }
 

@@ -84,7 +84,7 @@ def test_flare_admits_the_listed_names_alone(tmp_path: Path) -> None:
     assert len(others) > 1000  # ZipFile, main, PTFileModelPersistor: whatever a module imports
     assert {name for name in others if admitted(name, tmp_path)} == set(LISTED)
     for attack in (
-        "flare_mri.apply.main",
+        "flare_mri.segment.main",
         "flare_mri.files.ZipFile",
         "flare_mri.flare.components.PersonalizedExecutorX",
         "nvflare.app_opt.pt.file_model_persistor.PTFileModelPersistor",

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-from flare_mri.apply import main
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.dicom import write_dicom_slice
 from flare_mri.networks import build_network
+from flare_mri.reconstruct import main
 from flare_mri.training import SiteStore
 
 ORIENTATIONS = ["".join(codes) for order in permutations(("RL", "AP", "SI")) for codes in product(*order)]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from flare_mri.inference.overview import MOST_SCANS, overview
-from flare_mri.report.images import PREDICTION_COLOUR
+from flare_mri.report.colours import PREDICTION_COLOUR
 
 
 def picture(content: bytes) -> np.ndarray:
@@ -24,9 +24,13 @@ def outlined(content: bytes) -> int:
 def test_every_scan_that_has_an_organ_has_an_outline(count: int) -> None:
     image = np.random.default_rng(0).random((24, 32))
     label = np.zeros((24, 32), np.uint8)
-    empty = overview({f"scan-{i}": {"input": image, "output": label} for i in range(count)}, organs=["organ"])
+    empty = overview(
+        {f"scan-{i}": {"input": image, "output": label} for i in range(count)}, colours={"organ": PREDICTION_COLOUR}
+    )
     label[:10, 8:20] = 1  # at the image's border
-    marked = overview({f"scan-{i}": {"input": image, "output": label} for i in range(count)}, organs=["organ"])
+    marked = overview(
+        {f"scan-{i}": {"input": image, "output": label} for i in range(count)}, colours={"organ": PREDICTION_COLOUR}
+    )
     assert outlined(empty) == 0 and outlined(marked) > 100 * min(count, MOST_SCANS)
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from flare_mri.apply import main, open_application
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
+from flare_mri.inference.application import Result
+from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.inference.result import Result
 from flare_mri.inference.scan_numbers import Residual, relative_noise, spread_of_cascades
 from flare_mri.io.raw.read import read_raw
 from flare_mri.io.raw.samples import (
@@ -33,6 +33,7 @@ from flare_mri.io.raw.samples import (
 )
 from flare_mri.networks import build_network
 from flare_mri.physics.operator import SenseOperator
+from flare_mri.reconstruct import main
 from flare_mri.training import SiteStore
 
 SMALL = {"num_cascades": 3, "regulariser_args": {"channels": 4, "num_pools": 2}}

@@ -14,14 +14,15 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from flare_mri.apply import main, open_application
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
+from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.reconstruction import Reconstructor
 from flare_mri.io.dicom import write_dicom_slice
 from flare_mri.networks import build_network
+from flare_mri.reconstruct import main
 from flare_mri.training import SiteStore
 from flare_mri.training.reconstruction import ReconstructionTask
 from flare_mri.transforms.kspace import undersample

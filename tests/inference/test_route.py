@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from flare_mri.apply import main as apply
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.inference.personal_model import load_personal_model
 from flare_mri.networks import build_network
 from flare_mri.route import main
 from flare_mri.routing.outside import Outside
 from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
+from flare_mri.segment import main as segment
 
 SPEC = {
     "path": "flare_mri.networks.unet.UNet",
@@ -64,7 +64,7 @@ def test_model_and_labels_are_written(
     if "the global model is used" not in printed.err:
         assert bool(model.experts) == (strategy == "published")
     again = [str(folder / "out" / "personal.safetensors"), "--site", str(folder / "site.yaml")]
-    assert apply([*again, "--scans", str(folder / "scans"), "--out", str(folder / "again")]) == 0
+    assert segment([*again, "--scans", str(folder / "scans"), "--out", str(folder / "again")]) == 0
     for number in range(2):
         made, later = (folder / out / f"Case{number:02d}_segmentation.nii.gz" for out in ("out", "again"))
         assert np.array_equal(nibabel.load(made).get_fdata(), nibabel.load(later).get_fdata())

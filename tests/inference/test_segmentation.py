@@ -14,16 +14,17 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from flare_mri.apply import main, open_application
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.pieces import in_order, run_batches
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.errors import InputError
+from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.inference.quality import Calibration
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.networks import build_network
 from flare_mri.routing import build_routed_network
+from flare_mri.segment import main
 from flare_mri.training import SiteStore
 
 SPEC: dict[str, Any] = {
@@ -283,7 +284,7 @@ def test_wrong_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     config = settings(tmp_path, folder)
     with pytest.raises(InputError, match="got one of segmentation"):
         open_application(model, config, folder, undersampled=True)
-    with pytest.raises(InputError, match=r"site 'site-1': scans: expected a folder, got .*nowhere"):
+    with pytest.raises(InputError, match=r"site 'site-1': scans: expected a file or a folder, got .*nowhere"):
         open_application(model, config, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected NIfTI images"):

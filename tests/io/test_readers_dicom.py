@@ -6,7 +6,8 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000
+from pydicom.pixels import get_decoder
+from pydicom.uid import JPEG2000, JPEGLSLossless
 
 from data_files import data_settings, read_image
 from flare_mri.io.dicom import find_dicom
@@ -137,3 +138,54 @@ def test_the_affine_leads_every_pixel_to_its_place(settings, pixels, write_dicom
 def test_without_positions_the_place_is_not_known(settings, pixels, write_dicom, tmp_path):
     write_dicom(tmp_path / "t1" / "1.dcm", pixels[0])
     assert find_dicom(settings)[0].image.geometry().affine is None
+
+
+def series(write_dicom, folder, pixels, step=(0, 0, 3), **tags):
+    """The five slices along `step` as one series; returns their paths."""
+    places = [(np.array(step) * number).tolist() for number in range(5)]
+    tags = {"SeriesInstanceUID": "1.2.3", **tags}
+    files = enumerate(zip(pixels, places, strict=True))
+    return [write_dicom(folder / f"{n}.dcm", image, ImagePositionPatient=at, **tags) for n, (image, at) in files]
+
+
+def test_a_missing_slice_is_said(settings, pixels, write_dicom, tmp_path, refused):
+    files = series(write_dicom, tmp_path / "t1", pixels)
+    np.testing.assert_array_equal(read(settings), pixels)
+    files[2].unlink()
+    refused(lambda: read(settings), "3.dcm: expected a slice every 3 mm, got 6 mm from 1.dcm", "a slice is missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SeriesInstanceUID", "1.2.4"),
+        ("ImageOrientationPatient", [0, 1, 0, 0, 0, 1]),
+        ("PixelSpacing", [2, 2]),
+        ("EchoTime", 90),
+    ],
+)
+def test_two_acquisitions_in_a_folder_are_said(settings, pixels, write_dicom, tmp_path, refused, name, value):
+    series(write_dicom, tmp_path / "t1", pixels, EchoTime=10)
+    tags = {"SeriesInstanceUID": "1.2.3", "EchoTime": 10, name: value}
+    path = write_dicom(tmp_path / "t1" / "5.dcm", pixels[0], ImagePositionPatient=[0, 0, 15], **tags)
+    refused(lambda: read(settings), f"{path}: expected {name} ", "as in 0.dcm", "several acquisitions are mixed")
+
+
+def test_a_tilted_stack_is_said(settings, pixels, write_dicom, tmp_path, refused):
+    series(write_dicom, tmp_path / "t1", pixels, step=(0, 0.3, 3))
+    refused(lambda: read(settings), str(tmp_path / "t1"), "tilted by 5.7 degrees", "dcm2niix")
+    series(write_dicom, tmp_path / "t1", pixels, step=(0, 0.03, 3))  # rounding
+    np.testing.assert_array_equal(read(settings), pixels)
+
+
+def test_packed_pixels_are_read_or_the_package_is_named(settings, pixels, write_dicom, tmp_path, refused, monkeypatch):
+    pytest.importorskip("jpeg_ls")  # pydicom packs by it, and unpacks
+    for path in series(write_dicom, tmp_path / "t1", pixels):
+        image = pydicom.dcmread(path)
+        image.compress(JPEGLSLossless)
+        image.save_as(path)
+    np.testing.assert_array_equal(read(settings), pixels)
+    decoder = get_decoder(JPEGLSLossless)
+    monkeypatch.setattr(decoder, "_available", {})
+    monkeypatch.setattr(decoder, "_unavailable", {"gdcm": ("gdcm>=3.0.10",)})
+    refused(lambda: read(settings), "0.dcm", "got JPEG-LS Lossless", "gdcm is needed; pip install 'flare-mri[dicom]'")

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-import flare_mri.apply
+import flare_mri.reconstruct
 from conftest import write_site
 from flare_mri.atomic_file import atomic_file
 from flare_mri.flare.recipes.staging import find_staged_differences, stage_code
@@ -83,7 +83,7 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
     own, out = root / "stores" / "fedmri" / "site-1" / "personal.safetensors", root / "applied"
     settings = root / "fedmri" / "local" / "site-1" / "site.yaml"
     with contextlib.redirect_stdout(io.StringIO()) as told:
-        assert flare_mri.apply.main([str(own), "--site", str(settings), "--out", str(out)]) == 0
+        assert flare_mri.reconstruct.main([str(own), "--site", str(settings), "--out", str(out)]) == 0
     assert (
         "subject-00_reconstruction.nii.gz: " in told.getvalue()
         and (out / "subject-02_reconstruction.nii.gz").exists()

@@ -24,7 +24,7 @@ def run(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_that_takes_part_imports_without_it() -> None:
-    code = "import flare_mri.flare.recipes, flare_mri.flare.components, flare_mri.deploy.check, flare_mri.apply"
+    code = "import flare_mri.flare.recipes, flare_mri.flare.components, flare_mri.deploy.check, flare_mri.segment"
     done = run(code + ", flare_mri.deploy.policies, flare_mri.report")
     assert done.returncode == 0, done.stderr
 
@@ -49,7 +49,7 @@ def test_a_model_is_applied_without_an_overview(tmp_path: Path) -> None:
     store = SiteStore(tmp_path / "store", model.job, model.site)
     store.save_model(PERSONAL_FILE, model.state, model.description())
     words = [store.path(PERSONAL_FILE), "--site", tmp_path / "site.yaml", "--out", tmp_path / "out"]
-    done = run("from flare_mri.apply import main; sys.exit(main(sys.argv[1:]))", *words)
+    done = run("from flare_mri.reconstruct import main; sys.exit(main(sys.argv[1:]))", *words)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_reconstruction.nii.gz"}
     assert "no overview.png: expected the packages jinja2, matplotlib and sklearn" in done.stdout

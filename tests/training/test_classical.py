@@ -12,8 +12,8 @@ from torch.nn import Identity
 from flare_mri.config.results import BASELINES
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.extras import MissingExtraError
 from flare_mri.physics import classical
-from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
 from flare_mri.training.examples import COMMON
 from flare_mri.training.reconstruction import ReconstructionTask
@@ -76,10 +76,10 @@ def test_the_weight_is_the_best_of_the_training_slices(site: SiteConfig, monkeyp
 def test_without_sigpy_the_log_says_what_is_left_out(
     site: SiteConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def missing(module: str, wanted: object) -> None:
-        raise MissingExtraError(f"{wanted}: expected the package sigpy, got no sigpy; pip install 'flare-mri[raw]'")
+    def missing(extra: str, module: str, wanted: object) -> None:
+        raise MissingExtraError(f"{wanted}: expected the package sigpy, got no sigpy; pip install 'flare-mri[{extra}]'")
 
-    monkeypatch.setattr(classical, "import_raw_extra", missing)
+    monkeypatch.setattr(classical, "import_extra", missing)
     task = ReconstructionTask(ReconstructionData(site, 0), site, torch.device("cpu"))
     with caplog.at_level(logging.WARNING):
         assert task.baselines(classical=True).keys() == {"zero_filled", "cg_sense"}

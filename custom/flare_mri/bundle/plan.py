@@ -12,7 +12,7 @@ from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.io.formats import SEGMENTATION, check_task, naming_site
 from flare_mri.networks.admitted import PACKAGES, check_arguments, full_name
 
-_APPLY = "use flare-mri apply"
+_SEGMENT = "use flare-mri segment"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def plan_bundle(model: PersonalModel, config: SiteConfig) -> BundlePlan:
         if (data.slices.start, data.slices.stop, data.slices.step) != (0, None, 1):
             raise InputError(
                 f"{config.file}: data.slices: expected all slices, since a bundle marks whole scans, got a part; leave "
-                f"it out, or {_APPLY}"
+                f"it out, or {_SEGMENT}"
             )
         if data.spatial_size is not None:
             model.check_knows(config.file, data.spatial_size)
@@ -97,17 +97,17 @@ def _check_model(model: PersonalModel) -> None:
         raise InputError(
             f"task: expected a model of {SEGMENTATION}, got one of {model.task}, whose input is a measurement with its "
             f"mask and coils: no NIfTI file that MONAI would read holds them, and an image does not say how it was "
-            f"undersampled; {_APPLY}"
+            f"undersampled; use flare-mri reconstruct"
         )
     if model.experts:
         raise InputError(
             f"experts: expected one plain network, got a routed one over {len(model.experts)} models, which depends on "
-            f"the batch that it sees; make it anew with --strategy matched, or {_APPLY}"
+            f"the batch that it sees; make it anew with --strategy matched, or {_SEGMENT}"
         )
     if len(model.orientations) > 1:
         raise InputError(
             f"orientations: expected volumes of one orientation, got {', '.join(model.orientations)}, of which every "
-            f"scan keeps its own; set data.orientation for the job, or {_APPLY}"
+            f"scan keeps its own; set data.orientation for the job, or {_SEGMENT}"
         )
 
 

@@ -39,7 +39,7 @@ hospital's data protection decides who gets this folder.
 
 - `configs/metadata.json`, `configs/inference.json`: MONAI's description and configuration.
 - `models/model.pt`: the weights, for `torch.load(..., weights_only=True)`.
-- `models/model.safetensors`: the same for flare-mri (`flare-mri apply`).
+- `models/model.safetensors`: the same for flare-mri (`flare-mri segment`).
 - `LICENSE`: who may do what.
 """
 

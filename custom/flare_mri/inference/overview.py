@@ -10,16 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from flare_mri.report.images import (
-    ERROR_MAP,
-    PREDICTION_COLOUR,
-    choose_colours,
-    error_limit,
-    error_percent,
-    number_organ,
-)
+from flare_mri.inference.results_folder import MOST_SCANS
+from flare_mri.report.images import ERROR_MAP, error_limit, error_percent, number_organ
 
-MOST_SCANS = 12
 _COLUMNS = 4
 _SIZE = 2.4  # inches of a panel
 _LONGEST = 30  # characters that fit beside one
@@ -28,13 +21,16 @@ Pictures = Mapping[str, np.ndarray]
 
 
 def overview(
-    scans: Mapping[str, Pictures], organs: Sequence[str] = (), captions: Mapping[str, str] | None = None
+    scans: Mapping[str, Pictures],
+    colours: Mapping[str, str] | None = None,
+    captions: Mapping[str, str] | None = None,
 ) -> bytes:
     """Draws up to :data:`MOST_SCANS` scans, evenly chosen, one slice of each.
 
     Args:
         scans: by name, `input` and `output` and, where it is known, `target`, each [H, W].
-        organs: names of the classes 1, 2, ... of labels, where `output` is one to outline on `input`; empty: an image.
+        colours: by the names of the classes 1, 2, ... of labels, where `output` is one to outline on `input`; empty: an
+            image.
         captions: by name, what stands below an outlined scan.
 
     Returns:
@@ -43,7 +39,7 @@ def overview(
     names = list(scans)
     places = np.unique(np.linspace(0, len(names) - 1, min(MOST_SCANS, len(names))).round().astype(int))
     chosen = {names[place]: scans[names[place]] for place in places}
-    figure = _outlines(chosen, organs, captions or {}) if organs else _images(chosen)
+    figure = _outlines(chosen, colours, captions or {}) if colours else _images(chosen)
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
     target = io.BytesIO()
@@ -56,9 +52,8 @@ def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _outlines(scans: Mapping[str, Pictures], organs: Sequence[str], captions: Mapping[str, str]) -> Figure:
+def _outlines(scans: Mapping[str, Pictures], colours: Mapping[str, str], captions: Mapping[str, str]) -> Figure:
     """A panel for each scan: the slice with most of the organs, and outlines; several have colours and numbers."""
-    colours = choose_colours(dict.fromkeys(organs, "")) if len(organs) > 1 else {organs[0]: PREDICTION_COLOUR}
     columns = min(_COLUMNS, len(scans))
     figure, grid = _panels(-(-len(scans) // columns), columns)
     for axes in grid.flat[len(scans) :]:
@@ -67,7 +62,7 @@ def _outlines(scans: Mapping[str, Pictures], organs: Sequence[str], captions: Ma
         axes.set_xlabel(captions.get(name, ""), fontsize=8)
         _outline(axes, pictures, list(colours.values()))
         axes.set_title(name[-_LONGEST:], fontsize=8)
-    if len(organs) > 1:
+    if len(colours) > 1:
         named = enumerate(colours.items(), 1)
         handles = [Line2D([], [], color=colour, label=f"{number} {name}") for number, (name, colour) in named]
         figure.legend(handles=handles, loc="outside lower center", ncols=_COLUMNS, fontsize=8)

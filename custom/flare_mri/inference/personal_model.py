@@ -4,7 +4,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class PersonalModel:
             was kept.
         plan: of segmentation: what the network marks, and in what pieces it sees a volume.
         calibration: of the Dice that is predicted of its segmentations; None: the published one.
+        checksum: of the file it was read from; empty where it comes from none.
     """
 
     job: str
@@ -61,6 +62,7 @@ class PersonalModel:
     acquisition: Acquisition | None = None
     plan: SegmentationPlan = SegmentationPlan()
     calibration: Calibration | None = None
+    checksum: str = field(default="", compare=False)
 
     def description(self) -> dict[str, Any]:
         """All but the state, for the file's metadata."""
@@ -123,7 +125,7 @@ def load_personal_model(path: Path) -> PersonalModel:
         InputError: no such file, no safetensors, another format, a checksum that does not match, a description that
             lacks something, or values that are not finite; the message names the file.
     """
-    described, tensors, _ = read_tensor_file("model", path, _FORMAT, _ORIGIN)
+    described, tensors, checksum = read_tensor_file("model", path, _FORMAT, _ORIGIN)
     try:
         for key, tensor in tensors.items():
             check_tensor(key, tensor, f"give {_ORIGIN}")
@@ -155,6 +157,6 @@ def load_personal_model(path: Path) -> PersonalModel:
         named["plan"] = SegmentationPlan.read({key: described[key] for key in PLAN if key in described}, "its plan")
         named |= {key: tuple(described[key]) for key in _LISTS}
         named |= {"spatial_size": (size[0], size[1]), "slice_axis": axis, "batch_size": batch}
-        return PersonalModel(**named, network=network, state=tensors)
+        return PersonalModel(**named, network=network, state=tensors, checksum=checksum)
     except InputError as error:
         raise InputError(f"model {path}: {error}") from error

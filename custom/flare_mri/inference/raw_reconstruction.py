@@ -20,11 +20,11 @@ from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
+from flare_mri.inference.application import Application, Result
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import encode_nifti
 from flare_mri.inference.raw_slices import RawSlices
 from flare_mri.inference.reconstruction import score_images, tell_scores
-from flare_mri.inference.result import Result
 from flare_mri.inference.scan_noise import estimate_noise
 from flare_mri.inference.scan_numbers import Residual, relative_noise, spread_of_cascades
 from flare_mri.io.formats import RECONSTRUCTION
@@ -32,6 +32,7 @@ from flare_mri.io.raw.format import find_raw
 from flare_mri.io.raw.read import RAW_SUFFIXES
 from flare_mri.io.raw.reader import geometry_of, raw_reader
 from flare_mri.io.raw.scan import RawScan
+from flare_mri.io.scan import Scan
 from flare_mri.networks import UnrolledNetwork
 from flare_mri.training.build import resolve_device
 from flare_mri.training.reconstruction import reconstruct
@@ -48,7 +49,7 @@ EXTRA_IMAGES = ("phase", "complex", "uncertainty")
 Images = defaultdict[str, list[np.ndarray]]  # by name, a batch of slices each, in the scanner's units
 
 
-class RawReconstructor:
+class RawReconstructor(Application):
     """Reconstructs raw scans: undersampled ones as they are, fully sampled ones after the site's mask, with scores.
 
     Which of the two a file is it says itself. A scan that differs from what the model learned from is done with a
@@ -62,11 +63,10 @@ class RawReconstructor:
         extra: names of :data:`EXTRA_IMAGES`.
 
     Raises:
-        InputError: no scan, a state that does not fit the network, or extra images that it does not have.
+        InputError: a state that does not fit the network, or extra images that it does not have.
     """
 
     ending = "_reconstruction.nii.gz"
-    organs: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -76,13 +76,9 @@ class RawReconstructor:
         undersampled: bool = False,
         extra: Sequence[str] = (),
     ):
-        if scans is None:
-            self._scans = find_scans(config, RECONSTRUCTION)
-        else:
-            self._scans = find_raw(scans, (), RAW_SUFFIXES, "raw scans (" + ", ".join(RAW_SUFFIXES) + ")")
+        super().__init__(scans)
         self._sensitivities = config.data.sensitivities  # type: ignore[attr-defined]
-        self._mask, self._model, self._undersampled = config.mask, model, undersampled
-        self.names = [scan.name for scan in self._scans]
+        self._config, self._model, self._undersampled = config, model, undersampled
         self._device = resolve_device(config.device, config.site, config.file)
         self._network = model.build().to(self._device)
         if extra and not isinstance(self._network, UnrolledNetwork):
@@ -93,20 +89,25 @@ class RawReconstructor:
         self.extra = tuple(name for name in EXTRA_IMAGES if name in extra)
         self.more_endings = (_NUMBERS, *(f"_{name}.nii.gz" for name in self.extra))
 
+    def _find(self, place: Path | None) -> list[Scan]:
+        if place is None:
+            return find_scans(self._config, RECONSTRUCTION)
+        return find_raw(place, (), RAW_SUFFIXES, "raw scans (" + ", ".join(RAW_SUFFIXES) + ")")
+
     def apply(self, number: int) -> Result:
         """Reconstruction of all slices of one scan, with its numbers, and scores where it is fully sampled.
 
         Raises:
             InputError: a scan that cannot be read, or a mask whose centre is too small for coil sensitivities.
         """
-        found = self._scans[number]
+        found = self.scans[number]
         reader = raw_reader(found)
         scan = reader.read_raw(found.files)
         if self._undersampled:
             scan = replace(scan, target=None)
         masks = np.asarray(scan.mask)
         if scan.target is not None:
-            chosen = make_mask(self._mask, (masks.shape[1], masks.shape[2]))
+            chosen = make_mask(self._config.mask, (masks.shape[1], masks.shape[2]))
             masks = masks & chosen
         residual, batches = Residual(), Images(list)
         try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation of new scans: labels as NIfTI, on the voxels of the scan itself."""
+"""Segmentation of new scans: labels as NIfTI and DICOM, on the voxels of the scan itself."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,43 +12,59 @@ from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
+from flare_mri.inference.application import Application, Result
 from flare_mri.inference.calibration import PUBLISHED
+from flare_mri.inference.dicom_segmentation import encode_segmentation
+from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_source
+from flare_mri.inference.new_scans import find_new_scans
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
 from flare_mri.inference.quality import estimate_quality
-from flare_mri.inference.result import Result
-from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
+from flare_mri.io.formats import SEGMENTATION, check_task
+from flare_mri.io.scan import Scan
+from flare_mri.report.colours import PREDICTION_COLOUR, choose_colours
 from flare_mri.routing import MIN_SLICES
 from flare_mri.training.build import resolve_device
 
+_DICOM = "_segmentation.dcm"
 
-class Segmenter:
+
+class Segmenter(Application):
     """Marks organs in scans, as the model did at the site: the volume z-scored, in the model's own pieces.
 
     Args:
         model: of a segmentation job.
         config: the site's settings: slices, spatial size, fit, device.
-        scans: folder of NIfTI files; None for the volumes that the site's own settings name. Labels are not read.
+        scans: new scans, see :func:`~flare_mri.inference.new_scans.find_new_scans`; None for the volumes that the
+            site's own settings name. Labels are not read.
+        dicom: of a DICOM series also write the labels as DICOM.
 
     Raises:
-        InputError: data of another task, no scan, or a state that does not fit the network.
+        InputError: data of another task, a state that does not fit the network, or no package for DICOM.
     """
 
     ending = "_segmentation.nii.gz"
-    more_endings: tuple[str, ...] = ()
 
-    def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None):
+    def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None, dicom: bool = False):
+        super().__init__(scans)
         check_task(config.data.format, SEGMENTATION)
-        self._data = config.data if scans is None else config.data.model_copy(update={"root": scans})
-        unlabelled = FORMATS[config.data.format].find_unlabelled
-        if scans is None or unlabelled is None:
-            found = find_scans(config.model_copy(update={"data": self._data}), SEGMENTATION)
-        else:
-            found = unlabelled(self._data)
-        self._scans = [replace(scan, label=None) for scan in found]
-        self.names = [scan.name for scan in self._scans]
+        self._config, self._data, self._model, self._dicom = config, config.data, model, dicom
+        if dicom:
+            check_dicom_extra()
+            self.more_endings = (_DICOM,)
         self._network = model.build().to(resolve_device(config.device, config.site, config.file))
-        self._model, self.organs = model, model.plan.organs
+        self.organs = model.plan.organs
+        own = getattr(config.data, "colours", {})  # a phantom has none
+        wanted = {name: own.get(name, "") for name in self.organs}
+        one = len(wanted) == 1
+        self.colours = {name: c or PREDICTION_COLOUR for name, c in wanted.items()} if one else choose_colours(wanted)
+
+    def _find(self, place: Path | None) -> list[Scan]:
+        if place is None:
+            found = find_scans(self._config, SEGMENTATION)
+        else:
+            found = find_new_scans(self._data, self._config.site, SEGMENTATION, place)
+        return [replace(scan, label=None) for scan in found]
 
     def read(self, number: int) -> tuple[PlacedScan, Pieces]:
         """One scan, and the pieces of it that the network takes.
@@ -56,7 +72,7 @@ class Segmenter:
         Raises:
             InputError: a scan that cannot be read, or of another size.
         """
-        placed = place_scan(self._scans[number], self._model, self._data)
+        placed = place_scan(self.scans[number], self._model, self._data)
         return placed, Pieces([placed.slices[:, None]], self._model.plan)
 
     def apply(self, number: int) -> Result:
@@ -66,6 +82,7 @@ class Segmenter:
             InputError: a scan that cannot be read, of another size, or too few slices for a routed network's
                 statistics.
         """
+        source = read_source(self.scans[number]) if self._dicom else None
         placed, pieces = self.read(number)
         slices, count = placed.slices, len(placed.kept)
         if self._model.experts and self._model.plan.patch_size is None and count < MIN_SLICES:
@@ -79,11 +96,17 @@ class Segmenter:
         quality = estimate_quality(self._network, pieces, probabilities, self._model.batch_size, calibration)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int((labels > 0).sum((1, 2)).argmax())
+        more = {}
+        if source is not None:
+            values = np.moveaxis(on_scan.numpy(), -1, 0).astype(np.uint8)
+            more[_DICOM] = encode_segmentation(source, values, self.colours, self._model)
         told = [self._tell(number, name, labels, on_scan, placed) for number, name in enumerate(self.organs, 1)]
         return Result(
             encode_nifti(on_scan, np.uint8),
-            f"{count} slices{placed.describe_rest()}, {', '.join(told)}, predicted Dice {quality.dice:.2f}",
+            f"{count} slices{placed.describe_rest()}, {', '.join(told)}, predicted Dice {quality.dice:.2f}"
+            + (NO_DICOM if self._dicom and source is None else ""),
             {"input": slices[shown], "output": labels[shown]},
+            more=more,
             warnings=(quality.warning,) if quality.warning else (),
             predicted_dice=quality.dice,
         )

@@ -77,7 +77,7 @@ def find_unlabelled(settings: BidsSettings) -> list[Scan]:
     Raises:
         InputError: no image, or a name or link that :func:`find_bids` refuses.
     """
-    if subject_folders(settings.root, settings.root):
+    if settings.root.is_dir() and subject_folders(settings.root, settings.root):
         return [_make_scan(image, None) for image in _find_images(settings)]
     return prostate.find_unlabelled(settings)
 

@@ -27,7 +27,8 @@ class DicomSettings(RootedSettings):
 def find_dicom(settings: DicomSettings) -> list[Scan]:
     """Scans of `<root>/<series>/*`, one volume a series.
 
-    Files end in `.dcm` or in nothing. The subject is the Patient ID of a series' first file (kept in memory only).
+    Files end in `.dcm`, `.ima`, a number (those named by a UID do) or nothing. The subject is the Patient ID of a
+    series' first file (kept in memory only).
     """
     folders = list_entries(settings.root, Path.is_dir, "folders, one a DICOM series")
     scans = []
@@ -39,11 +40,32 @@ def find_dicom(settings: DicomSettings) -> list[Scan]:
     return scans
 
 
+def find_series(place: Path) -> list[Scan]:
+    """New scans of DICOM files: a file, a series' folder, or a folder of these; none where others lie there.
+
+    No header is read: what is wrong with a series, reading it says.
+    """
+    places = [place]
+    if place.is_dir() and _first_dicom(place) is None:
+        places = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [
+        Scan(found.stem if found.is_file() else found.name, found.name, ScanFile(files, DicomReader()))
+        for found in places
+        if _first_dicom(found) is not None
+        for files in [tuple(list_entries(found, _is_dicom, "DICOM files"))]
+    ]
+
+
+def _first_dicom(place: Path) -> Path | None:
+    """The first DICOM file of a series' folder, or the file itself; None where there is none."""
+    paths = [place] if place.is_file() else sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    return next((path for path in paths if _is_dicom(path) and _begins_as_dicom(path)), None)
+
+
 def sniff_dicom(folder: Path) -> bool:
     """Folders of files that begin as DICOM files do."""
     series = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    firsts = [next((file for file in sorted(path.iterdir()) if _is_dicom(file)), None) for path in series]
-    return bool(firsts) and all(first is not None and _begins_as_dicom(first) for first in firsts)
+    return bool(series) and all(_first_dicom(path) is not None for path in series)
 
 
 def _begins_as_dicom(path: Path) -> bool:
@@ -52,7 +74,8 @@ def _begins_as_dicom(path: Path) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in (".dcm", "") and path.name != "DICOMDIR"
+    named = path.suffix.lower() in (".dcm", ".ima", "") or path.suffix[1:].isdigit()
+    return named and path.is_file() and path.name != "DICOMDIR"
 
 
 def write_dicom_sample(folder: Path, rng: np.random.Generator) -> None:

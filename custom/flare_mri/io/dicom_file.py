@@ -16,10 +16,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from flare_mri.errors import InputError
 from flare_mri.files import DEFLATE_RATIO, MOST_SLICE_VALUES, MOST_VOXELS, read_bytes, reading
+from flare_mri.io.dicom_checks import check_decodable, check_one_acquisition, check_positions
 from flare_mri.io.scan import Geometry, ScanReader, is_usable_affine
 
 _MOST_FILE = 2**29  # bytes
-_MOST_SERIES = 2**31
+MOST_SERIES = 2**31
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM's patient coordinates are LPS
 
@@ -37,20 +38,34 @@ class DicomReader(ScanReader):
         Raises:
             InputError: as :meth:`read`.
         """
-        headers = _read_headers(files)
-        return _find_geometry([headers[index] for index in _order(headers, files)])
+        return _find_geometry(read_series(files)[1])
 
     def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, Geometry]:
         """Voxels float32 [rows, columns, slices] of a series, one slice a file, and where they lie.
 
         Raises:
-            InputError: a file is no DICOM, not MR, cut short, in colour, multi-frame or of another size than the first;
-                two files lie at one position; or more than a volume or its files may hold.
+            InputError: as :func:`read_series`, or pixels cannot be decoded.
         """
-        headers = _read_headers(data)
-        order = _order(headers, data)
-        voxels = np.stack([_decode_pixels(data[index], headers[index]) for index in order], axis=-1)
-        return voxels, _find_geometry([headers[index] for index in order])
+        files, headers = read_series(data)
+        voxels = np.stack([_decode_pixels(*file) for file in zip(files, headers, strict=True)], axis=-1)
+        return voxels, _find_geometry(headers)
+
+
+def read_series(files: tuple[Path, ...]) -> tuple[list[Path], list[pydicom.FileDataset]]:
+    """The files of a series in the order of their slices, and what they hold, checked; no pixel is decoded yet.
+
+    Raises:
+        InputError: a file is no DICOM, not MR, cut short, in colour, multi-frame, of another size than the first or
+            packed in a way that no package here knows; the files are no one acquisition at even positions along its
+            normal; or they hold more than a volume or its files may.
+    """
+    headers = _read_headers(files)
+    check_one_acquisition(files, headers)
+    order = _order(headers, files)
+    ordered = [files[index] for index in order], [headers[index] for index in order]
+    with reading(files[0].parent, "correct the positions of this series, or take it out"):
+        check_positions(*ordered)
+    return ordered
 
 
 def read_dicom(path: Path, header_only: bool = False) -> pydicom.FileDataset:
@@ -68,7 +83,9 @@ def read_dicom(path: Path, header_only: bool = False) -> pydicom.FileDataset:
         raise InputError(f"{path}: expected a deflated file of at most {_MOST_FILE // DEFLATE_RATIO} bytes; inflate it")
     with reading(path):
         try:  # from memory: a length in a file may be 4 GiB, and reading that much takes the memory first
-            return pydicom.dcmread(BytesIO(content), stop_before_pixels=header_only)
+            found = pydicom.dcmread(BytesIO(content), stop_before_pixels=header_only)
+            found.filename = str(path)
+            return found
         except InvalidDicomError as error:
             raise InputError(f"{path}: expected a DICOM file, got another format; take it out of the folder") from error
 
@@ -99,9 +116,9 @@ def _check_files(files: tuple[Path, ...]) -> None:
     """A series is kept in memory until its order is known."""
     with reading(files[0].parent):
         total = sum(path.stat().st_size for path in files)
-    if total > _MOST_SERIES:
+    if total > MOST_SERIES:
         raise InputError(
-            f"{files[0].parent}: expected at most {_MOST_SERIES} bytes in a series, got {total}; "
+            f"{files[0].parent}: expected at most {MOST_SERIES} bytes in a series, got {total}; "
             "divide the series into several folders"
         )
 
@@ -125,6 +142,7 @@ def _read_checked(path: Path) -> pydicom.FileDataset:
             f"{path}: expected Rows x Columns of 1 to {MOST_SLICE_VALUES} pixels, got {rows} x {columns}; "
             "export the file again or take it out"
         )
+    check_decodable(path, header)
     return header
 
 

@@ -39,7 +39,8 @@ class FastMRISettings(RawSettings):
             return not self.simulate
         if self.spatial_size or self.spacing or self.orientation:
             return False
-        first = next(iter(sorted(path for path in self.root.iterdir() if _is_hdf5(path))), None)
+        paths = [self.root] if self.root.is_file() else sorted(self.root.iterdir())
+        first = next((path for path in paths if _is_hdf5(path)), None)
         return first is None or holds_kspace(first)
 
 

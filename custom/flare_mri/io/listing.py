@@ -11,13 +11,14 @@ from flare_mri.files import reading
 
 
 def list_entries(folder: Path, keep: Callable[[Path], bool], wanted: str) -> list[Path]:
-    """The folder's visible entries that `keep` accepts, sorted by name.
+    """The folder's visible entries that `keep` accepts, sorted by name; a file in its place is the one entry.
 
     Raises:
         InputError: there is none, or the folder cannot be read.
     """
     with reading(folder, "mount the data or correct data.root"):
-        found = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and keep(path))
+        paths = [folder] if folder.is_file() else [path for path in folder.iterdir() if not path.name.startswith(".")]
+        found = sorted(path for path in paths if keep(path))
     if not found:
         raise InputError(f"data.root: {folder}: expected {wanted}, got none; correct data.root or copy the data there")
     return found

@@ -5,10 +5,10 @@
 import torch
 from torch import Tensor
 
+from flare_mri.extras import import_extra
 from flare_mri.physics.conjugate_gradients import conjugate_gradients
 from flare_mri.physics.fourier import ifft2c
 from flare_mri.physics.operator import SenseOperator
-from flare_mri.raw_extra import import_raw_extra
 
 
 def root_sum_of_squares(kspace: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def l1_wavelet(
     Raises:
         InputError: shapes that do not fit together, or SigPy is not installed.
     """
-    app = import_raw_extra("sigpy.mri.app", "l1-wavelet reconstruction").L1WaveletRecon
+    app = import_extra("raw", "sigpy.mri.app", "l1-wavelet reconstruction").L1WaveletRecon
     zero_filled = SenseOperator(sensitivities, mask).adjoint(kspace)
     images = torch.zeros(zero_filled.shape, dtype=torch.complex64)
     for sample, scale in enumerate(zero_filled.abs().amax((1, 2, 3)).tolist()):

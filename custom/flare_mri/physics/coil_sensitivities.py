@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from flare_mri.errors import InputError
+from flare_mri.extras import import_extra
 from flare_mri.physics.fourier import ifft2c
-from flare_mri.raw_extra import import_raw_extra
 
 METHODS = ("espirit", "low_pass")
 _LARGEST_KERNEL = 6  # of ESPIRiT, in samples of k-space: SigPy's default
@@ -132,7 +132,7 @@ def estimate_espirit(kspace: Tensor, mask: Tensor, crop: float = 0.0, threshold:
     Raises:
         InputError: the centre is too small, or SigPy is not installed.
     """
-    calibrate = import_raw_extra("sigpy.mri.app", "coil sensitivities by ESPIRiT").EspiritCalib
+    calibrate = import_extra("raw", "sigpy.mri.app", "coil sensitivities by ESPIRiT").EspiritCalib
     widths = fully_sampled_centre(mask).amin(1).expand(len(kspace)).tolist()
     if min(widths) < _LEAST_CENTRE:
         raise InputError(

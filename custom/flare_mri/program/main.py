@@ -10,7 +10,8 @@ examples:
   flare-mri submit fedmri --clients hospital-1,hospital-2 --startup_kit kit
   flare-mri follow JOB --startup_kit kit
   flare-mri results JOB --out run-1 --startup_kit kit
-  flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
+  flare-mri segment personal.safetensors --site site.yaml --scans new_scans --out results
+  flare-mri reconstruct personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
   flare-mri export personal.safetensors --site site.yaml --out bundle
   flare-mri report results.json --stores site_store --out report.html
@@ -19,7 +20,7 @@ examples:
 Every command tells its options with --help, --completion bash or zsh prints what completes them:
   flare-mri --completion bash > ~/.local/share/bash-completion/completions/flare-mri
 
-Nothing that a command reads is sent anywhere but by a job.
+Nothing that a command reads is sent anywhere but by a job, or to the DICOM node that a command names.
 
 exit codes:
   0    done
@@ -60,7 +61,8 @@ COMMANDS = {
     "submit": Command("flare_mri.program.submit", "a job to a consortium that runs; prints the job's id"),
     "follow": Command("flare_mri.program.follow", "how a job of a consortium goes, a line a round"),
     "results": Command("flare_mri.program.results", "what a job of a consortium left, and its table"),
-    "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
+    "segment": Command("flare_mri.segment", "organs in new scans, by a hospital's own model"),
+    "reconstruct": Command("flare_mri.reconstruct", "images of new scans, by a hospital's own model"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
     "export": Command("flare_mri.export", "a hospital's segmentation model as a MONAI bundle"),
     "report": Command("flare_mri.report.command", "the table of a run, and a page to look at"),

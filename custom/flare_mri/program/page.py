@@ -19,7 +19,8 @@ from flare_mri.folders import private_folder
 from flare_mri.program.findings import Findings, TaskFindings, summarise, tell_mm
 from flare_mri.program.survey import ScanFacts
 from flare_mri.report import figures
-from flare_mri.report.images import TRUTH_COLOUR, choose_colours, overlay_panel
+from flare_mri.report.colours import TRUTH_COLOUR, choose_colours
+from flare_mri.report.images import overlay_panel
 from flare_mri.report.numbers import downloads, table_rows
 from flare_mri.report.tables import Table, table_of
 

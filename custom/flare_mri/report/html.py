@@ -16,7 +16,7 @@ from flare_mri.atomic_file import write_atomically
 from flare_mri.config.results import BASELINE, validate_results
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import Metric, metrics_in
-from flare_mri.report import figures, images, sections
+from flare_mri.report import colours, figures, sections
 from flare_mri.report.examples import Examples, has_row, load_examples
 from flare_mri.report.numbers import downloads, score_rows
 from flare_mri.report.panels import common_error_limit
@@ -72,8 +72,8 @@ def write_report(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         light_card=figures.LIGHT_CARD,
         dark_card=figures.DARK_CARD,
-        truth_colour=images.TRUTH_COLOUR,
-        prediction_colour=images.PREDICTION_COLOUR,
+        truth_colour=colours.TRUTH_COLOUR,
+        prediction_colour=colours.PREDICTION_COLOUR,
         with_images=bool(found),
         organs=_organs(found),
         with_input=BASELINE in scores.values,
@@ -141,7 +141,7 @@ def _load(results: dict[str, Any], site_stores: dict[str, dict[str, Path]]) -> d
 def _organs(examples: dict[str, dict[str, Examples]]) -> dict[str, str]:
     """Name -> colour in the pictures, of several organs."""
     named = (found.organs for by_method in examples.values() for found in by_method.values())
-    return images.choose_colours(next((organs for organs in named if organs), {}))
+    return colours.choose_colours(next((organs for organs in named if organs), {}))
 
 
 def _error_scale(limit: float) -> sections.Chart:

@@ -15,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from flare_mri.report.colours import PREDICTION_COLOUR, TRUTH_COLOUR, choose_colours
+
 ERROR_MAP = "inferno"
-TRUTH_COLOUR, PREDICTION_COLOUR = "#ffd60a", "#27d3ff"
-ORGAN_COLOURS = ("#ffd60a", "#27d3ff", "#ff6b9d", "#7ae582", "#ff9f45", "#c29bff", "#f94144", "#ffffff")
-"""Of several organs, each in one colour: told apart on grey and by readers who see few colours, the first ones best."""
 
 
 def image_panel(image: np.ndarray, brightest: float) -> bytes:
@@ -49,13 +48,6 @@ def _png(picture: Image.Image) -> bytes:
     target = io.BytesIO()
     picture.save(target, format="PNG", optimize=True)
     return target.getvalue()
-
-
-def choose_colours(organs: Mapping[str, str]) -> dict[str, str]:
-    """A colour for each of several organs: the given one, else the palette's at its place."""
-    return {
-        name: given or ORGAN_COLOURS[place % len(ORGAN_COLOURS)] for place, (name, given) in enumerate(organs.items())
-    }
 
 
 def number_organ(axes: Axes, inside: np.ndarray, number: int, colour: str, size: float) -> None:

@@ -17,11 +17,11 @@ from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.datasets.batches import batches_in_order
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
+from flare_mri.extras import MissingExtraError
 from flare_mri.metrics.metric_table import KNOWN
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.metrics.volume_scores import by_pseudonym
 from flare_mri.networks import UnrolledNetwork, encoder_prefixes
-from flare_mri.raw_extra import MissingExtraError
 from flare_mri.training.classical import CLASSICAL, score_classical
 from flare_mri.training.examples import COMMON, Keep, ReconstructionExamples
 from flare_mri.training.held_out import HeldOutSnr

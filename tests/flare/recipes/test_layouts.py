@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from federation import Federation
-from flare_mri.apply import main
 from flare_mri.flare.recipes.simulate import site_names
 from flare_mri.io.nifti_file import write_nifti
+from flare_mri.segment import main
 from simulation import export_module
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "layouts.md"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from federation import Federation
-from flare_mri.apply import main
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.training import TrainingSettings
 from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
@@ -20,6 +19,7 @@ from flare_mri.networks import build_network
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, save_routing_space
+from flare_mri.segment import main
 
 ORGANS = ("liver", "kidney")
 VALUES = {"site-1": {"kidney": 1, "liver": [2, 3]}, "site-2": {"liver": 7}, "outside-1": {"kidney": 1, "liver": 2}}

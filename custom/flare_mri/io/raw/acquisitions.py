@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 
 from flare_mri.errors import InputError
+from flare_mri.extras import import_extra
 from flare_mri.io.hdf5 import check_chunks, is_there, own_child, read_text
 from flare_mri.io.hdf5_lists import stored_lengths
 from flare_mri.io.raw.header import Header, parse_header
-from flare_mri.raw_extra import import_raw_extra
 
 _MOST_ROWS = 2**18
 _MOST_GROUPS = 100
@@ -41,8 +41,8 @@ def import_ismrmrd(wanted: object) -> Any:
     Raises:
         InputError: it is not installed; `wanted` is the file that needs it.
     """
-    import_raw_extra("ismrmrd.hdf5", wanted)
-    return import_raw_extra("ismrmrd", wanted)
+    import_extra("raw", "ismrmrd.hdf5", wanted)
+    return import_extra("raw", "ismrmrd", wanted)
 
 
 def find_dataset(path: Path, file: h5py.File) -> str | None:

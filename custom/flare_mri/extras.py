@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The extra `raw` of the package: SigPy and ISMRMRD's package, which a hospital needs not have to take part."""
+"""Packages of the extras `raw` and `dicom`, which a hospital needs not have to take part."""
 
 import importlib
 from typing import Any
@@ -9,15 +9,16 @@ from flare_mri.errors import InputError
 
 
 class MissingExtraError(InputError):
-    """A package of the extra is needed and not installed."""
+    """A package of an extra is needed and not installed."""
 
 
-def import_raw_extra(module: str, wanted: object) -> Any:
-    """A module of the extra, imported where it is first needed, since that takes seconds.
+def import_extra(extra: str, module: str, wanted: object) -> Any:
+    """A module of an extra, imported where it is first needed, since that takes seconds.
 
     Args:
+        extra: of pyproject.toml, such as `raw`.
         module: full name, such as `sigpy.mri.app`.
-        wanted: the file or the method that needs it, for the message.
+        wanted: the file, option or method that needs it, for the message.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -27,5 +28,5 @@ def import_raw_extra(module: str, wanted: object) -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{wanted}: expected the package {module.partition('.')[0]}, got no {error.name}; pip install "
-            "'flare-mri[raw]'"
+            f"'flare-mri[{extra}]'"
         ) from error

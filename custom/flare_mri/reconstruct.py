@@ -1,0 +1,26 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""flare-mri reconstruct MODEL --site SITE_YAML --scans PLACE --out FOLDER: images of new scans, by a hospital's model.
+
+MODEL is the personal.safetensors that a job of reconstruction left in the hospital's site store, SITE_YAML the
+hospital's settings as they were for that job; their keys stand in docs/reference/site-yaml.md. Images are written as
+NIfTI, and with --dicom as a DICOM series, on each scan's own voxels. Scans are files and folders, or come into a folder
+that is watched, or from a DICOM node. Nothing is sent but to that node, and nothing that is there is overwritten; only
+their owner may read the files (mode 0600) and list a folder that is made for them (0700).
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from flare_mri.inference import command
+from flare_mri.io.formats import RECONSTRUCTION
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
+    return command.build_parser(RECONSTRUCTION, __doc__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reconstructs scans, a line for each; returns 0, or 2 after a line on stderr for each input that is wrong."""
+    return command.run(RECONSTRUCTION, __doc__, argv)

@@ -1,0 +1,148 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""Results in DICOM, read back by pydicom: voxel for voxel and millimetre for millimetre those of the NIfTI beside."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_series import COSINES, FIRST, FRAME, SERIES, SHAPE, SPACING, STEP, STUDY, write_model, write_series
+from flare_mri.program.main import main
+
+pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+
+
+def run(tmp_path: Path, command: str, *more: str) -> tuple[int, Path]:
+    task = {"segment": "segmentation", "reconstruct": "reconstruction"}[command]
+    out = tmp_path / f"out-{command}"
+    return main([command, *write_model(tmp_path, task), "--out", str(out), "--dicom", *more]), out
+
+
+def place_of(affine: np.ndarray, voxel: tuple[float, float, float]) -> np.ndarray:
+    """DICOM's patient coordinates (LPS) of a voxel of a NIfTI."""
+    return (affine @ [*voxel, 1])[:3] * [-1, -1, 1]
+
+
+def assert_placed(header: Any, position: Any, nifti: Any, number: int) -> None:
+    """A pixel of a frame lies where the NIfTI has it, by DICOM's own equation (PS3.3 C.7.6.2.1.1)."""
+    for row, column in ((0, 0), (19, 3), (7, 27)):
+        along, down = np.array(COSINES[:3]) * SPACING[1], np.array(COSINES[3:]) * SPACING[0]
+        lps = np.array(position, float) + column * along + row * down
+        np.testing.assert_allclose(lps, place_of(nifti.affine, (row, column, number)), atol=1e-3)
+    assert header.FrameOfReferenceUID == FRAME and header.StudyInstanceUID == STUDY
+
+
+def assert_patients(image: Any) -> None:
+    assert str(image.PatientName) == "Müller^Änne" and image.PatientID == "P-17" and image.StudyID == "S9"
+    assert image.PatientBirthDate == "19700102" and image.StudyDate == "20260102"
+    assert image.SeriesDescription.startswith("RESEARCH USE ONLY") and image.SeriesNumber == 301
+    assert image.SeriesInstanceUID != SERIES
+
+
+def test_a_segmentation_is_that_of_the_nifti(tmp_path: Path) -> None:
+    uids = write_series(tmp_path / "new" / "t2")
+    status, out = run(tmp_path, "segment", "--scans", str(tmp_path / "new" / "t2"))
+    assert status == 0
+    nifti: Any = nibabel.load(out / "t2_segmentation.nii.gz")
+    labels = np.moveaxis(np.asarray(nifti.dataobj), -1, 0)
+    path = out / "t2_segmentation.dcm"
+    found = pydicom.dcmread(path)
+    assert found.SOPClassUID.name == "Segmentation Storage" and path.stat().st_mode & 0o777 == 0o600
+    rebuilt = np.zeros(SHAPE, np.uint8)
+    frames = zip(found.PerFrameFunctionalGroupsSequence, found.pixel_array.reshape(-1, *SHAPE[1:]), strict=True)
+    for frame, pixels in frames:
+        position = frame.PlanePositionSequence[0].ImagePositionPatient
+        number = int(np.argmin([np.abs(FIRST + n * STEP - np.array(position, float)).sum() for n in range(6)]))
+        assert_placed(found, position, nifti, number)
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        assert source.ReferencedSOPInstanceUID == uids[number]
+        rebuilt[number][pixels > 0] = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    np.testing.assert_array_equal(rebuilt, labels)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert_patients(found)
+    (shared,) = found.SharedFunctionalGroupsSequence
+    np.testing.assert_allclose(shared.PlaneOrientationSequence[0].ImageOrientationPatient, COSINES)
+    np.testing.assert_allclose(shared.PixelMeasuresSequence[0].PixelSpacing, SPACING)
+    first, second = found.SegmentSequence
+    assert (first.SegmentLabel, second.SegmentLabel) == ("liver", "zone_a")
+    assert first.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Liver"
+    assert second.RecommendedDisplayCIELabValue == [34886, 53484, 50172]  # CIELab of #ff0000, (53.2, 80.1, 67.2)
+    algorithm = first.SegmentationAlgorithmIdentificationSequence[0]
+    assert algorithm.AlgorithmName == "flare-mri job" and found.DeviceSerialNumber in algorithm.AlgorithmParameters
+
+
+def test_a_reconstruction_is_a_derived_series(tmp_path: Path) -> None:
+    uids = write_series(tmp_path / "new" / "t2")
+    status, out = run(tmp_path, "reconstruct", "--scans", str(tmp_path / "new"))
+    assert status == 0
+    nifti: Any = nibabel.load(out / "t2_reconstruction.nii.gz")
+    images = np.moveaxis(nifti.get_fdata(), -1, 0)
+    folder = out / "t2_reconstruction_dicom"
+    files = sorted(folder.iterdir())
+    found = [pydicom.dcmread(path) for path in files]
+    assert folder.stat().st_mode & 0o777 == 0o700 and {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert len(found) == 6 and len({image.SOPInstanceUID for image in found}) == 6
+    assert {image.SeriesInstanceUID for image in found}.isdisjoint({SERIES})
+    for number, image in enumerate(found):
+        slope = float(image.RescaleSlope)
+        values = image.pixel_array * slope + float(image.RescaleIntercept)
+        np.testing.assert_allclose(values, images[number], atol=0.51 * slope + 1e-6 * np.abs(images).max())
+        assert slope < np.ptp(images) / 60000 and image.EchoTime == 90
+        assert_placed(image, image.ImagePositionPatient, nifti, number)
+        np.testing.assert_allclose(image.ImageOrientationPatient, COSINES)
+        assert image.ImageType[0] == "DERIVED" and "Network of job job" in image.DerivationDescription
+        assert image.SourceImageSequence[0].ReferencedSOPInstanceUID == uids[number]
+        assert_patients(image)
+
+
+def test_other_scans_get_nifti_alone_and_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "new" / "t2")
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones((32, 32, 5)) + np.eye(32)[..., None], np.eye(4)), tmp_path / "new" / "a.nii"
+    )
+    status, out = run(tmp_path, "segment", "--scans", str(tmp_path / "new"))
+    told = capsys.readouterr().out
+    assert status == 0 and "a_segmentation.nii.gz: 5 slices" in told and told.count("no DICOM, which the scan") == 1
+    assert {path.name for path in out.glob("*_seg*")} == {
+        "a_segmentation.nii.gz",
+        "t2_segmentation.nii.gz",
+        "t2_segmentation.dcm",
+    }
+
+
+@pytest.mark.parametrize("tag", ["FrameOfReferenceUID", "StudyInstanceUID", "ImagePositionPatient"])
+def test_a_series_that_results_cannot_refer_to(tmp_path: Path, tag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "new" / "t2", **{tag: None})
+    status, out = run(tmp_path, "segment", "--scans", str(tmp_path / "new"))
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2 and f"expected {tag}, to which results in DICOM refer" in lines[0] and not out.exists()
+
+
+def test_an_empty_segmentation_is_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from flare_mri.inference.dicom_segmentation import encode_segmentation
+    from flare_mri.inference.dicom_source import read_source
+    from flare_mri.inference.personal_model import load_personal_model
+    from flare_mri.io.dicom import find_series
+
+    write_series(tmp_path / "t2")
+    model = load_personal_model(Path(write_model(tmp_path, "segmentation")[0]))
+    source = read_source(find_series(tmp_path / "t2")[0])
+    assert source is not None
+    content = encode_segmentation(source, np.zeros(SHAPE, np.uint8), {"liver": "#27d3ff"}, model)
+    found = pydicom.dcmread(pydicom.filebase.DicomBytesIO(content))
+    assert found.pixel_array.shape[-2:] == SHAPE[1:] and not found.pixel_array.any() and not capfd.readouterr().err
+
+
+def test_without_the_extra_one_line_names_it(tmp_path: Path) -> None:
+    write_series(tmp_path / "new" / "t2")
+    words = ["segment", *write_model(tmp_path, "segmentation"), "--out", str(tmp_path / "out"), "--dicom"]
+    code = "import sys; sys.modules['highdicom'] = None; from flare_mri.program.main import main; "
+    words = [sys.executable, "-c", code + "sys.exit(main(sys.argv[1:]))", *words, "--scans", str(tmp_path / "new")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "pip install 'flare-mri[dicom]'" in done.stderr and done.stderr.count("\n") == 1
