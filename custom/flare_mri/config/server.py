@@ -66,6 +66,9 @@ class ServerSettings(AggregationSettings):
     wait_time_after_min_received: Annotated[int, Field(ge=0)] = 600
     """Seconds to wait for further sites once min_sites have answered."""
 
+    tracking: Literal["tensorboard", "mlflow"] = "tensorboard"
+    """Curves on the server: event files, or MLflow at the server's $MLFLOW_TRACKING_URI, else mlflow.db of the run."""
+
     privacy: Literal["svt", "percentile"] | None = None
     """FLARE's filter on what a round changes."""
 

@@ -23,6 +23,7 @@ from flare_mri.flare.components import (
 )
 from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
+from flare_mri.flare.workflows.tracking import MLFLOW, import_mlflow
 from flare_mri.methods import Method
 from flare_mri.networks import SharedPart
 from flare_mri.networks.admitted import UNROLLED, full_name
@@ -107,6 +108,7 @@ class TrainingRecipe(FlareMRIRecipe):
             round_timeout=server.round_timeout,
             wait_time_after_min_received=server.wait_time_after_min_received,
             resume=resume,
+            tracking=server.tracking,
             settings={
                 **{"job": name, "num_rounds": server.num_rounds, **shared, "training": learn, "options": options},
                 **aggregation,
@@ -114,6 +116,7 @@ class TrainingRecipe(FlareMRIRecipe):
                 "privacy": privacy,
             },
         )
+        self._tracking = server.tracking
         self._model = {**shared, "seed": learn["seed"], **start}
         _add_server(job, controller, PartialAggregator(**aggregation), self._model)
         executor = PersonalizedExecutor(
@@ -131,7 +134,7 @@ class TrainingRecipe(FlareMRIRecipe):
         super().__init__(job, self.site_task, chosen_training, include_code, require_site_config)
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
-        """Also read the initial weights, as the simulated server will.
+        """Also read the initial weights, and look for MLflow, as the simulated server will.
 
         Raises:
             InputError: the first thing that is wrong, naming the file or the site.
@@ -139,6 +142,8 @@ class TrainingRecipe(FlareMRIRecipe):
         if path := self._model.get("initial_weights"):
             shared = SharedPart(self._model["network"], self._model["shared_layers"])
             load_initial_weights(Path(path), shared.state_dict())
+        if self._tracking == MLFLOW:
+            import_mlflow()
         super().check_sites(names, workspace)
 
     def _method(self, name: str) -> Method:

@@ -46,6 +46,7 @@ class PersonalizedFedAvg(SiteController):
         round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
         wait_time_after_min_received: seconds to wait for further sites once `min_sites` have answered.
         resume: go on after the last finished round of the job of this name, with the sites' private states of it.
+        tracking: where curves go, ``tensorboard`` or ``mlflow``.
         settings: what results.json tells of the job; ``job`` names the store, the rest is compared when resuming.
         aggregator_id: component id of a :class:`~flare_mri.flare.aggregators.PartialAggregator`.
         persistor_id: component id of the persistor of the global shared part.
@@ -61,6 +62,7 @@ class PersonalizedFedAvg(SiteController):
         round_timeout: int = 0,
         wait_time_after_min_received: int = 600,
         resume: bool = False,
+        tracking: str = "tensorboard",
         settings: dict[str, Any] | None = None,
         aggregator_id: str = "aggregator",
         persistor_id: str = "persistor",
@@ -69,7 +71,7 @@ class PersonalizedFedAvg(SiteController):
         super().__init__(persistor_id=persistor_id, task_check_period=task_check_period)
         values = {"num_rounds": num_rounds, "min_sites": min_sites, "round_timeout": round_timeout}
         values["wait_time_after_min_received"] = wait_time_after_min_received
-        ServerSettings.read(values, "controller")
+        ServerSettings.read({**values, "tracking": tracking}, "controller")
         self._method = find_method(method)
         self._hooks = self._method.server(self._method.options.read(options or {}, f"method {method}"))
         self.method = method
@@ -79,6 +81,7 @@ class PersonalizedFedAvg(SiteController):
         self.round_timeout = round_timeout
         self.wait_time_after_min_received = wait_time_after_min_received
         self.resume = resume
+        self.tracking = tracking
         self.settings = settings or {}
         self.aggregator_id = aggregator_id
         self.persistor_id = persistor_id
@@ -103,12 +106,17 @@ class PersonalizedFedAvg(SiteController):
         store = RunStore(Path(root), self.settings.get("job", self.method))
         store.lock()
         try:
-            self._train(aggregator, store)
+            record = RunRecord(self.get_run_dir(), self.method, self.settings, self.tracking, self.warning)
+            finished = False
+            try:
+                finished = self._train(aggregator, store, record)
+            finally:
+                record.close(finished)
         finally:
             store.unlock()
 
-    def _train(self, aggregator: PartialAggregator, store: RunStore) -> None:
-        record = RunRecord(self.get_run_dir(), self.method, self.settings)
+    def _train(self, aggregator: PartialAggregator, store: RunStore, record: RunRecord) -> bool:
+        """All rounds, and what comes after them; returns whether they came to their end."""
         first, shared, run = self._start(aggregator, store, record)
         for round_number in range(first, self.num_rounds):
             started = time.monotonic()
@@ -120,7 +128,7 @@ class PersonalizedFedAvg(SiteController):
             for answer in self._ask(TaskName.TRAIN, sites, shared | extra, round_number, meta):
                 aggregator.accept_model(answer)
             if self.is_aborted():
-                return
+                return False
             mean = self._aggregate(aggregator, round_number)
             shared = {key: mean[key] for key in shared}
             updates = {site: {k: m.params[k] for k in shared} for site, m in aggregator.accepted.items()}
@@ -139,6 +147,7 @@ class PersonalizedFedAvg(SiteController):
         if self._method.gathers_personal_models:
             self._gather(aggregator, shared, meta)
         self.info(f"results of {self.method}: {record.path.name}")
+        return True
 
     def _start(
         self, aggregator: PartialAggregator, store: RunStore, record: RunRecord
