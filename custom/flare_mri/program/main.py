@@ -7,6 +7,7 @@ examples:
   flare-mri site check site.yaml --page look
   flare-mri site check kit
   flare-mri train fedmri --sites examples/brain
+  flare-mri statistics --sites examples/hippocampus
   flare-mri apply personal.safetensors --site site.yaml --scans new_scans --out results
   flare-mri route routing_space.safetensors --site site.yaml --scans new_scans --out results
   flare-mri export personal.safetensors --site site.yaml --out bundle
@@ -47,6 +48,7 @@ COMMANDS = {
     "train": Command(
         "flare_mri.program.train", "a job: FedMRI, IOP-FL or a baseline, in the simulator or a consortium"
     ),
+    "statistics": Command("flare_mri.program.statistics", "a job: what data the sites have, before anyone trains"),
     "apply": Command("flare_mri.apply", "a hospital's own model on new scans"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
     "export": Command("flare_mri.export", "a hospital's segmentation model as a MONAI bundle"),
@@ -76,7 +78,13 @@ def run_command(commands: Mapping[str, Command], program: str, about: str | None
         The command's exit code; argparse ends the process itself where the words name no command.
     """
     if words and words[0] in commands:
-        return import_module(commands[words[0]].module).main(list(words[1:]))
+        given = sys.argv[1:]
+        module = import_module(commands[words[0]].module)
+        # As it is imported, FLARE takes --export and --export-dir out of sys.argv: they are no longer the command's.
+        ahead = len(given) - len(words)
+        if given[max(ahead, 0) :] == list(words):
+            words = sys.argv[1 + ahead :]
+        return module.main(list(words[1:]))
     parser = argparse.ArgumentParser(
         prog=program, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -20,7 +20,7 @@ from flare_mri.report.panels import common_error_limit
 from flare_mri.report.scores import collect, leading_metrics, metrics_of, rows_of
 from flare_mri.report.tables import overview
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 
@@ -57,7 +57,7 @@ def write_report(
     }
     found = {site: by_method for site, by_method in found.items() if by_method}
     limit = common_error_limit(found, examples) if task == "reconstruction" and found else None
-    page = _TEMPLATES.get_template("page.html").render(
+    page = TEMPLATES.get_template("page.html").render(
         task=task,
         methods=list(results["methods"]),
         metrics=metrics,

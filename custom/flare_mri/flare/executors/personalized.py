@@ -12,7 +12,7 @@ from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor, zeros_like
 
 from flare_mri.errors import InputError
-from flare_mri.flare.executors.base import Action, SiteExecutor
+from flare_mri.flare.executors.base import Action, ModelExecutor
 from flare_mri.flare.executors.received import read_run
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
@@ -37,7 +37,7 @@ from flare_mri.training.task import check_takes_images
 _EXAMPLES = "examples.npz"
 
 
-class PersonalizedExecutor(SiteExecutor):
+class PersonalizedExecutor(ModelExecutor):
     """Trains, validates and keeps a hospital's personal model.
 
     On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the method's

@@ -174,9 +174,14 @@ def write_pool(names: list[str], args: argparse.Namespace) -> str:
     return CENTRALISED
 
 
+def run_dir(workspace: Path, job: str) -> Path:
+    """The server's folder of a simulated job."""
+    return workspace / job / "server" / "simulate_job"
+
+
 def results_path(workspace: Path, job: str) -> Path:
-    """The results file of a simulated job."""
-    return workspace / job / "server" / "simulate_job" / RESULTS_FILE
+    """The results file of a simulated job that trains."""
+    return run_dir(workspace, job) / RESULTS_FILE
 
 
 def stores_path(workspace: Path) -> Path:
@@ -193,7 +198,7 @@ def execute(
     folder: Path | None,
     *metrics: str,
 ) -> int:
-    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status.
+    """Run, or with FLARE's ``--export`` write, a job that trains, and show its table; returns the exit status.
 
     Args:
         build_recipe: from the arguments to the recipe.
@@ -201,6 +206,18 @@ def execute(
         folder: the job's own folder, whose copy of the code is brought up to date; None: there is none.
         metrics: what the table at the end shows.
     """
+    status = start(build_recipe, args, folder)
+    if not status and args.env == "sim":
+        path = results_path(args.workspace, args.name)
+        print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
+        print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
+    return status
+
+
+def start(
+    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, folder: Path | None
+) -> int:
+    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status."""
     try:
         if folder is not None:
             stage_code(folder)
@@ -215,10 +232,6 @@ def execute(
         recipe.execute(build_environment(args))
     except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
-    if args.env == "sim":
-        path = results_path(args.workspace, args.name)
-        print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
-        print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
     return 0
 
 
