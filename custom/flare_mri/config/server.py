@@ -66,6 +66,9 @@ class ServerSettings(AggregationSettings):
     wait_time_after_min_received: Annotated[int, Field(ge=0)] = 600
     """Seconds to wait for further sites once min_sites have answered."""
 
+    cross_site: bool = False
+    """After the last round, score the personal models of sites that consent at each of them; of IOP-FL alone."""
+
     tracking: Literal["tensorboard", "mlflow"] = "tensorboard"
     """Curves on the server: event files, or MLflow at the server's $MLFLOW_TRACKING_URI, else mlflow.db of the run."""
 

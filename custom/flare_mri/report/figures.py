@@ -171,30 +171,40 @@ def embedding_chart(points: dict[str, np.ndarray], styles: dict[str, Style]) -> 
         return write_svg(figure)
 
 
-def routing_chart(weights: np.ndarray, layers: Sequence[str], experts: Sequence[str]) -> bytes:
-    """Heat map of mean routing weights.
+def heat_map(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    ends: tuple[float, float] = (0.0, 1.0),
+    digits: int = 2,
+) -> bytes:
+    """Heat map with a number in each cell.
 
     Args:
-        weights: [L, E], each in 0..1.
-        layers: L names, first layer on top.
-        experts: E names.
+        values: [R, C]; NaN where there is none.
+        rows: R names, the first on top.
+        columns: C names.
+        label: of the colours.
+        ends: values of the darkest and of the brightest colour.
+        digits: after the point.
 
     Returns:
         SVG bytes.
     """
     with inked(10):
-        longest = max(map(len, layers))
-        figure, axes = make_axes(1.2 + 0.075 * longest + 0.62 * len(experts), 1.6 + 0.27 * len(layers))
-        shown = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        for (row, column), value in np.ndenumerate(weights):
-            ink = "#ffffff" if value < 0.6 else "#000000"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=9)
-        axes.set_xticks(range(len(experts)), experts, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(layers)), layers)
+        longest = max(map(len, rows))
+        figure, axes = make_axes(1.2 + 0.075 * longest + 0.62 * len(columns), 1.6 + 0.27 * len(rows))
+        shown = axes.imshow(values, cmap="viridis", vmin=ends[0], vmax=ends[1], aspect="auto", interpolation="nearest")
+        for (row, column), value in np.ndenumerate(values):
+            if np.isnan(value):
+                continue
+            ink = "#ffffff" if value < ends[0] + 0.6 * (ends[1] - ends[0]) else "#000000"
+            axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=ink, fontsize=9)
+        axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(rows)), rows)
         axes.spines[:].set_visible(False)
-        figure.colorbar(
-            shown, ax=axes, orientation="horizontal", label="Routing weight (0 to 1)", aspect=30, shrink=0.9
-        )
+        figure.colorbar(shown, ax=axes, orientation="horizontal", label=label, aspect=30, shrink=0.9)
         return write_svg(figure)
 
 

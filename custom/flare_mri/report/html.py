@@ -78,6 +78,7 @@ def write_report(
         ],
         curves=sections.curves(results, scores),
         sites=sections.sites(results, metrics, found, examples, limit),
+        cross_site=sections.cross_site(results),
         routing=sections.routing(results),
         features=sections.embeddings(results, stores, scores.sites),
         runs=sections.runs(results),

@@ -18,7 +18,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 
 import flare_mri
 from flare_mri.atomic_file import write_atomically
-from flare_mri.config.results import BASELINES, FORMAT_VERSION
+from flare_mri.config.results import BASELINES, FORMAT_VERSION, GLOBAL_ROW
 from flare_mri.flare.protocol import under
 from flare_mri.flare.workflows.tracking import make_tracker
 
@@ -131,6 +131,15 @@ class RunRecord:
     def close(self, finished: bool) -> None:
         """End the curves; results.json goes with them where their place takes files."""
         self._tracker.close(self.path, finished)
+
+    def file_cross_site(self, scores: Mapping[str, Any] | None) -> None:
+        """File the scores of personal models at other sites, with those of the global model below."""
+        if scores is None:
+            return
+        tests = [self._sites[site].get("test", {}) for site in scores["sites"]]
+        rows = {metric: [*matrix, [test.get(metric) for test in tests]] for metric, matrix in scores["scores"].items()}
+        self._run["cross_site"] = {**scores, "models": [*scores["models"], GLOBAL_ROW], "scores": rows}
+        self._write()
 
     def _tell_treated(self, site: str) -> str:
         """In how many rounds a site's update did not count as it came; empty where it always did."""
