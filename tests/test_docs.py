@@ -63,6 +63,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python benchmarks/measured_scan.py": "tests/benchmarks/test_measured_scan.py",
     "python benchmarks/beyond_the_organ.py": "tests/benchmarks/test_beyond_the_organ.py",
     "flare-mri report": "tests/report/test_html.py",
+    "flare-mri statistics": "tests/jobs/test_site_statistics_job.py",
     "flare-mri apply": "tests/inference/test_segmentation.py",
     "flare-mri route": "tests/inference/test_route.py",
     "python benchmarks/quality_estimate.py": "tests/benchmarks/test_quality_estimate.py",

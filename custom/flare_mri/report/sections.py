@@ -133,15 +133,14 @@ def cross_site(results: dict[str, Any]) -> list[tuple[Chart, list[Table]]]:
         metrics = metrics_in(found["scores"])
         tables = []
         for metric in metrics:
-            rows = [
-                (m, [metric.number(v) for v in row]) for m, row in zip(models, found["scores"][metric.key], strict=True)
-            ]
+            values = zip(models, found["scores"][metric.key], strict=True)
+            rows = [(name, [metric.number(value) for value in row]) for name, row in values]
             caption = f"{metric.heading} of {method}: model by row, test data by column, {metric.direction}"
             tables.append(table_of(caption, ("Model of", *sites), rows, kind=""))
         main = metrics[0]
-        values = np.array(found["scores"][main.key], dtype=float)
-        low, high = np.nanmin(values), np.nanmax(values)
-        svg = figures.heat_map(values, models, sites, main.heading, (low, max(high, low + 1e-6)), main.digits)
+        matrix = np.array(found["scores"][main.key], dtype=float)
+        low, high = np.nanmin(matrix), np.nanmax(matrix)
+        svg = figures.heat_map(matrix, models, sites, main.heading, (low, max(high, low + 1e-6)), main.digits)
         label = f"{main.heading} of each site's personal model of {method} at each site: {low:.3g} to {high:.3g}"
         maps.append((Chart(method, figures.inline_svg(svg, label)), tables))
     return maps

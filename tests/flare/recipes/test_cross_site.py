@@ -53,7 +53,7 @@ def test_the_matrix_is_of_those_that_consent(scored: Federation, tmp_path: Path)
         for at, site in enumerate(found["sites"]):
             assert rows[at][at] == pytest.approx(entry["sites"][site]["personal"]["test"][metric]), "at home"
             assert rows[2][at] == entry["sites"][site]["test"][metric]
-    assert found["scores"]["dice"][0][1] != found["scores"]["dice"][1][1], "two models at one site"
+    assert found["scores"]["slice_dice"][0][1] != found["scores"]["slice_dice"][1][1], "two models at one site"
     page = write_report(scored.results, {}, tmp_path / "report.html").read_text()
     assert 'id="cross_site"' in page and "Dice of each site&#x27;s personal model of IOP-FL at each site" in page
 
@@ -78,9 +78,7 @@ def test_a_site_takes_no_model_unless_it_says_so(scored: Federation) -> None:
     run = {"flare_mri_run": "c0ffee" + "0" * 26}
     assert set(scored.ask("site-3", "cross_evaluate", {"expert-0": state}, run)) == {"__headers__"}
     assert "cross_site of its site.yaml does not say so" in (scored.root / "site-3" / "flare_mri.log").read_text()
-    bad = {
-        key: torch.full_like(value, torch.nan) if value.is_floating_point() else value for key, value in state.items()
-    }
+    bad = {**state, "decoder.output.bias": torch.full((2,), torch.nan)}
     assert set(scored.ask("site-1", "cross_evaluate", {"expert-0": bad}, run)) == {"__headers__"}
     assert "expert-0" in (scored.root / "site-1" / "flare_mri.log").read_text()
 
