@@ -115,7 +115,8 @@ def _markdown() -> str:
     common = DataSettings.model_fields
     machine = [name for name in SiteSettings.model_fields if name not in _SEPARATE]
     parts = [_HEAD, "## site.yaml", _table(SiteSettings, machine)]
-    sections = {"split": SplitSettings, "mask": MaskSettings, "cache": CacheSettings, "statistics": StatisticsSettings}
+    sections: dict[str, type[Settings]] = {"split": SplitSettings, "mask": MaskSettings, "cache": CacheSettings}
+    sections["statistics"] = StatisticsSettings
     for name, model in sections.items():
         parts += [f"### {name}", _table(model)]
     parts += ["### pooled_sites", "Instead of `data`, `split`, `mask`, `cache` and `statistics`:"]

@@ -124,11 +124,15 @@ class PooledSettings(MachineSettings):
     """site.yaml files of the sites, or names of phantom sites"""
 
 
+_OF_NOBODY: dict[str, Any] = {"min_count": 1, "max_bins_percent": 100.0}
+"""Statistics of phantoms, of whom nothing has to be held back."""
+
+
 def phantom_site_config(site_name: str) -> SiteConfig:
     """The settings of a site that has no site.yaml: it scans the phantom with the protocol its name picks."""
     data, mask = PhantomSettings(format="phantom"), phantom_site(site_name).mask
-    nobody = StatisticsSettings(min_count=1, max_bins_percent=100)  # whom nothing has to be held back of
-    return SiteConfig(site=site_name, data=data, split=SplitSettings(by="volume"), mask=mask, statistics=nobody)
+    told = StatisticsSettings(**_OF_NOBODY)
+    return SiteConfig(site=site_name, data=data, split=SplitSettings(by="volume"), mask=mask, statistics=told)
 
 
 def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
@@ -171,6 +175,7 @@ def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
             values[name] = check_mapping(values[name], origin, name)
     values["split"] = {"by": "volume" if labelled else "slice", **values.get("split", {})}
     values["mask"] = {**_default_mask(data.format, site_name, values.get("mask", {})), **values.get("mask", {})}
+    values["statistics"] = {**(_OF_NOBODY if data.format == "phantom" else {}), **values.get("statistics", {})}
     settings = _validate(SiteSettings, {**values, "data": data}, origin, folder)
     split = settings.split
     if not split.train and not labelled:  # an outside site of IOP-FL only tests

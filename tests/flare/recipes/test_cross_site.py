@@ -14,6 +14,7 @@ from flare_mri.errors import InputError
 from flare_mri.flare.recipes import FedMRIRecipe, IOPFLRecipe
 from flare_mri.flare.recipes.training import TrainingRecipe
 from flare_mri.report.html import write_report
+from flare_mri.training import TrainingSettings
 
 NETWORK = {
     "path": "flare_mri.networks.unet.UNet",
@@ -33,8 +34,9 @@ def run(root: Path, cache: Path, consent: dict[str, str], **options: object) -> 
     for site, says in consent.items():
         (root / site / "local").mkdir(parents=True)
         (root / site / "local" / "site.yaml").write_text(SITE_YAML.format(cache=cache, consent=says))
-    settings = {"min_clients": len(consent), "num_rounds": 1, "network": NETWORK, "include_code": False, **options}
-    federation = Federation(IOPFLRecipe(**settings), list(consent), root)
+    training = TrainingSettings(lr=0.02, lr_step=0, local_epochs=8)
+    settings = {"min_clients": len(consent), "num_rounds": 1, "network": NETWORK, "training": training}
+    federation = Federation(IOPFLRecipe(**settings, include_code=False, **options), list(consent), root)
     federation.results = federation.run()
     assert not federation.panics
     return federation
