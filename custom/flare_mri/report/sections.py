@@ -127,18 +127,20 @@ def cross_site(results: dict[str, Any]) -> list[tuple[Chart, list[Table]]]:
     """Heat maps of personal models at other sites by the main metric, with tables of all metrics, one a method."""
     maps = []
     for method, content in results["methods"].items():
-        if not (found := content.get("cross_site")):
+        found = content.get("cross_site") or {}
+        scores = found.get("scores", {})
+        metrics = [m for m in metrics_in(scores) if any(value is not None for row in scores[m.key] for value in row)]
+        if not metrics:
             continue
         models, sites = found["models"], found["sites"]
-        metrics = metrics_in(found["scores"])
         tables = []
         for metric in metrics:
-            values = zip(models, found["scores"][metric.key], strict=True)
+            values = zip(models, scores[metric.key], strict=True)
             rows = [(name, [metric.number(value) for value in row]) for name, row in values]
             caption = f"{metric.heading} of {method}: model by row, test data by column, {metric.direction}"
             tables.append(table_of(caption, ("Model of", *sites), rows, kind=""))
         main = metrics[0]
-        matrix = np.array(found["scores"][main.key], dtype=float)
+        matrix = np.array(scores[main.key], dtype=float)
         low, high = np.nanmin(matrix), np.nanmax(matrix)
         svg = figures.heat_map(matrix, models, sites, main.heading, (low, max(high, low + 1e-6)), main.digits)
         label = f"{main.heading} of each site's personal model of {method} at each site: {low:.3g} to {high:.3g}"

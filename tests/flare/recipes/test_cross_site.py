@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Personal models at other sites: who consents gives and takes, nobody else does either."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def test_the_matrix_is_of_those_that_consent(scored: Federation, tmp_path: Path)
     assert found["scores"]["slice_dice"][0][1] != found["scores"]["slice_dice"][1][1], "two models at one site"
     page = write_report(scored.results, {}, tmp_path / "report.html").read_text()
     assert 'id="cross_site"' in page and "Dice of each site&#x27;s personal model of IOP-FL at each site" in page
+    nothing = copy.deepcopy(scored.results)
+    nothing["methods"]["IOP-FL"]["cross_site"]["scores"] = {"dice": [[None, None]] * 3}
+    assert 'id="cross_site"' not in write_report(nothing, {}, tmp_path / "nothing.html").read_text()
 
 
 def test_no_model_of_a_site_that_does_not_consent_goes_to_another(scored: Federation) -> None:
