@@ -38,7 +38,7 @@ def gather_personal_models(
     Raises:
         InputError: there are fewer.
     """
-    aggregator.begin_round(shared, round_number)
+    aggregator.begin_round(shared, round_number, whole=True)
     for answer in ask(TaskName.SUBMIT, sites, {}):
         aggregator.accept_model(answer)
     aggregator.compare_norms(clip=False)

@@ -47,6 +47,7 @@ class PersonalizedFedAvg(SiteController):
         options: the method's own settings.
         round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
         wait_time_after_min_received: seconds to wait for further sites once `min_sites` have answered.
+        shut_out_after: rounds in which a site's update was left out, after which it is asked no more; 0 never.
         resume: go on after the last finished round of the job of this name, with the sites' private states of it.
         tracking: where curves go, ``tensorboard`` or ``mlflow``.
         cross_site: score the personal models of sites that consent at each of them, after the last round.
@@ -64,6 +65,7 @@ class PersonalizedFedAvg(SiteController):
         options: dict[str, Any] | None = None,
         round_timeout: int = 0,
         wait_time_after_min_received: int = 600,
+        shut_out_after: int = 0,
         resume: bool = False,
         tracking: str = "tensorboard",
         cross_site: bool = False,
@@ -75,6 +77,7 @@ class PersonalizedFedAvg(SiteController):
         super().__init__(persistor_id=persistor_id, task_check_period=task_check_period)
         values = {"num_rounds": num_rounds, "min_sites": min_sites, "round_timeout": round_timeout}
         values["wait_time_after_min_received"] = wait_time_after_min_received
+        values["shut_out_after"] = shut_out_after
         ServerSettings.read({**values, "tracking": tracking}, "controller")
         self._method = find_method(method)
         self._hooks = self._method.server(self._method.options.read(options or {}, f"method {method}"))
@@ -84,6 +87,7 @@ class PersonalizedFedAvg(SiteController):
         self.options = options
         self.round_timeout = round_timeout
         self.wait_time_after_min_received = wait_time_after_min_received
+        self.shut_out_after = shut_out_after
         self.resume = resume
         self.tracking = tracking
         self.cross_site = cross_site
@@ -141,6 +145,8 @@ class PersonalizedFedAvg(SiteController):
             answered = len(updates) / max(len(self._ready), len(updates))
             self._hooks.after_round(shared, updates, {key: mean[key] for key in extra}, answered)
             record.file_round(round_number, aggregator.accepted, time.monotonic() - started, aggregator.treated())
+            for site in sorted(record.shut_out(self.shut_out_after) & aggregator.rejected.keys()):
+                self.warning(f"{site} is asked no more: its update was left out in {self.shut_out_after} rounds")
             scales = aggregator.scale.value, aggregator.extra_scale.value
             store.save(Checkpoint(run, round_number, shared, self._hooks.state(), record.entry, *scales))
             self._save(shared, round_number)
@@ -158,7 +164,8 @@ class PersonalizedFedAvg(SiteController):
                 self.warning(f"personal model of {site} left out: {problem}")
             self.info(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
             if self.cross_site:
-                given = {site: state for site, state in personal.items() if site in self._consenting}
+                taken = self._consenting - record.shut_out(self.shut_out_after)
+                given = {site: state for site, state in personal.items() if site in taken}
                 record.file_cross_site(score_across_sites(ask, given, self.warning))
         self.info(f"results of {self.method}: {record.path.name}")
         return True
@@ -194,13 +201,13 @@ class PersonalizedFedAvg(SiteController):
         self._consenting |= {str(a.meta["client_name"]) for a in answers if CONSENT in (a.metrics or {})}
 
     def _ready_sites(self, record: RunRecord) -> list[str]:
-        """The connected sites that are ready; one that has come since the job's start is checked first, once."""
+        """The connected sites that are ready and not shut out; one that has come since the start is checked, once."""
         sites = self.find_sites()
         late = [site for site in sites if site not in self._asked]
         if late:
             self._asked |= set(late)
             self._note_checks(record, self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
-        return [site for site in sites if site in self._ready]
+        return [site for site in sites if site in self._ready - record.shut_out(self.shut_out_after)]
 
     def _ask(
         self,
