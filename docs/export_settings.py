@@ -22,6 +22,7 @@ from flare_mri.config.network import NetworkSettings
 from flare_mri.config.results import Results
 from flare_mri.config.server import ServerSettings
 from flare_mri.config.site import CacheSettings, PooledSettings, SiteSettings, SplitSettings
+from flare_mri.config.statistics import StatisticsSettings
 from flare_mri.config.training import TrainingSettings
 from flare_mri.deploy.policy import POLICY_FILE, Policy
 from flare_mri.flare.recipes.iopfl import IOPFLRecipe
@@ -30,7 +31,7 @@ from flare_mri.methods import METHODS
 
 REFERENCE = Path(__file__).parent / "reference"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_SEPARATE = ("data", "split", "mask", "cache")
+_SEPARATE = ("data", "split", "mask", "cache", "statistics")
 _HEAD = """# Settings
 
 Every key and option, made by `make schemas` from the models that check them. [site-yaml.md](site-yaml.md) shows a whole
@@ -114,9 +115,11 @@ def _markdown() -> str:
     common = DataSettings.model_fields
     machine = [name for name in SiteSettings.model_fields if name not in _SEPARATE]
     parts = [_HEAD, "## site.yaml", _table(SiteSettings, machine)]
-    for name, model in (("split", SplitSettings), ("mask", MaskSettings), ("cache", CacheSettings)):
+    sections: dict[str, type[Settings]] = {"split": SplitSettings, "mask": MaskSettings, "cache": CacheSettings}
+    sections["statistics"] = StatisticsSettings
+    for name, model in sections.items():
         parts += [f"### {name}", _table(model)]
-    parts += ["### pooled_sites", "Instead of `data`, `split`, `mask` and `cache`:"]
+    parts += ["### pooled_sites", "Instead of `data`, `split`, `mask`, `cache` and `statistics`:"]
     parts += [_table(PooledSettings, ["batch_size", "pooled_sites"])]
     parts += ["### data", "Of every format:", _table(DataSettings), "`slices` is a mapping of:", _table(SliceRange)]
     for name, entry in FORMATS.items():

@@ -18,7 +18,7 @@ from types import ModuleType
 from flare_mri.flare.recipes.staging import find_staged_differences, stage_code
 
 JOBS = Path(__file__).parent.absolute()
-NAMES = ["fedmri", "iopfl", "iopfl_outside"]
+NAMES = ["fedmri", "iopfl", "iopfl_outside", "site_statistics"]
 
 
 def load_job(name: str) -> ModuleType:

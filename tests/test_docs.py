@@ -75,6 +75,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "flare-mri segment personal.safetensors --site site.yaml --dicom_node": "tests/inference/test_dicom_node.py",
     "flare-mri reconstruct": "tests/inference/test_reconstruction.py",
     "pip install 'flare-mri[dicom]'": "pyproject.toml",
+    "flare-mri statistics": "tests/jobs/test_site_statistics_job.py",
     "flare-mri route": "tests/inference/test_route.py",
     "python benchmarks/quality_estimate.py": "tests/benchmarks/test_quality_estimate.py",
     "flare-mri export": "tests/bundle/test_bundle.py",

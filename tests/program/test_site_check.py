@@ -16,10 +16,10 @@ import yaml
 from PIL import Image
 
 from cases import label_of, write_case
+from flare_mri.datasets.patients import find_patients
 from flare_mri.io.dicom import write_dicom_slice
 from flare_mri.io.formats import FORMATS
 from flare_mri.program.main import main
-from flare_mri.program.problems import find_patients
 from flare_mri.program.site_check import TO_CORRECT
 
 Capture = pytest.CaptureFixture[str]

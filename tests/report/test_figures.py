@@ -124,8 +124,10 @@ def test_features_that_cannot_be_mapped_say_why(shapes, words):
         figures.embed({f"site-{k}": np.ones(shape) for k, shape in enumerate(shapes)})
 
 
-def test_routing_chart_shows_every_weight():
-    svg = figures.routing_chart(np.array([[0.25, 0.5], [0.75, 1.0]]), ["down", "up"], ["site-1", "global"]).decode()
+def test_a_heat_map_shows_every_value():
+    svg = figures.heat_map(
+        np.array([[0.25, 0.5], [0.75, 1.0]]), ["down", "up"], ["site-1", "global"], "Weight"
+    ).decode()
     assert all(f">{text}<" in svg for text in ("0.25", "0.50", "0.75", "1.00", "down", "up", "site-1", "global"))
 
 

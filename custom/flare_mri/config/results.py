@@ -17,6 +17,8 @@ FORMAT_VERSION = 1
 PERSONAL = " (personal)"
 BASELINES = {"zero_filled": "Zero-filled", "cg_sense": "CG-SENSE", "l1_espirit": "l1-ESPIRiT"}
 """Reconstructions that learn nothing: keys of a site, and their rows of tables."""
+GLOBAL_ROW = "global model"
+"""Name of the global model among models by site."""
 BASELINE = BASELINES["zero_filled"]
 """Name of the row of the unprocessed input, which every reconstruction is compared with."""
 
@@ -91,6 +93,25 @@ class Routing(_Entry):
             if len(row) != len(self.experts):
                 told = f"weights[{index}]: expected {len(self.experts)} numbers, one an expert"
                 raise ValueError(f"{told}, got {len(row)}; run the job again")
+        return self
+
+
+class CrossSite(_Entry):
+    """Scores of personal models on the test data of other sites, of sites that consent."""
+
+    models: list[str] = Field(min_length=1)
+    """a list of sites whose models these are, and the global model"""
+    sites: list[str] = Field(min_length=1)
+    """a list of sites on whose data they were scored"""
+    scores: dict[str, list[list[float | None]]]
+    """an object of metrics; each a list of rows, a row a model, a number a site"""
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        for metric, rows in self.scores.items():
+            if len(rows) != len(self.models) or any(len(row) != len(self.sites) for row in rows):
+                shape = f"{len(self.models)} rows of {len(self.sites)} numbers"
+                raise ValueError(f"scores.{metric}: expected {shape}, got others; run the job again")
         return self
 
 
@@ -170,6 +191,8 @@ class MethodResults(_Entry):
     """an object with one entry a site"""
     rounds: list[RoundResults]
     """a list of rounds"""
+    cross_site: CrossSite | None = None
+    """an object with models, sites and scores"""
 
     @model_validator(mode="after")
     def _check_sites(self) -> Self:

@@ -72,6 +72,12 @@ class ServerSettings(AggregationSettings):
     shut_out_after: Annotated[int, Field(ge=0)] = 0
     """Rounds in which an update was left out, after which its site is asked no more; 0: never."""
 
+    cross_site: bool = False
+    """After the last round, score the personal models of sites that consent at each of them; of IOP-FL alone."""
+
+    tracking: Literal["tensorboard", "mlflow"] = "tensorboard"
+    """Curves on the server: event files, or MLflow at the server's $MLFLOW_TRACKING_URI, else mlflow.db of the run."""
+
     privacy: Literal["svt", "percentile"] | None = None
     """FLARE's filter on what a round changes."""
 

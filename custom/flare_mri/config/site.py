@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, mod
 from flare_mri.config.base import Settings, describe_error, show_value
 from flare_mri.config.data import DataSettings, ExpandedPath, Texts
 from flare_mri.config.mask import MaskSettings
+from flare_mri.config.statistics import StatisticsSettings
 from flare_mri.config.yaml_file import check_mapping, read_yaml
 from flare_mri.datasets.phantom import phantom_site
 from flare_mri.errors import InputError
@@ -99,6 +100,10 @@ class SiteSettings(MachineSettings):
     """sampling of k-space; none for segmentation"""
     cache: CacheSettings = Field(default_factory=CacheSettings)
     """memory maps of the volumes"""
+    statistics: StatisticsSettings = Field(default_factory=StatisticsSettings)
+    """what is held back of statistics of these data"""
+    cross_site: bool = False
+    """whether this site's personal model may be sent to other sites to be scored there, and theirs be scored here"""
 
 
 class SiteConfig(SiteSettings):
@@ -119,10 +124,15 @@ class PooledSettings(MachineSettings):
     """site.yaml files of the sites, or names of phantom sites"""
 
 
+_OF_NOBODY: dict[str, Any] = {"min_count": 1, "max_bins_percent": 100.0}
+"""Statistics of phantoms, of whom nothing has to be held back."""
+
+
 def phantom_site_config(site_name: str) -> SiteConfig:
     """The settings of a site that has no site.yaml: it scans the phantom with the protocol its name picks."""
     data, mask = PhantomSettings(format="phantom"), phantom_site(site_name).mask
-    return SiteConfig(site=site_name, data=data, split=SplitSettings(by="volume"), mask=mask)
+    told = StatisticsSettings(**_OF_NOBODY)
+    return SiteConfig(site=site_name, data=data, split=SplitSettings(by="volume"), mask=mask, statistics=told)
 
 
 def load_site_config(path: str | Path, site_name: str) -> SiteConfig:
@@ -160,11 +170,12 @@ def _load(path: Path, site_name: str, pools: bool) -> SiteConfig:
     data = read_data_settings(values.get("data", {}), origin, folder)
     _refuse_needless(values, data, origin)
     labelled = SEGMENTATION in FORMATS[data.format].tasks
-    for name in ("split", "mask", "cache"):
+    for name in ("split", "mask", "cache", "statistics"):
         if name in values:
             values[name] = check_mapping(values[name], origin, name)
     values["split"] = {"by": "volume" if labelled else "slice", **values.get("split", {})}
     values["mask"] = {**_default_mask(data.format, site_name, values.get("mask", {})), **values.get("mask", {})}
+    values["statistics"] = {**(_OF_NOBODY if data.format == "phantom" else {}), **values.get("statistics", {})}
     settings = _validate(SiteSettings, {**values, "data": data}, origin, folder)
     split = settings.split
     if not split.train and not labelled:  # an outside site of IOP-FL only tests

@@ -5,7 +5,7 @@
 It lies as ``flare_mri.yaml`` beside ``site.yaml`` in the ``local`` folder of the hospital's kit:
 
 ```yaml
-methods: [FedMRI, encoder-sharing, local-only, IOP-FL-outside]
+methods: [FedMRI, encoder-sharing, local-only, IOP-FL-outside, site-statistics]
 shared_layers: [encoder, none]        # what of a network may leave: encoder, all, all_but_last, all_but_norm, none
 networks:
   - flare_mri.networks.unet.UNet
@@ -28,22 +28,22 @@ from flare_mri.config.data import Texts
 from flare_mri.config.training import OPTIMIZERS
 from flare_mri.config.yaml_file import read_yaml
 from flare_mri.errors import InputError
-from flare_mri.methods import METHOD_NAMES, METHODS, ROUTING, shared_layers_of
+from flare_mri.methods import METHOD_NAMES, METHODS, ROUTING, STATISTICS, shared_layers_of
 from flare_mri.networks import SHARED_LAYERS
 from flare_mri.networks.admitted import UNROLLED, WITH_ENCODER, full_name, full_names
 
 POLICY_FILE = "flare_mri.yaml"
-SAFE_METHODS = ("FedMRI", "encoder-sharing", "local-only", ROUTING)
+SAFE_METHODS = ("FedMRI", "encoder-sharing", "local-only", ROUTING, STATISTICS)
 """Methods of which no hospital's whole network leaves it."""
 SAFE_OPTIMIZERS = ("rmsprop", "adam")
 SITE_CLASSES = tuple(
     f"flare_mri.flare.components.{name}"
-    for name in ("PersonalizedExecutor", "RoutingExecutor", "SharedPartOnly", "UpdatePrivacy")
+    for name in ("PersonalizedExecutor", "RoutingExecutor", "SharedPartOnly", "StatisticsExecutor", "UpdatePrivacy")
 )
 """Classes that jobs without code name at a site: the whole of its ``class_allow_list``."""
 SERVER_CLASSES = tuple(
     f"flare_mri.flare.components.{name}"
-    for name in ("PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor")
+    for name in ("GatherStatistics", "PartialAggregator", "PersonalizedFedAvg", "RouteOutside", "SharedPartPersistor")
 )
 """Classes that they name at the server."""
 PIN = "flare_mri.flare.components.SharedPartOnly"
@@ -89,7 +89,7 @@ class Policy(Settings):
         self,
         method: str,
         network: Mapping[str, Any] | None,
-        shared_layers: str | list[str] = "none",
+        shared_layers: str | list[str] | None = None,
         optimizer: str | None = None,
     ) -> dict[str, str]:
         """The parts of a job outside this policy: name of the field -> one phrase; empty where nothing is.
@@ -99,7 +99,7 @@ class Policy(Settings):
         Raises:
             InputError: a network that this package admits nowhere.
         """
-        layers = shared_layers if isinstance(shared_layers, str) else "all"
+        layers = "all" if isinstance(shared_layers, list) else shared_layers
         asked = {
             "method": (method, self.methods),
             "shared_layers": (layers, self.shared_layers),

@@ -9,13 +9,16 @@ names, and this module, under which jobs name them, holds these classes alone: n
 from flare_mri.flare.aggregators.partial import PartialAggregator
 from flare_mri.flare.executors.personalized import PersonalizedExecutor
 from flare_mri.flare.executors.routing import RoutingExecutor
+from flare_mri.flare.executors.statistics import StatisticsExecutor
 from flare_mri.flare.filters.shared_part_only import SharedPartOnly
 from flare_mri.flare.filters.update_privacy import UpdatePrivacy
 from flare_mri.flare.workflows.outside import RouteOutside
 from flare_mri.flare.workflows.persistor import SharedPartPersistor
 from flare_mri.flare.workflows.personalized_fedavg import PersonalizedFedAvg
+from flare_mri.flare.workflows.statistics import GatherStatistics
 
 __all__ = [
+    "GatherStatistics",
     "PartialAggregator",
     "PersonalizedExecutor",
     "PersonalizedFedAvg",
@@ -23,6 +26,7 @@ __all__ = [
     "RoutingExecutor",
     "SharedPartOnly",
     "SharedPartPersistor",
+    "StatisticsExecutor",
     "UpdatePrivacy",
 ]
 

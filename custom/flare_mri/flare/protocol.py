@@ -23,6 +23,7 @@ class TaskName:
     TRAIN: Final = "train"
     VALIDATE: Final = "validate"
     SUBMIT: Final = "submit_model"
+    CROSS_EVALUATE: Final = "cross_evaluate"
     ROUTE: Final = "route"
 
 
@@ -40,6 +41,8 @@ class MetaKey:
 RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse", HELD_OUT_SNR)
 SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95", "false_slices")
 REFUSED: Final = "refused"
+CONSENT: Final = "cross_site/consent"
+"""Of a CHECK answer of a site that takes other sites' personal models and gives its own, always 1."""
 POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer")
 """Parts of a job that a site's policy may refuse: its CHECK answer then holds ``refused/<part>``, always 1."""
 
@@ -49,6 +52,7 @@ METRIC_NAME: Final = re.compile(
     r"|train/(loss|seconds)"
     r"|wire/(received|sent)"
     r"|best/round"
+    rf"|{CONSENT}"
     rf"|((best|personal)/)?(validation|test)/({_SCORE})"
     rf"|({'|'.join(BASELINES)})/test/({_SCORE})"
     rf"|(global|mean|global_site|mean_site|matched|unadapted|routing|expert-[0-9]{{1,3}})/test/({_SCORE})"
@@ -83,7 +87,7 @@ def problem_in_metrics(metrics: Any) -> str:
             return f"metric {name!r} is {_show(value)}, expected a whole number of at most {MAX_SLICES}"
         if abs(value) > MAX_METRIC:
             return f"metric {name!r} is {_show(value)}, expected at most {MAX_METRIC:g}"
-        if name.startswith(f"{REFUSED}/") and value != 1:
+        if (name == CONSENT or name.startswith(f"{REFUSED}/")) and value != 1:
             return f"metric {name!r} is {_show(value)}, expected 1"
     return ""
 

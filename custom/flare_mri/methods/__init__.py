@@ -28,9 +28,21 @@ METHODS: dict[str, Method] = {
 """All methods by name. The first that serves a task is the default of the task's job."""
 ROUTING = "IOP-FL-outside"
 """The name of test-time routing at a hospital outside the federation, for policies; no weights of it leave."""
-METHOD_NAMES = (*METHODS, ROUTING)
+STATISTICS = "site-statistics"
+"""The name of statistics of a site's data, for policies; numbers of enough patients leave, and no weights."""
+METHOD_NAMES = (*METHODS, ROUTING, STATISTICS)
 
-__all__ = ["METHODS", "METHOD_NAMES", "ROUTING", "Method", "ServerHooks", "SiteHooks", "find_method", "methods_of"]
+__all__ = [
+    "METHODS",
+    "METHOD_NAMES",
+    "ROUTING",
+    "STATISTICS",
+    "Method",
+    "ServerHooks",
+    "SiteHooks",
+    "find_method",
+    "methods_of",
+]
 
 
 def find_method(name: str) -> Method:

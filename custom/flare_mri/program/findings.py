@@ -9,20 +9,19 @@ from statistics import median
 from typing import Any
 
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.patients import find_patients
+from flare_mri.datasets.survey import ScanFacts, look_at_all, turn
 from flare_mri.datasets.volumes import Preparation, find_scans
 from flare_mri.deploy.check import build_tasks, describe_tasks
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, RECONSTRUCTION
 from flare_mri.io.scan import Scan
-from flare_mri.program.folder_facts import turn
 from flare_mri.program.problems import (
     find_divided_patients,
     find_duplicates,
     find_parts,
-    find_patients,
     find_same_labels,
 )
-from flare_mri.program.survey import ScanFacts, look_at_all
 from flare_mri.transforms.masks import make_mask
 
 _ENOUGH = 10  # patients that can be divided

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.config.data import DataSettings
+from flare_mri.datasets.survey import turn
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION
 from flare_mri.io.load import load_scan_file
 from flare_mri.io.nifti_file import NIFTI_NAME, strip_ending
 from flare_mri.io.raw.reader import raw_reader
-from flare_mri.io.scan import Geometry, Scan
+from flare_mri.io.scan import Scan
 
 _MOST_HEADERS, _MOST_LABELS, _MOST_RAW = 48, 12, 2  # scans that are looked at, evenly chosen
 _LABEL_NAME = re.compile(r"(^|[\s_.-])(seg(mentation)?|label|mask)s?$", re.IGNORECASE)
@@ -95,17 +95,6 @@ def choose(scans: Sequence[Scan], most: int) -> list[Scan]:
     """At most so many scans, evenly chosen."""
     places = np.unique(np.linspace(0, len(scans) - 1, min(most, len(scans))).round().astype(int))
     return [scans[place] for place in places]
-
-
-def turn(geometry: Geometry, orientation: str | None) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Numbers of voxels and mm between them along the axes, after a scan was turned to axis codes; None: as stored."""
-    steps = np.linalg.norm(geometry.matrix[:3, :3], axis=0)
-    if orientation is None:
-        return geometry.shape, tuple(steps.tolist())
-    moved = ornt_transform(io_orientation(geometry.matrix), axcodes2ornt(tuple(orientation)))[:, 0].astype(int)
-    shape, spacing = np.empty(3, int), np.empty(3)
-    shape[moved], spacing[moved] = geometry.shape, steps
-    return tuple(shape.tolist()), tuple(spacing.tolist())
 
 
 def contrasts_of_cases(folder: Path) -> list[str]:

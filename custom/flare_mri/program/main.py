@@ -7,6 +7,7 @@ examples:
   flare-mri site check site.yaml --page look
   flare-mri site check kit
   flare-mri train fedmri --sites examples/brain
+  flare-mri statistics --sites examples/hippocampus
   flare-mri submit fedmri --clients hospital-1,hospital-2 --startup_kit kit
   flare-mri follow JOB --startup_kit kit
   flare-mri results JOB --out run-1 --startup_kit kit
@@ -58,6 +59,7 @@ COMMANDS = {
         "flare_mri.program.site", "a hospital's data: site init writes its site.yaml, site check reads all of it"
     ),
     "train": Command("flare_mri.program.train", "a job: FedMRI, IOP-FL or a baseline, in the simulator"),
+    "statistics": Command("flare_mri.program.statistics", "a job: what data the sites have, before anyone trains"),
     "submit": Command("flare_mri.program.submit", "a job to a consortium that runs; prints the job's id"),
     "follow": Command("flare_mri.program.follow", "how a job of a consortium goes, a line a round"),
     "results": Command("flare_mri.program.results", "what a job of a consortium left, and its table"),
@@ -104,7 +106,13 @@ def run_command(commands: Mapping[str, Command], program: str, about: str | None
         The command's exit code; argparse ends the process itself where the words name no command.
     """
     if words and words[0] in commands:
-        return import_module(commands[words[0]].module).main(list(words[1:]))
+        given = sys.argv[1:]
+        module = import_module(commands[words[0]].module)
+        # As it is imported, FLARE takes --export and --export-dir out of sys.argv: they are no longer the command's.
+        ahead = len(given) - len(words)
+        if given[max(ahead, 0) :] == list(words):
+            words = sys.argv[1 + ahead :]
+        return module.main(list(words[1:]))
     parser = argparse.ArgumentParser(
         prog=program, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from flare_mri.atomic_file import write_atomically
 from flare_mri.config.segmentation import ORGAN
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.survey import ScanFacts
 from flare_mri.errors import InputError
 from flare_mri.folders import private_folder
 from flare_mri.program.findings import Findings, TaskFindings, summarise, tell_mm
-from flare_mri.program.survey import ScanFacts
 from flare_mri.report import figures
 from flare_mri.report.colours import TRUTH_COLOUR, choose_colours
 from flare_mri.report.images import overlay_panel

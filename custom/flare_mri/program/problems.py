@@ -2,34 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong among the scans of a site, though each can be read: the same scan twice, a patient in two parts."""
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flare_mri.config.site import SiteConfig
-from flare_mri.io.nifti_file import strip_ending
+from flare_mri.datasets.patients import find_patients
+from flare_mri.datasets.survey import ScanFacts
 from flare_mri.io.scan import Scan
-from flare_mri.program.survey import ScanFacts
-
-_PATIENT = re.compile(r"(sub-[A-Za-z0-9]+|[A-Za-z]+[-_ ]?\d{2,})(?=[^A-Za-z0-9]|$)")
-_MOST_A_PATIENT = 4  # scans on average; where names give more, what they begin with names something else
-
-
-def find_patients(scans: Sequence[Scan]) -> dict[str, str]:
-    """The patient of each scan, by the scan's name.
-
-    It is the subject that the format knows (DICOM's Patient ID, a case's folder). Where that is the scan's own name, it
-    is what the file's name begins with: `sub-01`, or letters with a number as in `patient012_t2.nii.gz`.
-    """
-    guessed = {}
-    for scan in scans:
-        files = scan.image.files  # several are slices, whose folder is named
-        found = _PATIENT.match(strip_ending(files[0].name if len(files) == 1 else Path(scan.name).name))
-        guessed[scan.name] = found[1] if found and scan.subject == scan.name else scan.subject
-    usable = len(scans) <= _MOST_A_PATIENT * len(set(guessed.values()))
-    return guessed if usable else {scan.name: scan.subject for scan in scans}
 
 
 def find_parts(scans: Sequence[Scan], task: Any) -> dict[str, tuple[str, ...]]:

@@ -24,6 +24,7 @@ from flare_mri.errors import InputError
 from flare_mri.flare.recipes.simulate import add_startup_kit
 from flare_mri.flare.session import download_job, open_session
 from flare_mri.flare.workflows.run_record import RESULTS_FILE
+from flare_mri.flare.workflows.statistics import STATISTICS_FILE
 from flare_mri.report.results import load_results, summary_table
 
 
@@ -63,7 +64,10 @@ def main(argv: Sequence[str]) -> int:
             open_session(args.startup_kit) as session,
         ):
             download_job(session, args.job, Path(folder)).rename(args.out)
-        path = args.out / RESULTS_FILE
+        statistics, path = args.out / STATISTICS_FILE, args.out / RESULTS_FILE
+        if statistics.is_file():
+            print(f"statistics: {statistics.resolve()}; flare-mri report makes a page of them")
+            return 0
         if not path.is_file():
             raise InputError(f"{path}: the job left no results; {args.out / 'error_log.txt'} says why it ended")
         print(summary_table(load_results(path), *args.metric))

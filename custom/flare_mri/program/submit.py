@@ -7,6 +7,7 @@ anything else here is written to. A hospital without site.yaml is refused, never
 
 examples:
   flare-mri submit fedmri --clients hospital-1,hospital-2 --no_code --startup_kit lead@coordination.example
+  flare-mri submit site_statistics --clients hospital-1,hospital-2
   flare-mri submit iopfl --clients hospital-1,hospital-2,hospital-3 --num_rounds 50
   flare-mri submit iopfl_outside --clients hospital-5 --routing_space /data/routing_space.safetensors
   flare-mri submit /tmp/flare_mri_jobs/fedmri
@@ -30,7 +31,10 @@ from nvflare.fuel.flare_api.flare_api import Session
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes.simulate import add_consortium_arguments, add_startup_kit, site_names
 from flare_mri.flare.session import open_session, submit_job
+from flare_mri.program.main import Command
 from flare_mri.program.train import COMMANDS
+
+JOBS = {**COMMANDS, "site_statistics": Command("flare_mri.program.statistics", "what data the sites have")}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flare-mri submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("job", help=f"{', '.join(COMMANDS)}, or the folder of a job")
+    parser.add_argument("job", help=f"{', '.join(JOBS)}, or the folder of a job")
     add_startup_kit(parser)
     return parser
 
@@ -49,7 +53,7 @@ def submit_named(name: str, words: Sequence[str]) -> str:
     Raises:
         InputError: a setting, the kit, or what the server refuses.
     """
-    module = import_module(COMMANDS[name].module)
+    module = import_module(JOBS[name].module)
     args = module.build_parser(f"flare-mri submit {name}", add_consortium_arguments).parse_args(words)
     if getattr(args, "outside", ""):
         raise InputError("--outside is for the simulator; submit iopfl, and when it has ended iopfl_outside")
@@ -85,7 +89,7 @@ def submit_folder(words: Sequence[str]) -> str:
     args = build_parser().parse_args(words)
     folder = Path(args.job)
     if not folder.is_dir():
-        raise InputError(f"{args.job}: expected {', '.join(COMMANDS)} or the folder of a job, got neither; correct it")
+        raise InputError(f"{args.job}: expected {', '.join(JOBS)} or the folder of a job, got neither; correct it")
     with _flare_on_stderr(), open_session(args.startup_kit) as session:
         return submit_job(session, folder)
 
@@ -98,7 +102,7 @@ def _flare_on_stderr() -> AbstractContextManager[Any]:
 def main(argv: Sequence[str]) -> int:
     """Submits a job; returns 0, or 2 after a line on stderr."""
     try:
-        job = submit_named(argv[0], argv[1:]) if argv and argv[0] in COMMANDS else submit_folder(argv)
+        job = submit_named(argv[0], argv[1:]) if argv and argv[0] in JOBS else submit_folder(argv)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -10,9 +10,7 @@ examples:
 Every job tells its options with --help; jobs/<job>/job.py of a checkout is the same. Exit codes are those of flare-mri.
 """
 
-import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from flare_mri.program.main import Command, run_command
 
@@ -25,12 +23,4 @@ COMMANDS = {
 
 def main(argv: Sequence[str]) -> int:
     """Runs a job; returns its exit code."""
-    words = list(argv)
-    if words and words[0] in COMMANDS:
-        given = sys.argv[1:]
-        import_module(COMMANDS[words[0]].module)
-        # As it is imported, FLARE takes --export and --export-dir out of sys.argv: they are no longer the job's.
-        ahead = len(given) - len(words)
-        if given[max(ahead, 0) :] == words:
-            words = sys.argv[1 + ahead :]
-    return run_command(COMMANDS, "flare-mri train", __doc__, words)
+    return run_command(COMMANDS, "flare-mri train", __doc__, argv)

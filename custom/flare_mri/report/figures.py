@@ -60,14 +60,14 @@ def style(index: int) -> Style:
     )
 
 
-def _inked(size: float) -> AbstractContextManager[None]:
+def inked(size: float) -> AbstractContextManager[None]:
     """Axes and letters in the page's ink, the latter of ``size`` points."""
     parts = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     settings: Any = {**dict.fromkeys(parts, INK), "font.size": size}
     return matplotlib.rc_context(settings)
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def make_axes(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor("none")
@@ -75,7 +75,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> bytes:
+def write_svg(figure: Figure) -> bytes:
     """Writes with real text (small, searchable) and repeatable ids."""
     target = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "flare-mri", "font.family": "sans-serif"}):
@@ -95,8 +95,8 @@ def curve_chart(curves: dict[str, Curve], styles: dict[str, Style], label: str, 
     Returns:
         SVG bytes.
     """
-    with _inked(11):
-        figure, axes = _axes(4.4, 3.0)
+    with inked(11):
+        figure, axes = make_axes(4.4, 3.0)
         for name, (rounds, values) in curves.items():
             look = styles[name]
             dash = _DASHES[_DASH_ARRAYS.index(look.dash)]
@@ -111,7 +111,7 @@ def curve_chart(curves: dict[str, Curve], styles: dict[str, Style], label: str, 
         axes.set(xlabel="Round", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlim(0, 1.5 + max(rounds[-1] for rounds, _ in curves.values()))
-        return _svg(figure)
+        return write_svg(figure)
 
 
 def embed(features: dict[str, np.ndarray], seed: int = 0, limit: int = 200) -> dict[str, np.ndarray]:
@@ -159,8 +159,8 @@ def embedding_chart(points: dict[str, np.ndarray], styles: dict[str, Style]) -> 
     Returns:
         SVG bytes.
     """
-    with _inked(11):
-        figure, axes = _axes(4.4, 3.7)
+    with inked(11):
+        figure, axes = make_axes(4.4, 3.7)
         for site, placed in points.items():
             look = styles[site]
             axes.scatter(
@@ -168,34 +168,44 @@ def embedding_chart(points: dict[str, np.ndarray], styles: dict[str, Style]) -> 
             )
         axes.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)", ylabel="t-SNE 2 (no unit)")
         axes.margins(0.06)
-        return _svg(figure)
+        return write_svg(figure)
 
 
-def routing_chart(weights: np.ndarray, layers: Sequence[str], experts: Sequence[str]) -> bytes:
-    """Heat map of mean routing weights.
+def heat_map(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    ends: tuple[float, float] = (0.0, 1.0),
+    digits: int = 2,
+) -> bytes:
+    """Heat map with a number in each cell.
 
     Args:
-        weights: [L, E], each in 0..1.
-        layers: L names, first layer on top.
-        experts: E names.
+        values: [R, C]; NaN where there is none.
+        rows: R names, the first on top.
+        columns: C names.
+        label: of the colours.
+        ends: values of the darkest and of the brightest colour.
+        digits: after the point.
 
     Returns:
         SVG bytes.
     """
-    with _inked(10):
-        longest = max(map(len, layers))
-        figure, axes = _axes(1.2 + 0.075 * longest + 0.62 * len(experts), 1.6 + 0.27 * len(layers))
-        shown = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        for (row, column), value in np.ndenumerate(weights):
-            ink = "#ffffff" if value < 0.6 else "#000000"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=9)
-        axes.set_xticks(range(len(experts)), experts, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(layers)), layers)
+    with inked(10):
+        longest = max(map(len, rows))
+        figure, axes = make_axes(1.2 + 0.075 * longest + 0.62 * len(columns), 1.6 + 0.27 * len(rows))
+        shown = axes.imshow(values, cmap="viridis", vmin=ends[0], vmax=ends[1], aspect="auto", interpolation="nearest")
+        for (row, column), value in np.ndenumerate(values):
+            if np.isnan(value):
+                continue
+            ink = "#ffffff" if value < ends[0] + 0.6 * (ends[1] - ends[0]) else "#000000"
+            axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=ink, fontsize=9)
+        axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(rows)), rows)
         axes.spines[:].set_visible(False)
-        figure.colorbar(
-            shown, ax=axes, orientation="horizontal", label="Routing weight (0 to 1)", aspect=30, shrink=0.9
-        )
-        return _svg(figure)
+        figure.colorbar(shown, ax=axes, orientation="horizontal", label=label, aspect=30, shrink=0.9)
+        return write_svg(figure)
 
 
 def colour_bar(limit: float) -> bytes:
@@ -207,13 +217,13 @@ def colour_bar(limit: float) -> bytes:
     Returns:
         SVG bytes.
     """
-    with _inked(11):
-        figure, axes = _axes(4.4, 0.8)
+    with inked(11):
+        figure, axes = make_axes(4.4, 0.8)
         axes.imshow(np.linspace(0, 1, 256)[None], cmap=ERROR_MAP, extent=(0, limit, 0, 1), aspect="auto")
         axes.set(yticks=[], xlabel="Absolute error (% of the slice's brightest value)")
         axes.set_xticks(ticks := [0, limit / 2, limit], [f"{tick:g}" for tick in ticks[:-1]] + [f"≥ {limit:g}"])
         axes.spines[:].set_visible(False)
-        return _svg(figure)
+        return write_svg(figure)
 
 
 def inline_svg(svg: bytes, label: str) -> Markup:

@@ -23,7 +23,7 @@ from flare_mri.report.panels import common_error_limit
 from flare_mri.report.scores import Spread, collect, leading_metrics, metrics_of, rows_of
 from flare_mri.report.tables import Table, overview
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 
@@ -65,7 +65,7 @@ def write_report(
     }
     found = {site: by_method for site, by_method in found.items() if by_method}
     limit = common_error_limit(found, examples) if task == "reconstruction" and found else None
-    page = _TEMPLATES.get_template("page.html").render(
+    page = TEMPLATES.get_template("page.html").render(
         task=task,
         methods=list(results["methods"]),
         metrics=metrics,
@@ -90,6 +90,7 @@ def write_report(
         downloads=downloads("scores", score_rows(results, metrics[0].key, _volume_scores(stores))),
         curves=sections.curves(results, scores),
         sites=sections.sites(results, metrics, found, examples, limit),
+        cross_site=sections.cross_site(results),
         routing=sections.routing(results),
         features=sections.embeddings(results, stores, scores.sites),
         runs=sections.runs(results),

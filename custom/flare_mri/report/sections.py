@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from flare_mri.config.results import BASELINE, PERSONAL
 from flare_mri.errors import InputError
-from flare_mri.metrics.metric_table import MISSING, Metric, format_bytes, format_seconds
+from flare_mri.metrics.metric_table import MISSING, Metric, format_bytes, format_seconds, metrics_in
 from flare_mri.report import figures
 from flare_mri.report.examples import Examples
 from flare_mri.report.panels import SiteExamples, site_cases, site_panels
@@ -120,9 +120,34 @@ def routing(results: dict[str, Any]) -> list[tuple[Chart, Table]]:
             layers, experts = [str(n) for n in found["layers"]], [str(n) for n in found["experts"]]
             means = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(experts, weights.mean(axis=0), strict=True))
             label = f"Routing weights of {method} at {site}, mean over {len(layers)} layers: {means}"
-            svg = figures.inline_svg(figures.routing_chart(weights, layers, experts), label)
+            svg = figures.inline_svg(figures.heat_map(weights, layers, experts, "Routing weight (0 to 1)"), label)
             rows = [(name, [f"{weight:.3f}" for weight in row]) for name, row in zip(layers, weights, strict=True)]
             maps.append((Chart(f"{method}, {site}", svg), table_of(label, ("Layer", *experts), rows, kind="")))
+    return maps
+
+
+def cross_site(results: dict[str, Any]) -> list[tuple[Chart, list[Table]]]:
+    """Heat maps of personal models at other sites by the main metric, with tables of all metrics, one a method."""
+    maps = []
+    for method, content in results["methods"].items():
+        found = content.get("cross_site") or {}
+        scores = found.get("scores", {})
+        metrics = [m for m in metrics_in(scores) if any(value is not None for row in scores[m.key] for value in row)]
+        if not metrics:
+            continue
+        models, sites = found["models"], found["sites"]
+        tables = []
+        for metric in metrics:
+            values = zip(models, scores[metric.key], strict=True)
+            rows = [(name, [metric.number(value) for value in row]) for name, row in values]
+            caption = f"{metric.heading} of {method}: model by row, test data by column, {metric.direction}"
+            tables.append(table_of(caption, ("Model of", *sites), rows, kind=""))
+        main = metrics[0]
+        matrix = np.array(scores[main.key], dtype=float)
+        low, high = np.nanmin(matrix), np.nanmax(matrix)
+        svg = figures.heat_map(matrix, models, sites, main.heading, (low, max(high, low + 1e-6)), main.digits)
+        label = f"{main.heading} of each site's personal model of {method} at each site: {low:.3g} to {high:.3g}"
+        maps.append((Chart(method, figures.inline_svg(svg, label)), tables))
     return maps
 
 

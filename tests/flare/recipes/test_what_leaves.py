@@ -87,7 +87,7 @@ def named_tensors(state: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 def recipe_of(job: str, setting: str) -> tuple[Any, str]:
     """The recipe that a row means, and its task."""
     method, *flags = setting.split(" --")
-    options: dict[str, Any] = dict(flag.split(" ") for flag in flags)
+    options: dict[str, Any] = {name: value or True for name, _, value in (flag.partition(" ") for flag in flags)}
     if "privacy" in options:
         options["privacy_arguments"] = PRIVACY
     network = SEGMENTING if job == "iopfl" else BATCH_NORM if method == "FedBN" else TINY
@@ -98,23 +98,25 @@ def recipe_of(job: str, setting: str) -> tuple[Any, str]:
     return FedMRIRecipe(**options, training=TrainingSettings(lr=1e-3, local_epochs=epochs)), RECONSTRUCTION
 
 
-def settle(root: Path, names: list[str], cache: Path) -> None:
+def settle(root: Path, names: list[str], cache: Path, consent: bool = False) -> None:
     for name in names:
         (root / name / "local").mkdir(parents=True)
-        (root / name / "local" / "site.yaml").write_text(SITE_YAML.format(cache=cache))
+        text = SITE_YAML.format(cache=cache) + ("cross_site: true\n" if consent else "")
+        (root / name / "local" / "site.yaml").write_text(text)
 
 
 def test_the_table_names_every_method() -> None:
     named = {(job, setting.split(" ")[0]) for job, setting, *_ in rows()}
     expected = {("fedmri", m) for m in FedMRIRecipe.methods} | {("iopfl", m) for m in IOPFLRecipe.methods}
     # centralised is one site: there is nobody to send to
-    assert named == expected - {("fedmri", "centralised"), ("iopfl", "centralised")} | {("iopfl_outside", "")}
+    expected -= {("fedmri", "centralised"), ("iopfl", "centralised")}
+    assert named == expected | {("iopfl_outside", ""), ("site_statistics", "")}
 
 
 @pytest.mark.parametrize("row", [row for row in rows() if row[1]], ids=lambda row: f"{row[0]} {row[1]}")
 def test_nothing_else_leaves(row: tuple[str, ...], tmp_path: Path, cache: Path) -> None:
     job, setting, sends, receives = row
-    settle(tmp_path, SITES, cache)
+    settle(tmp_path, SITES, cache, "consents" in receives)
     recipe, task = recipe_of(job, setting)
     federation = Federation(recipe, SITES, tmp_path)
     federation.run()
@@ -141,6 +143,7 @@ def test_nothing_else_leaves(row: tuple[str, ...], tmp_path: Path, cache: Path) 
         }
         assert not found
     assert_received(federation, receives)
+    assert ("cross_evaluate" in {name for _, name, _ in federation.sent}) == ("consents" in receives)
 
 
 def sent_by(federation: Federation, site: str) -> set[bytes]:
@@ -187,7 +190,7 @@ def test_an_outside_site_sends_no_tensor(tmp_path: Path, cache: Path) -> None:
     recipe = IOPFLOutsideRecipe(routing_space=str(space), epochs=1, include_code=False)
     outside = Federation(recipe, ["outside-1"], tmp_path)
     outside.run()
-    assert not outside.panics and rows()[-1][2] == "none"
+    assert not outside.panics and {row[0]: row[2] for row in rows()}["iopfl_outside"] == "none"
     raw = outside.wire_of("outside-1")
     assert len(raw) < 20_000 and not [m for _, _, m in outside.sent if weights_in(m)]
     for what, window in secrets(outside, "outside-1", SEGMENTATION, "iopfl_outside", set()):

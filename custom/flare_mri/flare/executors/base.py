@@ -1,11 +1,11 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Base of both executors: tasks by name, the site's policy, public and private log lines."""
+"""Bases of the executors: tasks by name, the site's policy, public and private log lines."""
 
 import os
 import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,7 @@ class SiteExecutor(Executor):
 
     FLARE's logs may reach the server's operator (its kits stream ``error_log.txt`` by default), so they get the kind of
     a mistake only; the line that names file, key and fix goes to ``flare_mri.log`` in the site's FLARE folder, which
-    stays there. A job that the hospital's policy does not take part in is refused before any data are looked at; its
-    ``check`` answer then says by ``refused/...`` metrics what was refused, nothing else.
+    stays there.
 
     Args:
         job: name of the job; names the folder in the site store.
@@ -53,12 +52,12 @@ class SiteExecutor(Executor):
         self.require_site_config = require_site_config
 
     @abstractmethod
-    def actions(self) -> Mapping[str, Action]:
-        """The actions by task name."""
+    def task_names(self) -> Collection[str]:
+        """Tasks that it carries out."""
 
     @abstractmethod
-    def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
-        """Refusals of the site's policy for this job, see :meth:`flare_mri.deploy.policy.Policy.refusals`."""
+    def carry_out(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """The answer to one of them; whatever it raises becomes a reply that holds an error's code alone."""
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Make tensors known to FLARE's serialisation; keep what libraries say of files out of FLARE's logs."""
@@ -67,16 +66,13 @@ class SiteExecutor(Executor):
             keep_libraries_here(workspace_root(fl_ctx))
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Carry out one of the tasks of :class:`~flare_mri.flare.protocol.TaskName`."""
-        actions = self.actions()
-        if task_name not in actions:
-            self.log_error(fl_ctx, f"task {task_name!r:.80} is unknown, expected one of {', '.join(actions)}")
+        """Carry out a task."""
+        if task_name not in self.task_names():
+            expected = ", ".join(self.task_names())
+            self.log_error(fl_ctx, f"task {task_name!r:.80} is unknown, expected one of {expected}")
             return make_reply(ReturnCode.TASK_UNKNOWN)
         try:
-            model = read_model(fl_ctx.get_identity_name(), shareable)
-            answer = self._answer(task_name, actions[task_name], model, fl_ctx, abort_signal)
-            answer.current_round, answer.total_rounds = model.current_round, model.total_rounds
-            return FLModelUtils.to_shareable(answer)
+            return self.carry_out(task_name, shareable, fl_ctx, abort_signal)
         except AbortedError as error:
             self.log_info(fl_ctx, str(error))
             return make_reply(ReturnCode.TASK_ABORTED)
@@ -98,20 +94,10 @@ class SiteExecutor(Executor):
         self.log_warning(fl_ctx, public)
         write_site_log(workspace_root(fl_ctx), private)
 
-    def _answer(
-        self, task_name: str, action: Action, model: FLModel, fl_ctx: FLContext, abort_signal: Signal
-    ) -> FLModel:
-        site = self.open_site(fl_ctx)
-        refused = self.refusals(site, model)
-        if not refused:
-            return action(model, fl_ctx, abort_signal)
-        line = (
-            f"site {site.config.site}: refuses job {self.job!r:.80}, outside its policy: {'; '.join(refused.values())}"
-        )
-        if task_name != TaskName.CHECK:
-            raise RefusedError(line)
-        self.log_error(fl_ctx, line, fire_event=False)
-        return FLModel(metrics={f"refused/{name}": 1.0 for name in refused})
+    def say_refused(self, site: Site, refused: Mapping[str, str]) -> str:
+        """One line of the refusals of a site's policy, see :meth:`flare_mri.deploy.policy.Policy.refusals`."""
+        told = "; ".join(refused.values())
+        return f"site {site.config.site}: refuses job {self.job!r:.80}, outside its policy: {told}"
 
     def _tell(self, fl_ctx: FLContext, task_name: str, public: str, private: str) -> None:
         site, root = fl_ctx.get_identity_name(), workspace_root(fl_ctx)
@@ -121,6 +107,41 @@ class SiteExecutor(Executor):
         except OSError as error:  # a full or read-only disk must not hide the error itself
             where = f"{LOG_FILE} in this site's FLARE folder cannot be written ({os.strerror(error.errno or 0)})"
         self.log_error(fl_ctx, f"site {site}: {task_name}: {public}; {where}", fire_event=False)
+
+
+class ModelExecutor(SiteExecutor):
+    """Carries out tasks that bring a model, and answers with one or with numbers.
+
+    A job that the hospital's policy does not take part in is refused before any data are looked at; its ``check``
+    answer then says by ``refused/...`` metrics what was refused, nothing else.
+    """
+
+    @abstractmethod
+    def actions(self) -> Mapping[str, Action]:
+        """The actions by name of a task, of :class:`~flare_mri.flare.protocol.TaskName`."""
+
+    @abstractmethod
+    def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
+        """Refusals of the site's policy for this job, see :meth:`flare_mri.deploy.policy.Policy.refusals`."""
+
+    def task_names(self) -> Collection[str]:
+        """Names of the actions."""
+        return self.actions()
+
+    def carry_out(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Read the message, ask the policy, act."""
+        model = read_model(fl_ctx.get_identity_name(), shareable)
+        site = self.open_site(fl_ctx)
+        if refused := self.refusals(site, model):
+            line = self.say_refused(site, refused)
+            if task_name != TaskName.CHECK:
+                raise RefusedError(line)
+            self.log_error(fl_ctx, line, fire_event=False)
+            answer = FLModel(metrics={f"refused/{name}": 1.0 for name in refused})
+        else:
+            answer = self.actions()[task_name](model, fl_ctx, abort_signal)
+        answer.current_round, answer.total_rounds = model.current_round, model.total_rounds
+        return FLModelUtils.to_shareable(answer)
 
 
 def workspace_root(fl_ctx: FLContext) -> Path:

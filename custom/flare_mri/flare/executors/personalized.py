@@ -13,11 +13,11 @@ from torch import Tensor, zeros_like
 
 from flare_mri.config.results import PERSONAL
 from flare_mri.errors import InputError
-from flare_mri.flare.executors.base import Action, SiteExecutor
-from flare_mri.flare.executors.received import read_run
+from flare_mri.flare.executors.base import Action, ModelExecutor
+from flare_mri.flare.executors.received import read_models, read_run
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
-from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix, payload_bytes
+from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName, add_prefix, payload_bytes
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.methods import find_method
 from flare_mri.methods.base import SiteHooks
@@ -25,6 +25,7 @@ from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
 from flare_mri.training import (
     SPLITS,
+    AbortedError,
     Learner,
     RunStates,
     SiteStore,
@@ -39,7 +40,7 @@ from flare_mri.training.task import check_takes_images
 _EXAMPLES = "examples.npz"
 
 
-class PersonalizedExecutor(SiteExecutor):
+class PersonalizedExecutor(ModelExecutor):
     """Trains, validates and keeps a hospital's personal model.
 
     On the wire: a ``train`` task brings the global shared part and, in its metadata, the run's id and the method's
@@ -106,6 +107,7 @@ class PersonalizedExecutor(SiteExecutor):
             TaskName.TRAIN: self._train,
             TaskName.VALIDATE: self._validate,
             TaskName.SUBMIT: self._submit,
+            TaskName.CROSS_EVALUATE: self._cross_evaluate,
         }
 
     def refusals(self, site: Site, model: FLModel) -> dict[str, str]:
@@ -128,6 +130,8 @@ class PersonalizedExecutor(SiteExecutor):
         metrics = add_prefix("slices", slices)
         for name, scores in task.baselines(self._settings.classical, store.save_arrays).items():
             metrics |= add_prefix(f"{name}/test", scores)
+        if self._method.gathers_personal_models and self.open_site(fl_ctx).config.cross_site:
+            metrics[CONSENT] = 1.0
         return FLModel(metrics=metrics)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
@@ -204,6 +208,21 @@ class PersonalizedExecutor(SiteExecutor):
             raise InputError(f"site {task.site}: no personal model of this run; it has not trained in it")
         slices = {"slices/train": float(len(task.dataset("train")))}  # type: ignore[arg-type]
         return FLModel(params_type=ParamsType.FULL, params=personal, metrics=slices)
+
+    def _cross_evaluate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
+        """Score the models of sites, whose names it is not told, on this site's test data; none of them is kept."""
+        site = fl_ctx.get_identity_name()
+        if not (self._method.gathers_personal_models and self.open_site(fl_ctx).config.cross_site):
+            raise InputError(f"site {site}: takes no other site's model: cross_site of its site.yaml does not say so")
+        task, _ = self._site(fl_ctx)
+        network = build_network(self._network_of(task.site), self._settings.seed).to(task.device)
+        metrics: dict[str, float] = {}
+        for name, state in read_models(site, model, network.state_dict()).items():
+            if abort_signal.triggered:
+                raise AbortedError(f"site {site}: aborted before {name} was scored")
+            network.load_state_dict(state)
+            metrics |= add_prefix(f"{name}/test", task.evaluate(network, "test"))
+        return FLModel(metrics=metrics)
 
     def _evaluate(
         self, learner: Learner, received: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]

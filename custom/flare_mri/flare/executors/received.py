@@ -8,6 +8,7 @@ from typing import Any
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+from torch import Tensor
 
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
@@ -59,6 +60,30 @@ def read_plan(site: str, model: FLModel) -> SegmentationPlan:
     return SegmentationPlan.read(model.meta.get(MetaKey.PLAN), f"site {site}: the server's plan")
 
 
+def read_models(site: str, model: FLModel, like: Mapping[str, Tensor]) -> dict[str, Mapping[str, Tensor]]:
+    """Models of a message by name, each checked against the state of a network.
+
+    Raises:
+        InputError: none or more than :data:`MOST_EXPERTS` models, or one that is not of that network.
+    """
+    try:
+        _check_names(model.params)
+        models = dict[str, Any](model.params)
+        check_experts(like, models)
+        return models
+    except InputError as e:
+        raise InputError(f"site {site}: {e}") from e
+
+
+def _check_names(experts: Any) -> None:
+    if not isinstance(experts, Mapping):
+        raise InputError("models: expected models by name, got others")
+    if len(experts) > MOST_EXPERTS:
+        raise InputError(f"models: expected at most {MOST_EXPERTS}, got {len(experts)}")
+    for name in experts:
+        check_name("expert", name)
+
+
 def read_space(site: str, model: FLModel) -> RoutingSpace:
     """The routing space of a message, checked before memory is taken for the network that it is said to be of.
 
@@ -68,12 +93,9 @@ def read_space(site: str, model: FLModel) -> RoutingSpace:
     """
     try:
         network, experts = model.meta.get(MetaKey.NETWORK), model.params
-        if not isinstance(network, dict) or not isinstance(experts, Mapping):
-            raise InputError("routing space: expected a network's settings and models by name, got others")
-        if len(experts) > MOST_EXPERTS:
-            raise InputError(f"routing space: expected at most {MOST_EXPERTS} models, got {len(experts)}")
-        for name in experts:
-            check_name("expert", name)
+        if not isinstance(network, dict):
+            raise InputError("routing space: expected a network's settings, got others")
+        _check_names(experts)
         space = RoutingSpace(network, dict[str, Any](experts), read_plan(site, model))
         check_experts(build_meta_state(network), space.experts)
         return space

@@ -17,7 +17,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.pieces import Pieces
-from flare_mri.flare.executors.base import Action, SiteExecutor, plain_network
+from flare_mri.flare.executors.base import Action, ModelExecutor, plain_network
 from flare_mri.flare.executors.received import read_plan, read_space
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
@@ -41,7 +41,7 @@ from flare_mri.training import (
 )
 
 
-class RoutingExecutor(SiteExecutor):
+class RoutingExecutor(ModelExecutor):
     """Makes a model for this site's unlabelled slices and predicts.
 
     A ``route`` task brings the routing space and its network's settings. The answer is numbers only: where the site has

@@ -16,10 +16,11 @@ from nvflare.app_common.app_constant import AppConstants
 from torch import Tensor
 
 from flare_mri.flare.protocol import problem_in_metrics
+from flare_mri.flare.statistics_message import problem_in_statistics
 
 ANY = "*"
 _META = {MetaKey.INITIAL_METRICS, MetaKey.FILTER_HISTORY}
-_KINDS = {DataKind.WEIGHTS, DataKind.METRICS}
+_KINDS = {DataKind.WEIGHTS, DataKind.METRICS, DataKind.STATISTICS}
 _DXO = "DXO"
 _DXO_PARTS = {"kind", "data", "meta"}
 _ROUNDS = {AppConstants.START_ROUND, AppConstants.CURRENT_ROUND, AppConstants.NUM_ROUNDS}
@@ -30,7 +31,7 @@ _MOST_FILTERS = 8
 
 
 class SharedPartOnly(Filter):
-    """Refuse, as a whole, any result that holds more than the shared part and named metrics.
+    """Refuse, as a whole, any result that holds more than the shared part, named metrics or named statistics.
 
     Nothing is stripped in silence: a result with a private key, an unlisted metadata key, header or entry, a tensor
     where none belongs, a metric that is not one finite number, or anything at all beside an error's return code is
@@ -86,6 +87,8 @@ class SharedPartOnly(Filter):
         history = dxo.meta.get(MetaKey.FILTER_HISTORY, [])
         if not isinstance(history, list) or len(history) > _MOST_FILTERS or not all(map(_is_filter_name, history)):
             return f"metadata {MetaKey.FILTER_HISTORY!r} is not a list of names of filters"
+        if dxo.data_kind == DataKind.STATISTICS:
+            return problem_in_statistics(dxo.data)
         metrics = dxo.data if dxo.data_kind == DataKind.METRICS else dxo.meta.get(MetaKey.INITIAL_METRICS) or {}
         weights = dxo.data if dxo.data_kind == DataKind.WEIGHTS else {}
         return self._problem_in_weights(weights) or problem_in_metrics(metrics)

@@ -5,5 +5,6 @@
 from flare_mri.flare.recipes.fedmri import FedMRIRecipe
 from flare_mri.flare.recipes.iopfl import IOPFLRecipe
 from flare_mri.flare.recipes.iopfl_outside import IOPFLOutsideRecipe
+from flare_mri.flare.recipes.site_statistics import SiteStatisticsRecipe
 
-__all__ = ["FedMRIRecipe", "IOPFLOutsideRecipe", "IOPFLRecipe"]
+__all__ = ["FedMRIRecipe", "IOPFLOutsideRecipe", "IOPFLRecipe", "SiteStatisticsRecipe"]

@@ -106,9 +106,14 @@ class FlareMRIRecipe(Recipe):
             self._job.add_file_to(str(staged), target, dest_dir=PACKAGE)
 
 
+def run_dir(workspace: Path, job: str) -> Path:
+    """The server's folder of a simulated job."""
+    return workspace / job / "server" / "simulate_job"
+
+
 def results_path(workspace: Path, job: str) -> Path:
-    """The results file of a simulated job."""
-    return workspace / job / "server" / "simulate_job" / RESULTS_FILE
+    """The results file of a simulated job that trains."""
+    return run_dir(workspace, job) / RESULTS_FILE
 
 
 def keep_former(workspace: Path, job: str) -> Path | None:

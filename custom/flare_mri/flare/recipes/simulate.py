@@ -172,7 +172,7 @@ def execute(
     folder: Path | None,
     *metrics: str,
 ) -> int:
-    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status.
+    """Run, or with FLARE's ``--export`` write, a job that trains, and show its table; returns the exit status.
 
     Args:
         build_recipe: from the arguments to the recipe.
@@ -180,6 +180,22 @@ def execute(
         folder: the job's own folder, whose copy of the code is brought up to date; None: there is none.
         metrics: what the table at the end shows.
     """
+    status = start(build_recipe, args, folder)
+    if status or args.env != "sim":
+        return status
+    path = results_path(args.workspace, args.name)
+    try:
+        print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
+    except InputError as error:
+        return fail(error)
+    print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
+    return 0
+
+
+def start(
+    build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, folder: Path | None
+) -> int:
+    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status."""
     started = datetime.datetime.now().astimezone()
     try:
         if folder is not None:
@@ -191,10 +207,6 @@ def execute(
         if args.clients and getattr(args, "method", None) != CENTRALISED:
             recipe.sites = site_names(args)  # these and no others, also where more are connected
         recipe.execute(build_environment(args))
-        if args.env == "sim":
-            path = results_path(args.workspace, args.name)
-            print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
-            print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
     except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
     finally:

@@ -23,6 +23,7 @@ from flare_mri.flare.components import (
 )
 from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
+from flare_mri.flare.workflows.tracking import MLFLOW, import_mlflow
 from flare_mri.methods import Method
 from flare_mri.networks import SharedPart
 from flare_mri.networks.admitted import UNROLLED, full_name
@@ -90,6 +91,11 @@ class TrainingRecipe(FlareMRIRecipe):
         }
         if server.privacy and chosen.gathers_personal_models:
             raise InputError(f"privacy: {chosen.name} sends personal models whole; choose a method without them")
+        if server.cross_site and not chosen.gathers_personal_models:
+            raise InputError(
+                f"cross_site: expected IOP-FL of jobs/iopfl, whose personal models go to the server, got "
+                f"{chosen.name}, of which they never leave a site; leave it out"
+            )
         if server.privacy_arguments and not server.privacy:
             raise InputError("privacy_arguments: of which filter? give privacy too")
         privacy = {"mechanism": server.privacy, "arguments": server.privacy_arguments or {}} if server.privacy else None
@@ -113,6 +119,8 @@ class TrainingRecipe(FlareMRIRecipe):
             wait_time_after_min_received=server.wait_time_after_min_received,
             shut_out_after=server.shut_out_after,
             resume=resume,
+            tracking=server.tracking,
+            cross_site=server.cross_site,
             settings={
                 **{"job": name, "num_rounds": server.num_rounds, **shared, "training": learn, "options": options},
                 **aggregation,
@@ -120,6 +128,7 @@ class TrainingRecipe(FlareMRIRecipe):
                 "privacy": privacy,
             },
         )
+        self._tracking = server.tracking
         self._model = {**shared, "seed": learn["seed"], **start}
         _add_server(job, controller, PartialAggregator(**aggregation), self._model)
         executor = PersonalizedExecutor(
@@ -134,12 +143,12 @@ class TrainingRecipe(FlareMRIRecipe):
             require_site_config=require_site_config,
         )
         check_site_networks(**shared, site_networks=site_networks or {})
-        _add_sites(job, executor, chosen, privacy)
+        _add_sites(job, executor, chosen, privacy, server.cross_site)
         super().__init__(job, self.site_task, chosen_training, include_code, require_site_config)
         self.resume = resume
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
-        """Also read the initial weights, as the simulated server will.
+        """Also read the initial weights, and look for MLflow, as the simulated server will.
 
         Raises:
             InputError: the first thing that is wrong, naming the file or the site.
@@ -147,6 +156,8 @@ class TrainingRecipe(FlareMRIRecipe):
         if path := self._model.get("initial_weights"):
             shared = SharedPart(self._model["network"], self._model["shared_layers"])
             load_initial_weights(Path(path), shared.state_dict())
+        if self._tracking == MLFLOW:
+            import_mlflow()
         super().check_sites(names, workspace)
 
     def _method(self, name: str) -> Method:
@@ -175,10 +186,13 @@ def _add_server(
     job.to_server(controller, id="controller")
 
 
-def _add_sites(job: FedJob, executor: PersonalizedExecutor, method: Method, privacy: dict[str, Any] | None) -> None:
+def _add_sites(
+    job: FedJob, executor: PersonalizedExecutor, method: Method, privacy: dict[str, Any] | None, cross_site: bool
+) -> None:
     """The executor, and between it and the wire FLARE's privacy filter, where asked for, and the gate."""
     names = [TaskName.CHECK, TaskName.TRAIN, TaskName.VALIDATE]
     names += [TaskName.SUBMIT] if method.gathers_personal_models else []
+    names += [TaskName.CROSS_EVALUATE] if cross_site else []
     job.to_clients(executor, id="executor", tasks=names)
     if privacy:
         job.to_clients(UpdatePrivacy(**privacy), filter_type=FilterType.TASK_RESULT, tasks=names)

@@ -5,6 +5,7 @@
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from torch import Tensor
 from flare_mri.config.server import ServerSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators import PartialAggregator
-from flare_mri.flare.protocol import MetaKey, TaskName
+from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName
 from flare_mri.flare.workflows.answers import NEEDED, Answers, job_in_words
 from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.flare.workflows.controller import SiteController
+from flare_mri.flare.workflows.personal_models import gather_personal_models, score_across_sites
 from flare_mri.flare.workflows.run_record import RunRecord
 from flare_mri.methods import find_method
 from flare_mri.networks import build_meta_network
@@ -47,6 +49,8 @@ class PersonalizedFedAvg(SiteController):
         wait_time_after_min_received: seconds to wait for further sites once `min_sites` have answered.
         shut_out_after: rounds in which a site's update was left out, after which it is asked no more; 0 never.
         resume: go on after the last finished round of the job of this name, with the sites' private states of it.
+        tracking: where curves go, ``tensorboard`` or ``mlflow``.
+        cross_site: score the personal models of sites that consent at each of them, after the last round.
         settings: what results.json tells of the job; ``job`` names the store, the rest is compared when resuming.
         aggregator_id: component id of a :class:`~flare_mri.flare.aggregators.PartialAggregator`.
         persistor_id: component id of the persistor of the global shared part.
@@ -63,6 +67,8 @@ class PersonalizedFedAvg(SiteController):
         wait_time_after_min_received: int = 600,
         shut_out_after: int = 0,
         resume: bool = False,
+        tracking: str = "tensorboard",
+        cross_site: bool = False,
         settings: dict[str, Any] | None = None,
         aggregator_id: str = "aggregator",
         persistor_id: str = "persistor",
@@ -72,7 +78,7 @@ class PersonalizedFedAvg(SiteController):
         values = {"num_rounds": num_rounds, "min_sites": min_sites, "round_timeout": round_timeout}
         values["wait_time_after_min_received"] = wait_time_after_min_received
         values["shut_out_after"] = shut_out_after
-        ServerSettings.read(values, "controller")
+        ServerSettings.read({**values, "tracking": tracking}, "controller")
         self._method = find_method(method)
         self._hooks = self._method.server(self._method.options.read(options or {}, f"method {method}"))
         self.method = method
@@ -83,12 +89,15 @@ class PersonalizedFedAvg(SiteController):
         self.wait_time_after_min_received = wait_time_after_min_received
         self.shut_out_after = shut_out_after
         self.resume = resume
+        self.tracking = tracking
+        self.cross_site = cross_site
         self.settings = settings or {}
         self.aggregator_id = aggregator_id
         self.persistor_id = persistor_id
         self.task_check_period = task_check_period
         self._asked: set[str] = set()
         self._ready: set[str] = set()
+        self._consenting: set[str] = set()
         self._answers = Answers(job_in_words(method, self.settings), self.warning)
 
     def run_job(self) -> None:
@@ -107,12 +116,17 @@ class PersonalizedFedAvg(SiteController):
         store = RunStore(Path(root), self.settings.get("job", self.method))
         store.lock()
         try:
-            self._train(aggregator, store)
+            record = RunRecord(self.get_run_dir(), self.method, self.settings, self.tracking, self.warning)
+            finished = False
+            try:
+                finished = self._train(aggregator, store, record)
+            finally:
+                record.close(finished)
         finally:
             store.unlock()
 
-    def _train(self, aggregator: PartialAggregator, store: RunStore) -> None:
-        record = RunRecord(self.get_run_dir(), self.method, self.settings)
+    def _train(self, aggregator: PartialAggregator, store: RunStore, record: RunRecord) -> bool:
+        """All rounds, and what comes after them; returns whether they came to their end."""
         first, shared, run = self._start(aggregator, store, record)
         for round_number in range(first, self.num_rounds):
             started = time.monotonic()
@@ -124,7 +138,7 @@ class PersonalizedFedAvg(SiteController):
             for answer in self._ask(TaskName.TRAIN, sites, shared | extra, round_number, meta):
                 aggregator.accept_model(answer)
             if self.is_aborted():
-                return
+                return False
             mean = self._aggregate(aggregator, round_number)
             shared = {key: mean[key] for key in shared}
             updates = {site: {k: m.params[k] for k in shared} for site, m in aggregator.accepted.items()}
@@ -143,8 +157,18 @@ class PersonalizedFedAvg(SiteController):
         meta, sent = {MetaKey.RUN: run}, shared | self._hooks.extra()
         record.file_validation(self._ask(TaskName.VALIDATE, self._ready_sites(record), sent, self.num_rounds, meta))
         if self._method.gathers_personal_models:
-            self._gather(aggregator, shared, meta)
+            ask = partial(self._ask, round_number=self.num_rounds, meta=meta)
+            ready = [site for site in self.find_sites() if site in self._ready]
+            personal = gather_personal_models(ask, ready, aggregator, shared, self.num_rounds, self.min_sites)
+            for site, problem in sorted(aggregator.rejected.items()):
+                self.warning(f"personal model of {site} left out: {problem}")
+            self.info(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
+            if self.cross_site:
+                taken = self._consenting - record.shut_out(self.shut_out_after)
+                given = {site: state for site, state in personal.items() if site in taken}
+                record.file_cross_site(score_across_sites(ask, given, self.warning))
         self.info(f"results of {self.method}: {record.path.name}")
+        return True
 
     def _start(
         self, aggregator: PartialAggregator, store: RunStore, record: RunRecord
@@ -165,28 +189,16 @@ class PersonalizedFedAvg(SiteController):
         self._hooks.begin_job({key: value for key, value in shared.items() if key in names})
         return 0, shared, run
 
-    def _gather(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """The sites' personal models, after the last validation; no site receives another site's."""
-        aggregator.begin_round(shared, self.num_rounds, whole=True)
-        ready = [site for site in self.find_sites() if site in self._ready]
-        for answer in self._ask(TaskName.SUBMIT, ready, {}, self.num_rounds, meta):
-            aggregator.accept_model(answer)
-        aggregator.compare_norms(clip=False)
-        for site, problem in sorted(aggregator.rejected.items()):
-            self.warning(f"personal model of {site} left out: {problem}")
-        if len(aggregator.accepted) < self.min_sites:
-            raise InputError(
-                f"personal models: {len(aggregator.accepted)} good ones, expected at least {self.min_sites} "
-                f"({aggregator.rejected}); nothing was written"
-            )
-        personal = {site: dict(model.params or {}) for site, model in aggregator.accepted.items()}
-        self.info(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
-
     def _check_sites(self, sites: Sequence[str], record: RunRecord, run: str) -> None:
         """Ask every site to look at its own data and settings; before the first round all must be ready."""
         self._asked |= set(sites)
         answers = self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites))
+        self._note_checks(record, answers)
+
+    def _note_checks(self, record: RunRecord, answers: list[FLModel]) -> None:
+        """Who is ready, and who takes and gives personal models."""
         self._ready |= record.file_checks(answers)
+        self._consenting |= {str(a.meta["client_name"]) for a in answers if CONSENT in (a.metrics or {})}
 
     def _ready_sites(self, record: RunRecord) -> list[str]:
         """The connected sites that are ready and not shut out; one that has come since the start is checked, once."""
@@ -194,7 +206,7 @@ class PersonalizedFedAvg(SiteController):
         late = [site for site in sites if site not in self._asked]
         if late:
             self._asked |= set(late)
-            self._ready |= record.file_checks(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
+            self._note_checks(record, self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
         return [site for site in sites if site in self._ready - record.shut_out(self.shut_out_after)]
 
     def _ask(

@@ -1,13 +1,13 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Results of a run on the server: results.json and TensorBoard curves."""
+"""Results of a run on the server: results.json, and curves while it goes on."""
 
 import datetime
 import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ import numpy as np
 import nvflare
 import torch
 from nvflare.app_common.abstract.fl_model import FLModel
-from torch.utils.tensorboard import SummaryWriter
 
 import flare_mri
 from flare_mri.atomic_file import write_atomically
-from flare_mri.config.results import BASELINES, FORMAT_VERSION
+from flare_mri.config.results import BASELINES, FORMAT_VERSION, GLOBAL_ROW
 from flare_mri.flare.protocol import under
+from flare_mri.flare.workflows.tracking import make_tracker
 
 RESULTS_FILE = "results.json"
 
@@ -33,15 +33,27 @@ class RunRecord:
     t + 1 belongs to the aggregate of round t, and is filed there.
 
     Args:
-        run_dir: folder of the run on the server; ``results.json`` and ``tb_events`` are made in it.
+        run_dir: folder of the run on the server; ``results.json`` is made in it.
         method: name of the method, the key in results.json.
         settings: the job's settings, copied to results.json.
+        tracking: where curves go, see :mod:`flare_mri.flare.workflows.tracking`.
+        warn: takes a line for what curves lack.
+
+    Raises:
+        InputError: there is no place for curves.
     """
 
-    def __init__(self, run_dir: str, method: str, settings: Mapping[str, Any]):
+    def __init__(
+        self,
+        run_dir: str,
+        method: str,
+        settings: Mapping[str, Any],
+        tracking: str,
+        warn: Callable[[str], None],
+    ):
         self.path = Path(run_dir) / RESULTS_FILE
         self._started = time.monotonic()
-        self._writer = SummaryWriter(str(Path(run_dir) / "tb_events"))
+        self._tracker = make_tracker(tracking, Path(run_dir), method, settings, warn)
         self._rounds: list[dict[str, Any]] = []
         self._sites: dict[str, dict[str, Any]] = {}
         self._run = {**run_entry(settings, method), "sites": self._sites, "rounds": self._rounds}
@@ -55,7 +67,7 @@ class RunRecord:
         return {**self._run, "method": self._method}
 
     def resume(self, entry: Mapping[str, Any]) -> None:
-        """Go on from what an earlier job filed; TensorBoard's curves start anew, with the present round."""
+        """Go on from what an earlier job filed; curves start anew, with the present round."""
         self._rounds.extend(entry["rounds"])
         self._sites.update(entry["sites"])
         self._run["created"] = entry["created"]
@@ -93,14 +105,17 @@ class RunRecord:
                 "bytes_sent": int(metrics.get("wire/sent", 0)),
                 "slices": int(metrics.get("slices/train", 0)),
             }
-            self._writer.add_scalar(f"{site}/train_loss", metrics.get("train/loss", float("nan")), round_number)
+            self._tracker.add(site, "train_loss", metrics.get("train/loss", float("nan")), round_number)
             self._file_evaluation(round_number - 1, site, metrics)
         self._write()
+        self._tracker.flush()
 
     def file_validation(self, answers: Iterable[FLModel]) -> None:
         """File the last validation and the tests of the last and of the personal models."""
         for site, metrics in _by_site(answers):
             self._file_evaluation(len(self._rounds) - 1, site, metrics)
+            for name in {"test", "best/test", "personal/test"} - set(self._curves):
+                self._draw(site, name, under(name, metrics), len(self._rounds) - 1)
             entry = self._sites.setdefault(site, {})
             for split in ("validation", "test"):
                 entry[split] = under(split, metrics)
@@ -113,7 +128,19 @@ class RunRecord:
             if told := self._tell_treated(site):
                 entry["note"] = told
         self._write()
-        self._writer.close()
+
+    def close(self, finished: bool) -> None:
+        """End the curves; results.json goes with them where their place takes files."""
+        self._tracker.close(self.path, finished)
+
+    def file_cross_site(self, scores: Mapping[str, Any] | None) -> None:
+        """File the scores of personal models at other sites, with those of the global model below."""
+        if scores is None:
+            return
+        tests = [self._sites[site].get("test", {}) for site in scores["sites"]]
+        rows = {metric: [*matrix, [test.get(metric) for test in tests]] for metric, matrix in scores["scores"].items()}
+        self._run["cross_site"] = {**scores, "models": [*scores["models"], GLOBAL_ROW], "scores": rows}
+        self._write()
 
     def shut_out(self, after: int) -> set[str]:
         """Sites whose update was left out in so many rounds; none where `after` is 0."""
@@ -140,8 +167,11 @@ class RunRecord:
         for name in self._curves:
             if values := under(name, metrics):
                 entry[name.replace("/", "_")] = values
-                for metric, value in values.items():
-                    self._writer.add_scalar(f"{site}/{name}/{metric}", value, round_number)
+                self._draw(site, name, values, round_number)
+
+    def _draw(self, site: str, name: str, values: Mapping[str, float], round_number: int) -> None:
+        for metric, value in values.items():
+            self._tracker.add(site, f"{name}/{metric}", value, round_number)
 
     def _write(self) -> None:
         self._run["seconds"] = round(time.monotonic() - self._started, 1)

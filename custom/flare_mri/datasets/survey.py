@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.config.data import DataSettings
 from flare_mri.config.segmentation import ORGAN
+from flare_mri.config.statistics import INTENSITY_BINS, INTENSITY_RANGE
+from flare_mri.datasets.pictures import Picture, take_picture
 from flare_mri.errors import InputError
 from flare_mri.io.load import load_scan_file
 from flare_mri.io.raw.reader import RawReader, geometry_of
 from flare_mri.io.scan import Geometry, Scan
 from flare_mri.physics.classical import root_sum_of_squares
-from flare_mri.program.pictures import Picture, take_picture
 from flare_mri.progress import with_progress
 from flare_mri.transforms.volume import IMAGE, LABEL, label_check
 
@@ -42,6 +44,10 @@ class ScanFacts:
         spacing: mm along them; None where the file does not say.
         codes: axis codes of the stored axes such as RAS; empty where the file does not say.
         intensities: lowest value, median, 99th percentile and highest.
+        shares: of the voxels in bins of their value over the 99th percentile, float64 that sum to 1; None where that
+            percentile is not above 0.
+        mean: of all values.
+        geometry: of the image as it is stored.
         coils: of raw k-space; 0 for images.
         acceleration: with which raw k-space was measured; 1: fully sampled, and of images.
         organs: by name, of the label; none where there is no label that can be used.
@@ -56,6 +62,9 @@ class ScanFacts:
     spacing: tuple[float, ...] | None
     codes: str
     intensities: tuple[float, float, float, float]
+    shares: np.ndarray | None
+    mean: float
+    geometry: Geometry
     coils: int = 0
     acceleration: float = 1.0
     organs: Mapping[str, OrganFacts] | None = None
@@ -110,7 +119,10 @@ def look_at_scan(scan: Scan, data: DataSettings, picture: bool) -> ScanFacts:
         shape=geometry.shape,
         spacing=find_mm(geometry),
         codes=geometry.axcodes,
-        intensities=_intensities(values),
+        intensities=(intensities := _intensities(values)),
+        shares=_shares(values, intensities[2]),
+        mean=float(values.mean(dtype=np.float64)),
+        geometry=geometry,
         coils=coils,
         acceleration=acceleration,
         organs=None if label is None else _organs(label.numpy(), data, geometry),
@@ -134,6 +146,17 @@ def find_mm(geometry: Geometry) -> tuple[float, ...] | None:
     return tuple(round(float(step), 4) for step in np.linalg.norm(geometry.matrix[:3, :3], axis=0))
 
 
+def turn(geometry: Geometry, orientation: str | None) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Numbers of voxels and mm between them along the axes, after a scan was turned to axis codes; None: as stored."""
+    steps = np.linalg.norm(geometry.matrix[:3, :3], axis=0)
+    if orientation is None:
+        return geometry.shape, tuple(steps.tolist())
+    moved = ornt_transform(io_orientation(geometry.matrix), axcodes2ornt(tuple(orientation)))[:, 0].astype(int)
+    shape, spacing = np.empty(3, int), np.empty(3)
+    shape[moved], spacing[moved] = geometry.shape, steps
+    return tuple(shape.tolist()), tuple(spacing.tolist())
+
+
 def digest(values: np.ndarray) -> str:
     """Hex SHA-256 of values and their shape."""
     content = np.ascontiguousarray(values, np.float32)
@@ -143,6 +166,14 @@ def digest(values: np.ndarray) -> str:
 def _intensities(values: np.ndarray) -> tuple[float, float, float, float]:
     median, high = np.percentile(values, (50, 99))
     return float(values.min()), float(median), float(high), float(values.max())
+
+
+def _shares(values: np.ndarray, bright: float) -> np.ndarray | None:
+    """The histogram of values over `bright`; those beyond its ends count in the bins there."""
+    if bright <= 0:
+        return None
+    counts, _ = np.histogram(np.clip(values / bright, *INTENSITY_RANGE), INTENSITY_BINS, INTENSITY_RANGE)
+    return counts / values.size
 
 
 def _read_label(scan: Scan, image: MetaTensor, data: DataSettings) -> tuple[MetaTensor | None, list[str]]:

@@ -10,10 +10,10 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from data_files import data_settings
+from flare_mri.datasets.pictures import Picture, take_picture
 from flare_mri.io.load import load_scan_file
 from flare_mri.io.nifti_file import NiftiReader
 from flare_mri.io.scan import ScanFile
-from flare_mri.program.pictures import Picture, take_picture
 
 
 def stored(tmp_path: Path, codes: str, keys: dict[str, object]) -> Picture:

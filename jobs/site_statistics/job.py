@@ -1,0 +1,20 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""What data the sites have: ``flare-mri statistics``; this folder's copy of the code is brought up to date too."""
+
+import sys
+from pathlib import Path
+
+from flare_mri.program import statistics
+from flare_mri.program.statistics import build_recipe, parse_args
+
+__all__ = ["build_recipe", "main", "parse_args"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, or with FLARE's ``--export`` write, the job."""
+    return statistics.main(argv, Path(__file__).parent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
