@@ -6,7 +6,7 @@ VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(sh
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy lint format jobs schemas install clean
+.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy coverage lint format jobs schemas docs install clean
 
 demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
 	$(BIN)/python jobs/demo.py fedmri --output demo
@@ -20,7 +20,7 @@ poc: $(READY)  ## five hospitals as processes of FLARE's POC: FedMRI, IOP-FL, on
 provisioned: $(READY)  ## four hospitals with kits of their own: what runs there without code, and what is refused
 	$(BIN)/python poc/run_provisioned.py --output demo-provisioned
 
-test: lint  ## the tests without those of a whole deployment
+test: lint docs  ## lint, the documentation and the tests without those of a whole deployment
 	$(BIN)/python -m pytest -m "not deploy" -n 2 --dist loadfile
 
 test-fast: $(READY)  ## the tests that start no FLARE job
@@ -45,8 +45,11 @@ format: $(READY)
 jobs: $(READY)  ## export jobs/ from the recipes, bring their copies of the code up to date
 	$(BIN)/python jobs/export.py
 
-schemas: $(READY)  ## JSON schemas of all settings and docs/reference/settings.md, from the models that check them
+schemas: $(READY)  ## JSON schemas of all settings, docs/reference/settings.md and errors.md, from the source
 	$(BIN)/python docs/export_settings.py
+
+docs: $(READY)  ## the documentation as a site, site/index.html; fails on a warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 install: $(READY)  ## the environment, and the package's code in the job folders
 	$(BIN)/python jobs/export.py --stage
@@ -59,4 +62,4 @@ $(READY): requirements.txt pyproject.toml
 	touch "$(READY)"
 
 clean:
-	rm -rf demo demo-iopfl demo-poc demo-provisioned results
+	rm -rf demo demo-iopfl demo-poc demo-provisioned results site

@@ -70,8 +70,9 @@ RUN_ELSEWHERE = {  # these and all that begin so
     'pip install "monai[fire,ignite,nibabel]"': "requirements.txt",
     "python -m monai.bundle run": "tests/bundle/test_bundle.py",
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
-    "python jobs/iopfl/job.py --sites sites": "tests/flare/recipes/test_layouts.py",
-    "flare-mri apply work/stores": "tests/flare/recipes/test_layouts.py",
+    "flare-mri train fedmri --sites sites": "tests/test_tutorials.py",
+    "flare-mri train iopfl --sites sites": "tests/test_tutorials.py",
+    'pip install "flare-mri[raw]"': "pyproject.toml",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",
