@@ -28,7 +28,8 @@ def to_markdown(text: str) -> str:
     """Markdown of a docstring: names in code, equations as MathML."""
     text = _EXAMPLE.sub(r"\1Examples:", text)
     text = _BLOCK.sub(_show_block, text)
-    text = _INLINE.sub(lambda found: _show(found[1], "inline"), text)
+    # in a span, for Python-Markdown takes a line that begins with math for a paragraph of its own
+    text = _INLINE.sub(lambda found: f"<span>{_show(found[1], 'inline')}</span>", text)
     return _ROLE.sub(lambda found: f"`{found[1].rsplit('.', 1)[-1]}`", text)
 
 
