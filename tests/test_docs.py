@@ -139,7 +139,7 @@ def test_make_targets_exist(command: str) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text().splitlines()) <= 250
+    assert len(README.read_text().splitlines()) <= 200
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
@@ -177,6 +177,16 @@ def test_tables_of_methods_are_those_of_the_code() -> None:
     for name, method in METHODS.items():
         assert tasks[name] == (method.tasks[0] if len(method.tasks) == 1 else "both")
     assert len(methods_of("segmentation")) == sum(task != "reconstruction" for task in tasks.values())
+
+
+def test_options_beside_the_published_ones_exist() -> None:
+    reference = REPO / "docs" / "reference"
+    known = set(re.findall(r"^\| `(\w+)` \|", (reference / "settings.md").read_text(), flags=re.MULTILINE))
+    known |= set(re.findall(r"`--(\w+)", (reference / "command-lines.md").read_text()))
+    rows = [line.split(" | ") for line in (reference / "published-options.md").read_text().splitlines() if " | " in line]
+    ours = {option for row in rows for cell in row[1:2] for option in re.findall(r"--(\w+)", cell)}
+    keys = {key for row in rows for cell in row[1:2] for key in re.findall(r"`(?:data\.)?([a-z_]+)(?=[:`])", cell)}
+    assert len(ours) > 20 and ours <= known and keys <= known | {"mask", "centralised"} | set(METHODS)
 
 
 def test_keys_of_site_yaml_are_told() -> None:
