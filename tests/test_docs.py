@@ -186,7 +186,7 @@ def test_options_beside_the_published_ones_exist() -> None:
     rows = [line.split(" | ") for line in (reference / "published-options.md").read_text().splitlines() if " | " in line]
     ours = {option for row in rows for cell in row[1:2] for option in re.findall(r"--(\w+)", cell)}
     keys = {key for row in rows for cell in row[1:2] for key in re.findall(r"`(?:data\.)?([a-z_]+)(?=[:`])", cell)}
-    assert len(ours) > 20 and ours <= known and keys <= known | {"mask", "centralised"} | set(METHODS)
+    assert len(ours) > 20 and ours <= known and keys <= known | {"mask"}
 
 
 def test_keys_of_site_yaml_are_told() -> None:
