@@ -6,7 +6,8 @@ VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(sh
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy coverage lint format jobs schemas docs install clean
+.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy coverage lint format jobs schemas docs install clean \
+	wheel lock sbom licences audit
 
 demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
 	$(BIN)/python jobs/demo.py fedmri --output demo
@@ -33,6 +34,9 @@ test-deploy: $(READY)  ## consortia of processes, faults, bad updates, what leav
 	$(BIN)/python -m pytest $(DEPLOYMENT)
 	$(BIN)/python -m pytest -m deploy tests/test_docs.py
 
+coverage: $(READY)  ## the tests that start no FLARE job, and which lines of the package they run
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report term:skip-covered
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,6 +58,39 @@ docs: $(READY)  ## the documentation as a site, site/index.html; fails on a warn
 install: $(READY)  ## the environment, and the package's code in the job folders
 	$(BIN)/python jobs/export.py --stage
 
+wheel: $(READY)  ## the package as a hospital installs it, in dist/
+	rm -rf build
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	rm -rf build
+
+# Tools that look at the environment from outside, in an environment of their own.
+SUPPLY := $(VENV)/supply
+TOOLS := uv==0.13.9 cyclonedx-bom==7.5.0 pip-licenses==5.5.5 pip-audit==2.10.1
+EXTRAS := --extra report --extra raw --extra bundle
+
+lock: $(SUPPLY)/.ready  ## requirements.lock: all that the package needs on Linux, with hashes
+	sed -n '/^# Development/q;p' requirements.txt | $(SUPPLY)/bin/uv pip compile --quiet --generate-hashes \
+		--python-version 3.11 --python-platform linux $(EXTRAS) --custom-compile-command "make lock" \
+		--constraint /dev/stdin --output-file requirements.lock pyproject.toml
+
+sbom: $(SUPPLY)/.ready $(READY)  ## what is installed, as CycloneDX: dist/sbom.cdx.json
+	mkdir -p dist
+	$(SUPPLY)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file dist/sbom.cdx.json $(BIN)/python
+
+licences: $(SUPPLY)/.ready $(READY)  ## under which licence each installed package is: dist/licences.md
+	mkdir -p dist
+	$(SUPPLY)/bin/pip-licenses --python $(BIN)/python --format markdown --with-urls --output-file dist/licences.md
+
+audit: $(SUPPLY)/.ready  ## known vulnerabilities of requirements.lock, as pypi.org has them
+	@$(SUPPLY)/bin/python -c "import urllib.request as web; web.urlopen('https://pypi.org/pypi/pip/25.0/json', timeout=20)" \
+		2>/dev/null || { echo "nothing was audited: pypi.org does not say what it knows of vulnerabilities" >&2; exit 2; }
+	$(SUPPLY)/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip
+
+$(SUPPLY)/.ready: Makefile
+	$(PYTHON) -m venv "$(SUPPLY)"
+	$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check $(TOOLS)
+	touch "$(SUPPLY)/.ready"
+
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv "$(VENV)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -62,4 +99,4 @@ $(READY): requirements.txt pyproject.toml
 	touch "$(READY)"
 
 clean:
-	rm -rf demo demo-iopfl demo-poc demo-provisioned results site
+	rm -rf demo demo-iopfl demo-poc demo-provisioned results site build dist

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flare_mri import __version__
 from flare_mri.config.site import SiteSettings, load_site_config
 from flare_mri.io.formats import FORMATS
 from flare_mri.methods import METHODS, describe_methods, methods_of
@@ -73,6 +74,8 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "flare-mri train fedmri --sites sites": "tests/test_tutorials.py",
     "flare-mri train iopfl --sites sites": "tests/test_tutorials.py",
     'pip install "flare-mri[raw]"': "pyproject.toml",
+    "pip install --require-hashes -r requirements.lock": "tests/test_supply_chain.py",
+    "pip install --no-deps dist/flare_mri-": "tests/test_wheel.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",
@@ -183,7 +186,9 @@ def test_options_beside_the_published_ones_exist() -> None:
     reference = REPO / "docs" / "reference"
     known = set(re.findall(r"^\| `(\w+)` \|", (reference / "settings.md").read_text(), flags=re.MULTILINE))
     known |= set(re.findall(r"`--(\w+)", (reference / "command-lines.md").read_text()))
-    rows = [line.split(" | ") for line in (reference / "published-options.md").read_text().splitlines() if " | " in line]
+    rows = [
+        line.split(" | ") for line in (reference / "published-options.md").read_text().splitlines() if " | " in line
+    ]
     ours = {option for row in rows for cell in row[1:2] for option in re.findall(r"--(\w+)", cell)}
     keys = {key for row in rows for cell in row[1:2] for key in re.findall(r"`(?:data\.)?([a-z_]+)(?=[:`])", cell)}
     assert len(ours) > 20 and ours <= known and keys <= known | {"mask"}
@@ -221,6 +226,8 @@ def test_citation_and_hooks() -> None:
     citation = yaml.safe_load((REPO / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0" and {"title", "message", "authors"} <= citation.keys()
     assert [entry["year"] for entry in citation["references"]] == [2022, 2023]
+    assert citation["version"] == __version__
+    assert f"\n## {__version__}, {citation['date-released']}\n" in (REPO / "CHANGELOG.md").read_text()
     repos = yaml.safe_load((REPO / ".pre-commit-config.yaml").read_text())["repos"]
     assert [entry["repo"] for entry in repos] == ["local"]
 
