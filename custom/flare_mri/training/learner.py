@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
+from flare_mri.networks.differences import ErrorFeedback
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
 from flare_mri.training.precision import autocast
 from flare_mri.training.task import Abort, AbortedError, Task, on_device, training_loader
@@ -49,11 +50,13 @@ class Learner:
         task: data, loss and metrics of the site.
         settings: what the job says about training.
         hooks: the method's part at the site.
+        update_dtype: how its updates travel, see :mod:`flare_mri.networks.differences`.
 
     Raises:
         InputError: the method cannot work with this network and shared part.
 
     Attributes:
+        feedback: compresses what the site returns, and keeps what rounding took away.
         previous: the shared parameters that the site returned last; None before its first round.
         best: round, validation and whole state of the network that was best in validation.
     """
@@ -65,6 +68,7 @@ class Learner:
         task: Task,
         settings: TrainingSettings,
         hooks: "SiteHooks",
+        update_dtype: str = "float32",
     ):
         self.network = network.to(task.device)
         self.task = task
@@ -74,6 +78,7 @@ class Learner:
         self._optimizer = settings.build_optimizer(network)
         self._initial_norm = norm_of(network.parameters())
         self._average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
+        self.feedback = ErrorFeedback(update_dtype)
         self.previous: State | None = None
         self.best: dict[str, Any] | None = None
         hooks.check(self)
@@ -224,6 +229,7 @@ class Learner:
             "previous": self.previous,
             "best": self.best,
             "average": None if self._average is None else self._average.state(),
+            "left_over": self.feedback.left_over,
             "method": self.hooks.state(),
         }
 
@@ -233,7 +239,7 @@ class Learner:
         Raises:
             InputError: the state belongs to other data or another split, to another network or shared_layers.
         """
-        if not {"method", "average"} <= state.keys():
+        if not {"method", "average", "left_over"} <= state.keys():
             raise InputError(
                 f"site {self.task.site}: private state of round {round_number}: expected this version's, got an "
                 "earlier one's; start the job under another name"
@@ -248,6 +254,7 @@ class Learner:
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
         self.previous, self.best = state["previous"], state["best"]
+        self.feedback.left_over = dict(state["left_over"])
         if self._average is not None:
             self._average.restore(state["average"] or {}, self.task.site)
         self.hooks.restore(state["method"], self)

@@ -56,6 +56,7 @@ class PersonalizedExecutor(SiteExecutor):
         options: the method's own settings.
         site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``; the
             shared part must stay the same.
+        update_dtype: how updates travel, see :mod:`flare_mri.networks.differences`.
         require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
     """
 
@@ -69,6 +70,7 @@ class PersonalizedExecutor(SiteExecutor):
         training: dict[str, Any],
         options: dict[str, Any] | None = None,
         site_networks: dict[str, dict[str, Any]] | None = None,
+        update_dtype: str = "float32",
         require_site_config: bool = False,
     ):
         super().__init__(job, require_site_config)
@@ -79,6 +81,7 @@ class PersonalizedExecutor(SiteExecutor):
         self.training = training
         self.options = options
         self.site_networks = site_networks
+        self.update_dtype = update_dtype
         self._settings = TrainingSettings.read(training, f"job {job!r:.80}, training")
         self._settings.lr_of_round(0)  # raises where the schedule is not complete
         self._method = find_method(method)
@@ -136,10 +139,11 @@ class PersonalizedExecutor(SiteExecutor):
         for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
         report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
-        states.save(round_number, learner.private_state())
         # further tensors are differences already: a privacy filter is to filter the whole of them
-        note_received(fl_ctx, received | {key: zeros_like(value) for key, value in learner.hooks.extra().items()})
-        update = learner.update()
+        reference = received | {key: zeros_like(value) for key, value in learner.hooks.extra().items()}
+        note_received(fl_ctx, reference)
+        update = learner.feedback.compress(learner.update(), reference)
+        states.save(round_number, learner.private_state())
         cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
         metrics |= {
             "train/loss": report.loss,
@@ -218,7 +222,7 @@ class PersonalizedExecutor(SiteExecutor):
     def _learner(self, task: Task) -> Learner:
         network = build_network(self._network_of(task.site), self._settings.seed)
         shared = shared_keys(network, self.shared_layers)
-        return Learner(network, shared, task, self._settings, self._method.site(self._options))
+        return Learner(network, shared, task, self._settings, self._method.site(self._options), self.update_dtype)
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
