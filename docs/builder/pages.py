@@ -28,7 +28,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links of the repository to places in the site; what is not in the site is named without a link."""
+    """Turn links of the repository to places in the site; a strict build refuses one that is not there."""
     here = page.file.src_uri
     source = next((top for top, name in _TOP.items() if name == here), f"docs/{here}")
 
