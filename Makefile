@@ -6,7 +6,8 @@ VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(sh
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy lint format jobs schemas install clean
+.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy coverage lint format jobs schemas docs install clean \
+	wheel lock sbom licences audit
 
 demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
 	$(BIN)/python jobs/demo.py fedmri --output demo
@@ -20,7 +21,7 @@ poc: $(READY)  ## five hospitals as processes of FLARE's POC: FedMRI, IOP-FL, on
 provisioned: $(READY)  ## four hospitals with kits of their own: what runs there without code, and what is refused
 	$(BIN)/python poc/run_provisioned.py --output demo-provisioned
 
-test: lint  ## the tests without those of a whole deployment
+test: lint docs  ## lint, the documentation and the tests without those of a whole deployment
 	$(BIN)/python -m pytest -m "not deploy" -n 2 --dist loadfile
 
 test-fast: $(READY)  ## the tests that start no FLARE job
@@ -32,6 +33,9 @@ DEPLOYMENT := tests/deployments tests/fuzz tests/flare/filters tests/jobs/test_b
 test-deploy: $(READY)  ## consortia of processes, faults, bad updates, what leaves a hospital, hostile files
 	$(BIN)/python -m pytest $(DEPLOYMENT)
 	$(BIN)/python -m pytest -m deploy tests/test_docs.py
+
+coverage: $(READY)  ## the tests that start no FLARE job, and which lines of the package they run
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -45,11 +49,47 @@ format: $(READY)
 jobs: $(READY)  ## export jobs/ from the recipes, bring their copies of the code up to date
 	$(BIN)/python jobs/export.py
 
-schemas: $(READY)  ## JSON schemas of all settings and docs/reference/settings.md, from the models that check them
+schemas: $(READY)  ## JSON schemas of all settings, docs/reference/settings.md and errors.md, from the source
 	$(BIN)/python docs/export_settings.py
+
+docs: $(READY)  ## the documentation as a site, site/index.html; fails on a warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 install: $(READY)  ## the environment, and the package's code in the job folders
 	$(BIN)/python jobs/export.py --stage
+
+wheel: $(READY)  ## the package as a hospital installs it, in dist/
+	rm -rf build
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	rm -rf build
+
+# Tools that look at the environment from outside, in an environment of their own.
+SUPPLY := $(VENV)/supply
+TOOLS := uv==0.13.9 cyclonedx-bom==7.5.0 pip-licenses==5.5.5 pip-audit==2.10.1
+EXTRAS := --extra report --extra raw --extra bundle --extra dicom --extra tracking --extra completion
+
+lock: $(SUPPLY)/.ready  ## requirements.lock: all that the package needs on Linux, with hashes
+	sed -n '/^# Development/q;p' requirements.txt | $(SUPPLY)/bin/uv pip compile --quiet --generate-hashes \
+		--python-version 3.11 --python-platform linux $(EXTRAS) --custom-compile-command "make lock" \
+		--constraint /dev/stdin --output-file requirements.lock pyproject.toml
+
+sbom: $(SUPPLY)/.ready $(READY)  ## what is installed, as CycloneDX: dist/sbom.cdx.json
+	mkdir -p dist
+	$(SUPPLY)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file dist/sbom.cdx.json $(BIN)/python
+
+licences: $(SUPPLY)/.ready $(READY)  ## under which licence each installed package is: dist/licences.md
+	mkdir -p dist
+	$(SUPPLY)/bin/pip-licenses --python $(BIN)/python --format markdown --with-urls --output-file dist/licences.md
+
+audit: $(SUPPLY)/.ready  ## known vulnerabilities of requirements.lock, as pypi.org has them
+	@$(SUPPLY)/bin/python -c "import urllib.request as web; web.urlopen('https://pypi.org/pypi/pip/25.0/json', timeout=20)" \
+		2>/dev/null || { echo "nothing was audited: pypi.org does not say what it knows of vulnerabilities" >&2; exit 2; }
+	$(SUPPLY)/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip
+
+$(SUPPLY)/.ready: Makefile
+	$(PYTHON) -m venv "$(SUPPLY)"
+	$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check $(TOOLS)
+	touch "$(SUPPLY)/.ready"
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv "$(VENV)"
@@ -59,4 +99,4 @@ $(READY): requirements.txt pyproject.toml
 	touch "$(READY)"
 
 clean:
-	rm -rf demo demo-iopfl demo-poc demo-provisioned results
+	rm -rf demo demo-iopfl demo-poc demo-provisioned results site build dist

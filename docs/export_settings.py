@@ -1,8 +1,10 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Export JSON schemas, from which editors complete and check, and docs/reference/settings.md from the settings' models.
+"""Export JSON schemas, from which editors complete and check, and the made pages of docs/reference, from the source.
 
-``--check`` changes nothing and fails where a file differs from the models.
+The schemas and settings.md come from the settings' models, errors.md from the messages of the package.
+
+``--check`` changes nothing and fails where a file differs from the source.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from export_errors import errors_page
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.base import Settings
 from flare_mri.config.data import DataSettings, SliceRange
@@ -42,7 +45,7 @@ checks a `site.yaml` whose first line is `# yaml-language-server: $schema=` and 
 
 
 def export_files() -> dict[Path, str]:
-    """Path below `reference` -> text of every file that is made from the models."""
+    """Path below `reference` -> text of every file that is made from the source."""
     schemas = {
         "site": _site_schema(),
         "policy": _schema_of(Policy, POLICY_FILE),
@@ -56,7 +59,7 @@ def export_files() -> dict[Path, str]:
         Path("schemas") / f"{name}.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
         for name, schema in schemas.items()
     }
-    return {**files, Path("settings.md"): _markdown()}
+    return {**files, Path("settings.md"): _markdown(), Path("errors.md"): errors_page()}
 
 
 def _schema_of(model: type[Settings], title: str) -> dict[str, Any]:

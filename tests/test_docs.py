@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flare_mri import __version__
 from flare_mri.config.site import SiteSettings, load_site_config
 from flare_mri.io.formats import FORMATS
 from flare_mri.methods import METHODS, describe_methods, methods_of
@@ -82,8 +83,11 @@ RUN_ELSEWHERE = {  # these and all that begin so
     'pip install "monai[fire,ignite,nibabel]"': "requirements.txt",
     "python -m monai.bundle run": "tests/bundle/test_bundle.py",
     "python jobs/iopfl/job.py": "tests/jobs/test_iopfl_job.py",
-    "python jobs/iopfl/job.py --sites sites": "tests/flare/recipes/test_layouts.py",
-    "flare-mri segment work/stores": "tests/flare/recipes/test_layouts.py",
+    "flare-mri train fedmri --sites sites": "tests/test_tutorials.py",
+    "flare-mri train iopfl --sites sites": "tests/test_tutorials.py",
+    'pip install "flare-mri[raw]"': "pyproject.toml",
+    "pip install --require-hashes -r requirements.lock": "tests/test_supply_chain.py",
+    "pip install --no-deps dist/flare_mri-": "tests/test_wheel.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",
@@ -149,7 +153,7 @@ def test_make_targets_exist(command: str) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text().splitlines()) <= 250
+    assert len(README.read_text().splitlines()) <= 200
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
@@ -189,6 +193,17 @@ def test_tables_of_methods_are_those_of_the_code() -> None:
     assert len(methods_of("segmentation")) == sum(task != "reconstruction" for task in tasks.values())
 
 
+def test_options_beside_the_published_ones_exist() -> None:
+    reference = REPO / "docs" / "reference"
+    known = set(re.findall(r"^\| `(\w+)` \|", (reference / "settings.md").read_text(), flags=re.MULTILINE))
+    known |= set(re.findall(r"`--(\w+)", (reference / "command-lines.md").read_text()))
+    lines = (reference / "published-options.md").read_text().splitlines()
+    cells = [line.split(" | ")[1] for line in lines if " | " in line]
+    ours = {option for cell in cells for option in re.findall(r"--(\w+)", cell)}
+    keys = {key for cell in cells for key in re.findall(r"`(?:data\.)?([a-z_]+)(?=[:`])", cell)}
+    assert len(ours) > 20 and ours <= known and keys <= known | {"mask"}
+
+
 def test_keys_of_site_yaml_are_told() -> None:
     shown = blocks(REPO / "docs" / "reference" / "site-yaml.md", "yaml")[0]
     keys = {name for entry in FORMATS.values() for name in entry.options.model_fields}
@@ -221,6 +236,8 @@ def test_citation_and_hooks() -> None:
     citation = yaml.safe_load((REPO / "CITATION.cff").read_text())
     assert citation["cff-version"] == "1.2.0" and {"title", "message", "authors"} <= citation.keys()
     assert [entry["year"] for entry in citation["references"]] == [2022, 2023]
+    assert citation["version"] == __version__
+    assert f"\n## {__version__}, {citation['date-released']}\n" in (REPO / "CHANGELOG.md").read_text()
     repos = yaml.safe_load((REPO / ".pre-commit-config.yaml").read_text())["repos"]
     assert [entry["repo"] for entry in repos] == ["local"]
 

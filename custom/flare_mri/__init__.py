@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: Apache-2.0
 """Personalised federated learning for MRI, as NVIDIA FLARE jobs."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -1,8 +1,7 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Schemas and the reference of settings: fresh, and of one mind with the code about what a site.yaml may hold."""
+"""Schemas, references of settings and errors: fresh, and of one mind with the code on what a site.yaml may hold."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import export_settings
 from flare_mri.config.site import load_site_config
 from flare_mri.errors import InputError
 from flare_mri.methods import METHODS
@@ -19,14 +19,6 @@ REPO = Path(__file__).parents[2]
 EXAMPLES = sorted((REPO / "examples").rglob("site.yaml"))
 SCHEMA = REPO / "docs" / "reference" / "schemas" / "site.schema.json"
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
-
-
-def load_exporter() -> Any:
-    spec = importlib.util.spec_from_file_location("export_settings", REPO / "docs" / "export_settings.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def holds(value: Any, schema: Any, root: Any) -> bool:
@@ -70,17 +62,16 @@ def schema() -> Any:
 
 
 def test_files_are_as_the_models_export_them() -> None:
-    assert load_exporter().find_differences() == []
+    assert export_settings.find_differences() == []
 
 
 def test_a_difference_is_found_and_told(tmp_path, monkeypatch, capsys) -> None:
-    exporter = load_exporter()
-    monkeypatch.setattr(exporter, "REFERENCE", tmp_path)
-    assert exporter.main(["--check"]) == 1 and "site.schema.json: differs" in capsys.readouterr().err
-    assert exporter.main([]) == 0 and exporter.main(["--check"]) == 0
+    monkeypatch.setattr(export_settings, "REFERENCE", tmp_path)
+    assert export_settings.main(["--check"]) == 1 and "site.schema.json: differs" in capsys.readouterr().err
+    assert export_settings.main([]) == 0 and export_settings.main(["--check"]) == 0
     (tmp_path / "settings.md").write_text("old")
     (tmp_path / "schemas" / "old.schema.json").write_text("{}")
-    assert exporter.find_differences() == ["schemas/old.schema.json", "settings.md"]
+    assert export_settings.find_differences() == ["schemas/old.schema.json", "settings.md"]
 
 
 def test_every_option_of_a_method_is_told() -> None:

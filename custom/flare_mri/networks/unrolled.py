@@ -133,7 +133,8 @@ class UnrolledNetwork(nn.Module):
 
         Args:
             image: complex [B, 1, H, W], of :meth:`run_cascades`.
-            kspace, mask: as in :meth:`forward`.
+            kspace: as in :meth:`forward`.
+            mask: as in :meth:`forward`.
             sensitivities: those of :meth:`find_sensitivities`.
         """
         if self.output == "combined":
@@ -144,7 +145,8 @@ class UnrolledNetwork(nn.Module):
         """The complex images [B, 1, H, W] after each cascade, in the unit of ``kspace``; the last is the result.
 
         Args:
-            kspace, mask: as in :meth:`forward`.
+            kspace: as in :meth:`forward`.
+            mask: as in :meth:`forward`.
             sensitivities: those of :meth:`find_sensitivities`.
         """
         operator = SenseOperator(sensitivities, mask)

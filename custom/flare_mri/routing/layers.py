@@ -57,7 +57,8 @@ class RoutedLayer(nn.Module):
         features: C, channels of the layer's input.
         weights: the experts' weights, [E, *shape of the layer's weight].
         biases: the experts' biases, [E, O], or None.
-        dropout, hidden_ratio: of the :class:`Router`.
+        dropout: of the :class:`Router`.
+        hidden_ratio: of the :class:`Router`.
     """
 
     weights: Tensor
