@@ -3,7 +3,7 @@
 """Statistics of a site's data: what is told of patients, and what a hospital holds back."""
 
 import re
-from typing import Annotated, Any, ClassVar, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -95,7 +95,7 @@ class StatisticsFile(Settings):
     fix: ClassVar[str] = "use the statistics.json of a finished job site_statistics"
     mapping: ClassVar[str] = "an object"
 
-    format_version: int
+    format_version: Literal[1]
     """number of the format, 1"""
     job: str
     """name of the job"""

@@ -45,8 +45,10 @@ def read_patients(config: SiteConfig, task: str, progress: Callable[[int, int], 
         progress: is called with the number of scans read and of all, after each.
 
     Raises:
-        InputError: a scan or a label that cannot be used; the line names site, file and fix.
+        InputError: settings of several sites, or a scan or a label that cannot be used; one line with site, file, fix.
     """
+    if config.members:
+        raise InputError(f"site {config.site!r}: {config.file} has pooled_sites, whose data their own sites tell of")
     try:
         scans = find_scans(config, task or FORMATS[config.data.format].tasks[0])
         patients = find_patients(scans)

@@ -114,13 +114,18 @@ def run_command(commands: Mapping[str, Command], program: str, about: str | None
             words = sys.argv[1 + ahead :]
         return module.main(list(words[1:]))
     parser = argparse.ArgumentParser(
-        prog=program, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program,
+        usage="%(prog)s [-h] [--version] COMMAND ...",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"flare-mri {__version__}")
     if commands is COMMANDS:
         told = "print the shell's completion script; needs pip install flare-mri[completion]"
         parser.add_argument("--completion", choices=SHELLS, action=_Completion, help=told)
-    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # argparse finds the column of the texts by this word and by names without their indentation
+    heading = "COMMAND".ljust(max(map(len, commands)) + 2)
+    group = parser.add_subparsers(title="commands", metavar=heading, required=True)
     for name, command in commands.items():
         group.add_parser(name, help=command.what, add_help=False)
     parser.parse_args(words)
