@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, mod
 from flare_mri.config.base import Settings, describe_error, show_value
 from flare_mri.config.data import DataSettings, ExpandedPath, Texts
 from flare_mri.config.mask import MaskSettings
+from flare_mri.config.privacy import Budget
 from flare_mri.config.yaml_file import check_mapping, read_yaml
 from flare_mri.datasets.phantom import phantom_site
 from flare_mri.errors import InputError
@@ -99,6 +100,8 @@ class SiteSettings(MachineSettings):
     """sampling of k-space; none for segmentation"""
     cache: CacheSettings = Field(default_factory=CacheSettings)
     """memory maps of the volumes"""
+    privacy: Budget | None = None
+    """what jobs may spend of its patients' privacy; none: any job is taken, and what it spends is noted"""
 
 
 class SiteConfig(SiteSettings):

@@ -37,7 +37,7 @@ class MetaKey:
 RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse", HELD_OUT_SNR)
 SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95", "false_slices")
 REFUSED: Final = "refused"
-POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer")
+POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer", "privacy")
 """Parts of a job that a site's policy may refuse: its CHECK answer then holds ``refused/<part>``, always 1."""
 
 _SCORE = "|".join((*RECONSTRUCTION_METRICS, *SEGMENTATION_METRICS, r"(dice|hd95)\.[A-Za-z0-9_-]{1,32}"))
@@ -46,6 +46,7 @@ METRIC_NAME: Final = re.compile(
     r"|train/(loss|seconds)"
     r"|wire/(received|sent)"
     r"|best/round"
+    r"|privacy/(epsilon|delta|spent)"
     rf"|((best|personal)/)?(validation|test)/({_SCORE})"
     rf"|({'|'.join(BASELINES)})/test/({_SCORE})"
     rf"|(global|mean|global_site|mean_site|matched|unadapted|routing|expert-[0-9]{{1,3}})/test/({_SCORE})"

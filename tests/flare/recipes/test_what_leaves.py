@@ -84,10 +84,11 @@ def recipe_of(job: str, setting: str) -> tuple[Any, str]:
     if "privacy" in options:
         options["privacy_arguments"] = PRIVACY
     network = SEGMENTING if job == "iopfl" else BATCH_NORM if method == "FedBN" else TINY
+    learn = {key: float(options.pop(key)) for key in list(options) if key in TrainingSettings.model_fields}
     options |= {"network": network, "method": method, "min_clients": 2, "num_rounds": 2, "include_code": False}
     if job == "iopfl":
         return IOPFLRecipe(**options), SEGMENTATION
-    return FedMRIRecipe(**options, training=TrainingSettings(lr=1e-3)), RECONSTRUCTION
+    return FedMRIRecipe(**options, training=TrainingSettings(lr=1e-3, **learn)), RECONSTRUCTION
 
 
 def settle(root: Path, names: list[str], cache: Path) -> None:

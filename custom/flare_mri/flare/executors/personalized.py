@@ -11,6 +11,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor, zeros_like
 
+from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, SiteExecutor
 from flare_mri.flare.executors.received import read_run
@@ -30,7 +31,10 @@ from flare_mri.training import (
     Task,
     TrainingSettings,
     build_task,
+    check_round,
 )
+from flare_mri.training.privacy_ledger import BudgetSpentError, PrivacyLedger
+from flare_mri.training.private_steps import PrivateSteps
 from flare_mri.training.run_states import MOST_ROUNDS
 from flare_mri.training.task import check_takes_images
 
@@ -92,6 +96,7 @@ class PersonalizedExecutor(SiteExecutor):
         self._options = self._method.options.read(options or {}, f"job {job!r:.80}, method {method}")
         self._task: Task | None = None
         self._store: SiteStore | None = None
+        self._ledger: PrivacyLedger | None = None
         self._run = ""
 
     def actions(self) -> Mapping[str, Action]:
@@ -107,14 +112,23 @@ class PersonalizedExecutor(SiteExecutor):
         """Refusals of the site's policy; a network too large for anyone is an error, once the policy admits it."""
         network, policy = self._network_of(site.config.site), site.policy
         refused = policy.refusals(self.method, network, self.shared_layers, self._settings.optimizer) if policy else {}
+        if wanted := self._wanted_privacy(site.config):
+            refused["privacy"] = wanted
         if not refused:
             check_size(network)
         return refused
 
+    def _wanted_privacy(self, config: SiteConfig) -> str:
+        """What the site's budget asks of the job, where that is not so; else empty."""
+        budget, unit = config.privacy, self._settings.dp_unit if self._settings.private else "none"
+        return f"privacy {unit}, admitted: {budget.unit}" if budget is not None and unit != budget.unit else ""
+
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, store = self._site(fl_ctx)
-        learner = self._learner(task)
+        learner = self._learner(task, model)
         check_takes_images(learner.network, task)
+        if learner.private is not None:
+            learner.private.check(learner.network)
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):
@@ -135,20 +149,36 @@ class PersonalizedExecutor(SiteExecutor):
             metrics |= self._evaluate(learner, received, round_number - 1, splits)
         for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
-        report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
+        try:
+            report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
+        except BudgetSpentError as spent:
+            return self._untrained(learner, metrics, model, fl_ctx, str(spent))
         states.save(round_number, learner.private_state())
         # further tensors are differences already: a privacy filter is to filter the whole of them
         note_received(fl_ctx, received | {key: zeros_like(value) for key, value in learner.hooks.extra().items()})
         update = learner.update()
         cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
+        metrics |= learner.private.metrics() if learner.private else {"train/loss": report.loss}
         metrics |= {
-            "train/loss": report.loss,
             "train/seconds": report.seconds,
             "slices/train": float(report.slices),
             "wire/received": float(payload_bytes(model.params) + payload_bytes(model.meta)),
             "wire/sent": float(payload_bytes(update)),
         }
         return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
+
+    def _untrained(
+        self, learner: Learner, metrics: dict[str, float], model: FLModel, fl_ctx: FLContext, told: str
+    ) -> FLModel:
+        """The answer of a site whose budget is spent: what it received, and scores as ever."""
+        public = f"site {learner.task.site}: privacy budget spent; it sends the global model as it came"
+        self.note(fl_ctx, public, told)
+        assert learner.private is not None
+        metrics |= {**learner.private.metrics(), "privacy/spent": 1.0, "train/seconds": 0.0}
+        metrics["slices/train"] = float(len(learner.task.dataset("train")))  # type: ignore[arg-type]
+        extra = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
+        note_received(fl_ctx, learner.shared_state() | extra)
+        return FLModel(params_type=ParamsType.FULL, params=learner.shared_state() | extra, metrics=metrics)
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Evaluate the last aggregate, then the personal models, and leave pictures in the site's own store."""
@@ -161,6 +191,7 @@ class PersonalizedExecutor(SiteExecutor):
         metrics |= add_prefix("best/test", task.evaluate(best, "test"))
         metrics |= add_prefix("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
+        metrics |= learner.private.metrics() if learner.private else {}
         personal = learner.personal() or learner.best["network"]
         network = self._network_of(task.site)
         known = task.spatial_size, task.orientations, task.slice_axis
@@ -215,10 +246,16 @@ class PersonalizedExecutor(SiteExecutor):
                 metrics |= add_prefix(f"personal/{split}", learner.task.evaluate(personal, split))
         return metrics
 
-    def _learner(self, task: Task) -> Learner:
+    def _learner(self, task: Task, model: FLModel) -> Learner:
         network = build_network(self._network_of(task.site), self._settings.seed)
-        shared = shared_keys(network, self.shared_layers)
-        return Learner(network, shared, task, self._settings, self._method.site(self._options))
+        shared, hooks = shared_keys(network, self.shared_layers), self._method.site(self._options)
+        private = None
+        if self._settings.private:
+            assert self._ledger is not None
+            epochs, rounds = hooks.epochs(self._settings), check_round(model.total_rounds)
+            run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
+            private = PrivateSteps(self._settings, task, epochs, rounds, self._ledger, run, self.job)
+        return Learner(network, shared, task, self._settings, hooks, private)
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
@@ -229,7 +266,7 @@ class PersonalizedExecutor(SiteExecutor):
         task, store = self._site(fl_ctx)
         if self._run not in ("", run):
             raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")
-        self._run, learner, states = run, self._learner(task), RunStates(store, run)
+        self._run, learner, states = run, self._learner(task, model), RunStates(store, run)
         if round_number == 0:
             states.forget()
             return task, learner, states, round_number
@@ -258,4 +295,5 @@ class PersonalizedExecutor(SiteExecutor):
             self._task = build_task(self.task, site.config, settings.seed, keys, settings)
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
+            self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)
         return self._task, self._store

@@ -55,10 +55,10 @@ def show_progress(path: Path, name: str, shown: int) -> int:
         return shown
     run = next(iter(json.loads(path.read_text())["methods"].values()))
     for row in run["rounds"][shown:]:
-        losses = [site["train_loss"] for site in row["sites"].values()]
-        print(
-            f"  {name} round {row['round'] + 1:2d}/{run['settings']['num_rounds']}  {row['seconds']:5.1f} s  "
-            f"mean training loss {sum(losses) / len(losses):.4f}",
-            flush=True,
-        )
+        losses = [site["train_loss"] for site in row["sites"].values() if site["train_loss"] is not None]
+        spent = [site["epsilon"] for site in row["sites"].values() if site.get("epsilon") is not None]
+        told = f"  mean training loss {sum(losses) / len(losses):.4f}" if losses else ""
+        told += f"  most ε spent {max(spent):.3g}" if spent else ""
+        rounds = run["settings"]["num_rounds"]
+        print(f"  {name} round {row['round'] + 1:2d}/{rounds}  {row['seconds']:5.1f} s{told}", flush=True)
     return len(run["rounds"])
