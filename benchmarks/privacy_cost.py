@@ -40,6 +40,8 @@ PRIVATE = {
     "ε 8 for a patient": ["--dp_epsilon", "8"],
     "ε 2 for a patient": ["--dp_epsilon", "2"],
 }
+UNTRAINED = {"hardly trained at all": ["--lr", "1e-9"]}
+"""What a network gives that learned nothing: an unrolled one is data consistency."""
 BY_SLICE = {"ε 8 for a slice": ["--dp_epsilon", "8", "--dp_unit", "slice"]}
 MANY_PATIENTS = """\
 data: {format: phantom, subjects: 22, coils: 4, spatial_size: [64, 64], slices: {step: 3}}
@@ -80,9 +82,9 @@ def plan(args: argparse.Namespace) -> tuple[str, list[str], dict[str, list[str]]
     if args.dp == "reconstruction":
         sites = write_sites(args.workspace / "privacy-sites-phantom", dict.fromkeys(SITES[:2], MANY_PATIENTS))
         more = ["--num_pools", "2", "--num_cascades", "2", "--no-augmentation"]
-        return "fedmri", [*sites, *more], PRIVATE | BY_SLICE, 6, 8
+        return "fedmri", [*sites, *more], PRIVATE | BY_SLICE | UNTRAINED, 6, 8
     more = ["--method", "FedAvg", "--norm", "group", "--num_pools", "3"]
-    return "iopfl", [*hippocampus(args.workspace, SITES[:2]), *more], PRIVATE, 6, 8
+    return "iopfl", [*hippocampus(args.workspace, SITES[:2]), *more], PRIVATE | UNTRAINED, 6, 8
 
 
 def mean_scores(run: dict[str, Any], metric: str) -> dict[str, float]:

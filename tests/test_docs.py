@@ -225,7 +225,7 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
     words = [sys.executable, *shlex.split(small)[1:]]
     if not any(word in small for word in ("contrastive", "routed", "loaders")):
         words += ["--workspace", str(tmp_path / "w")]
-    if "demo" in small or "privacy" in small:
+    if "demo" in small:
         words += ["--output", str(tmp_path / "out")]
     environment = {**os.environ, "FLARE_MRI_DATA": str(DATA.resolve()), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, env=environment, timeout=550)
