@@ -112,7 +112,7 @@ def losses_of(task: SegmentationTask, network: nn.Module) -> np.ndarray:
 def membership(setting: str, args: argparse.Namespace) -> dict[str, float]:
     """Areas under the curve (0.5 is guessing) of both attacks, and the losses that they tell apart."""
     config = open_example("hippocampus", "site-1")
-    slices = config.data.slices.model_copy(update={"step": 6})
+    slices = config.data.slices.model_copy(update={"step": 12})
     task = build_task("segmentation", open_example("hippocampus", "site-1", slices=slices), 0)
     assert isinstance(task, SegmentationTask)
     data = task.data.outside
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS))
     parser.add_argument("--models", type=int, default=4, help="of membership, each attacked with the others as shadows")
-    parser.add_argument("--epochs", type=int, default=15, help="of each model")
+    parser.add_argument("--epochs", type=int, default=60, help="of each model")
     parser.add_argument("--steps", type=int, default=200, help="of inversion")
     parser.add_argument("--size", type=int, default=32, help="of inversion's images")
     parser.add_argument("--channels", type=int, default=8)

@@ -68,3 +68,8 @@ class Budget(Settings):
     """δ at which it holds; below one by the number of the site's patients"""
     unit: Unit = "patient"
     """whom it protects: a patient with all slices, or a single slice; jobs with another dp_unit are refused"""
+
+    def refusal(self, training: PrivateTraining) -> str:
+        """One phrase where a job does not protect whom this budget is for; else empty."""
+        unit = training.dp_unit if training.private else "none"
+        return "" if unit == self.unit else f"privacy {unit}, admitted: {self.unit}"

@@ -11,7 +11,6 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor, zeros_like
 
-from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, SiteExecutor
 from flare_mri.flare.executors.received import read_run
@@ -112,16 +111,11 @@ class PersonalizedExecutor(SiteExecutor):
         """Refusals of the site's policy; a network too large for anyone is an error, once the policy admits it."""
         network, policy = self._network_of(site.config.site), site.policy
         refused = policy.refusals(self.method, network, self.shared_layers, self._settings.optimizer) if policy else {}
-        if wanted := self._wanted_privacy(site.config):
-            refused["privacy"] = wanted
+        if site.config.privacy and (phrase := site.config.privacy.refusal(self._settings)):
+            refused["privacy"] = phrase
         if not refused:
             check_size(network)
         return refused
-
-    def _wanted_privacy(self, config: SiteConfig) -> str:
-        """What the site's budget asks of the job, where that is not so; else empty."""
-        budget, unit = config.privacy, self._settings.dp_unit if self._settings.private else "none"
-        return f"privacy {unit}, admitted: {budget.unit}" if budget is not None and unit != budget.unit else ""
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, store = self._site(fl_ctx)
@@ -152,7 +146,9 @@ class PersonalizedExecutor(SiteExecutor):
         try:
             report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
         except BudgetSpentError as spent:
-            return self._untrained(learner, metrics, model, fl_ctx, str(spent))
+            states.save(round_number, learner.private_state())
+            self.note(fl_ctx, f"site {task.site}: privacy budget spent; it sends what it received", str(spent))
+            return _answer_untrained(learner, fl_ctx, metrics)
         states.save(round_number, learner.private_state())
         # further tensors are differences already: a privacy filter is to filter the whole of them
         note_received(fl_ctx, received | {key: zeros_like(value) for key, value in learner.hooks.extra().items()})
@@ -166,19 +162,6 @@ class PersonalizedExecutor(SiteExecutor):
             "wire/sent": float(payload_bytes(update)),
         }
         return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
-
-    def _untrained(
-        self, learner: Learner, metrics: dict[str, float], model: FLModel, fl_ctx: FLContext, told: str
-    ) -> FLModel:
-        """The answer of a site whose budget is spent: what it received, and scores as ever."""
-        public = f"site {learner.task.site}: privacy budget spent; it sends the global model as it came"
-        self.note(fl_ctx, public, told)
-        assert learner.private is not None
-        metrics |= {**learner.private.metrics(), "privacy/spent": 1.0, "train/seconds": 0.0}
-        metrics["slices/train"] = float(len(learner.task.dataset("train")))  # type: ignore[arg-type]
-        extra = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
-        note_received(fl_ctx, learner.shared_state() | extra)
-        return FLModel(params_type=ParamsType.FULL, params=learner.shared_state() | extra, metrics=metrics)
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Evaluate the last aggregate, then the personal models, and leave pictures in the site's own store."""
@@ -297,3 +280,14 @@ class PersonalizedExecutor(SiteExecutor):
             self._store.lock()
             self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)
         return self._task, self._store
+
+
+def _answer_untrained(learner: Learner, fl_ctx: FLContext, metrics: dict[str, float]) -> FLModel:
+    """The answer of a site whose budget is spent: the shared part that it received, and scores as ever."""
+    assert learner.private is not None
+    further = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
+    update = learner.shared_state() | further
+    note_received(fl_ctx, update)
+    metrics |= {**learner.private.metrics(), "privacy/spent": 1.0, "train/seconds": 0.0}
+    metrics["slices/train"] = float(len(learner.task.dataset("train")))  # type: ignore[arg-type]
+    return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)

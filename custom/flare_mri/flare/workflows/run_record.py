@@ -129,9 +129,9 @@ class RunRecord:
         return f"Its update was {' and '.join(told)}: the server's log says why." if told else ""
 
     def _tell_spent(self, site: str) -> str:
-        """From which round on a site's privacy budget was spent; empty where it lasted."""
-        spent = [row["round"] for row in self._rounds if row["sites"].get(site, {}).get("privacy_spent")]
-        return f"Its privacy budget was spent: it did not train in {len(spent)} rounds." if spent else ""
+        """In how many rounds a site's privacy budget was spent; empty where it lasted."""
+        spent = sum(bool(row["sites"].get(site, {}).get("privacy_spent")) for row in self._rounds)
+        return f"Its privacy budget was spent: it did not train in {spent} rounds." if spent else ""
 
     def line(self, round_number: int, num_rounds: int) -> str:
         """One line of progress."""
