@@ -95,7 +95,7 @@ def train_half(
         steps = None
         if epsilon is not None:
             steps = PrivateSteps(settings, part, 1, args.epochs, PrivacyLedger(Path(store), "site-1"), RUN, "attack")
-        learner = Learner(network, [], part, settings, SiteHooks(NoOptions()), steps)
+        learner = Learner(network, [], part, settings, SiteHooks(NoOptions()), private=steps)
         for epoch in range(args.epochs):
             learner.train({}, epoch)
     return network.eval()

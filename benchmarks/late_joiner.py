@@ -32,7 +32,7 @@ def train_alone(args: argparse.Namespace, start: dict[str, Tensor] | None) -> li
 
 def train_others(args: argparse.Namespace) -> dict[str, Tensor]:
     """The encoders that the other sites share after their rounds."""
-    learners = [one for one in build_learners(args, "encoder") if one.task.site != args.joiner]
+    learners = build_learners(args, "encoder", leave_out=args.joiner)
     average = learners[0].shared_state()
     for round_number in range(args.num_rounds):
         for learner in learners:
@@ -45,9 +45,11 @@ def train_others(args: argparse.Namespace) -> dict[str, Tensor]:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not there yet and print the curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--joiner", default="fastmri")
+    parser.add_argument("--joiner", default="fastmri-h5")
     add_run_arguments(parser)
     args = parser.parse_args(argv)
+    if not (args.sites / args.joiner / "site.yaml").is_file():
+        parser.error(f"--joiner {args.joiner}: expected a site of {args.sites}")
     args.workspace.mkdir(parents=True, exist_ok=True)
     of_run = (args.num_rounds, args.images, args.local_epochs, args.channels, args.seed)
     path = args.workspace / f"late-joiner-{args.joiner}-{'-'.join(map(str, of_run))}.json"

@@ -4,11 +4,13 @@
 
 python benchmarks/sharing.py                             nothing, encoders, everything; 12 rounds
 python benchmarks/sharing.py --images 8 --local_epochs 3 --shared_layers none all --final_local_rounds 4
+python benchmarks/sharing.py --unseen siemens-dicom      leaves that site out, and tests all others on its patient
+python benchmarks/sharing.py --shared_layers none encoder.0,encoder.1      layers by their dotted prefixes
 
 The learners are those of a job, and what they share is averaged by all slices that they have; the contrastive term is
 left out. With `--final_local_rounds` the last rounds are local. A line is the test PSNR of the networks that the sites
-trained in the last round. Variants that are complete in the workspace are not run again. A round of a variant takes
-half a minute on two cores.
+trained in the last round; of an unseen patient all slices are tested, by every other site with its own mask. Variants
+that are complete in the workspace are not run again. A round of a variant takes half a minute on two cores.
 """
 
 import argparse
@@ -22,11 +24,11 @@ from runs import JOBS
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from flare_mri.config.site import load_site_config
+from flare_mri.config.site import SplitSettings, load_site_config
 from flare_mri.flare.recipes import FedMRIRecipe
 from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.methods import METHODS
-from flare_mri.networks import build_network, shared_keys
+from flare_mri.networks import SHARED_LAYERS, build_network, shared_keys
 from flare_mri.training import Learner
 from flare_mri.training.build import build_task
 from flare_mri.training.task import Task
@@ -55,8 +57,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", type=Path, default=default_workspace())
 
 
-def build_learners(args: argparse.Namespace, shared_layers: str) -> list[Learner]:
-    """A learner for every site, with the network and the training of the job."""
+def build_learners(args: argparse.Namespace, shared_layers: str, leave_out: str | None = None) -> list[Learner]:
+    """A learner for every site, with the network and the training of the job.
+
+    Args:
+        shared_layers: a name of :func:`flare_mri.networks.shared_keys`, or dotted prefixes with commas between.
+        leave_out: a site that gets none.
+    """
     network = copy.deepcopy(FedMRIRecipe.default_network)
     network["args"]["regulariser_args"]["channels"] = args.channels
     settings = FedMRIRecipe.default_training.model_copy(
@@ -70,12 +77,14 @@ def build_learners(args: argparse.Namespace, shared_layers: str) -> list[Learner
     method = METHODS["encoder-sharing"]  # whose hooks add nothing
     learners = []
     for path in sorted(args.sites.glob("*/site.yaml")):
+        if path.parent.name == leave_out:
+            continue
         built = build_network(network, args.seed)
         config = load_site_config(path, path.parent.name)
         task = build_task("reconstruction", config, args.seed, built.sample_keys, settings)
         if args.images:
             keep_images(task, args.images)
-        shared = shared_keys(built, shared_layers)
+        shared = shared_keys(built, shared_layers if shared_layers in SHARED_LAYERS else shared_layers.split(","))
         learners.append(Learner(built, shared, task, settings, method.site(method.options())))
     return learners
 
@@ -90,9 +99,18 @@ def average_shared(learners: list[Learner]) -> dict[str, Tensor]:
     }
 
 
+def score_unseen(args: argparse.Namespace, learner: Learner) -> float:
+    """Mean PSNR (dB) of a site's network over all slices of the unseen site's volumes, under the site's own mask."""
+    unseen = load_site_config(args.sites / args.unseen / "site.yaml", args.unseen)
+    own = load_site_config(args.sites / learner.task.site / "site.yaml", learner.task.site)
+    config = unseen.model_copy(update={"mask": own.mask, "split": SplitSettings(train=0, validation=0, test=1)})
+    task = build_task("reconstruction", config, args.seed, learner.network.sample_keys)
+    return task.evaluate(learner.network, "test")["psnr"]
+
+
 def run_variant(args: argparse.Namespace, shared_layers: str) -> dict[str, float]:
-    """Test PSNR (dB) by site after the last round."""
-    learners = build_learners(args, shared_layers)
+    """Test PSNR (dB) by site after the last round, on the site's own slices or on those of the unseen site."""
+    learners = build_learners(args, shared_layers, leave_out=args.unseen)
     average = learners[0].shared_state()
     for round_number in range(args.num_rounds):
         alone = round_number >= args.num_rounds - args.final_local_rounds
@@ -100,19 +118,25 @@ def run_variant(args: argparse.Namespace, shared_layers: str) -> dict[str, float
             learner.train(learner.shared_state() if alone else average, round_number)
         average = average_shared(learners)
         print(f"  {shared_layers} round {round_number + 1}/{args.num_rounds}", flush=True)
+    if args.unseen:
+        return {learner.task.site: score_unseen(args, learner) for learner in learners}
     return {learner.task.site: learner.task.evaluate(learner.network, "test")["psnr"] for learner in learners}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the variants that are not there yet and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    choices = ("none", "encoder", "all")
-    parser.add_argument("--shared_layers", nargs="+", choices=choices, default=list(choices))
+    parser.add_argument("--shared_layers", nargs="+", default=["none", "encoder", "all"], help="names, or prefixes a,b")
     parser.add_argument("--final_local_rounds", type=int, default=0, help="the last rounds, in which nothing is shared")
+    parser.add_argument("--unseen", help="a site that does not train, and whose patient the others are tested on")
     add_run_arguments(parser)
     args = parser.parse_args(argv)
+    if args.unseen and not (args.sites / args.unseen / "site.yaml").is_file():
+        parser.error(f"--unseen {args.unseen}: expected a site of {args.sites}")
     args.workspace.mkdir(parents=True, exist_ok=True)
     of_run = (args.num_rounds, args.final_local_rounds, args.images, args.local_epochs, args.channels, args.seed)
+    if args.unseen:
+        of_run = (*of_run, args.unseen)
     rows = {}
     for shared_layers in args.shared_layers:
         path = args.workspace / f"sharing-{shared_layers}-{'-'.join(map(str, of_run))}.json"
@@ -120,7 +144,8 @@ def main(argv: list[str] | None = None) -> None:
             path.write_text(json.dumps(run_variant(args, shared_layers)))
         rows[shared_layers] = json.loads(path.read_text())
     sites = list(next(iter(rows.values())))
-    print("\nTest PSNR (dB)" + "".join(f"{site:>16s}" for site in [*sites, "mean"]))
+    patient = f" on {args.unseen}" if args.unseen else ""
+    print(f"\nTest PSNR (dB){patient}" + "".join(f"{site:>16s}" for site in [*sites, "mean"]))
     for name, scores in rows.items():
         print(
             f"{name:14s}" + "".join(f"{value:16.2f}" for value in [*scores.values(), statistics.mean(scores.values())])

@@ -45,6 +45,7 @@ RUN_HERE = {
     "--num_rounds 1",
     "python benchmarks/sharing.py": "python benchmarks/sharing.py --num_rounds 1 --channels 4 --images 4 "
     "--shared_layers encoder --final_local_rounds 1",
+    "python benchmarks/traffic.py": "python benchmarks/traffic.py --settings 7 --num_rounds 2 --channels 4",
     "make demo-iopfl": "python jobs/demo.py iopfl --methods IOP-FL --num_rounds 1 --channels 4 --n_clients 2",
     "python benchmarks/hippocampus_segmentation.py --slices labelled": "python benchmarks/hippocampus_segmentation.py "
     f"--slices labelled --seeds 0 --methods IOP-FL --epochs 1 {SMALL}",
@@ -94,7 +95,14 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "export NVFL_WEB_ROOT=": "tests/deployments/test_dashboard.py",
     "python -m nvflare.dashboard.wsgi": "tests/deployments/test_dashboard.py",
 }
-NEEDS_DATA = ("--dp segmentation", "examples/brain", "brain_reconstruction", "hippocampus", "raw_reconstruction", "sharing")
+NEEDS_DATA = (
+    "--dp segmentation",
+    "examples/brain",
+    "brain_reconstruction",
+    "hippocampus",
+    "raw_reconstruction",
+    "sharing",
+)
 IN_TEST_DEPLOY = (  # which take minutes
     PAPERS,
     "python benchmarks/raw_reconstruction.py",

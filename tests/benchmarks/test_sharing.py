@@ -35,6 +35,18 @@ def test_every_variant_has_a_row(sites: Path, tmp_path: Path, capsys: pytest.Cap
     assert [line.split()[0] for line in again.splitlines() if line][1:] == ["none", "all"]
 
 
+def test_others_are_tested_on_the_patient_of_a_site_that_did_not_train(
+    sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--sites", str(sites), "--workspace", str(tmp_path / "w"), "--num_rounds", "1", "--channels", "2"]
+    sharing.main([*options, "--shared_layers", "encoder.0,encoder.1", "--unseen", "two"])
+    table = capsys.readouterr().out.split("Test PSNR (dB) on two")[1]
+    assert table.splitlines()[0].split() == ["one", "mean"]
+    assert table.splitlines()[1].split()[0] == "encoder.0,encoder.1"
+    with pytest.raises(SystemExit):
+        sharing.main([*options, "--unseen", "three"])
+
+
 def test_a_late_joiner_starts_from_what_the_others_share(
     sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

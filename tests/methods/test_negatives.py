@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flare_mri.methods.negatives import MAX_NEGATIVES, decode_negatives, encode_negatives, negative_differences
+from flare_mri.networks.differences import NUMBERS
 
 SHARED = {
     "conv.weight": torch.zeros(4, 1, 3, 3),
@@ -37,13 +38,23 @@ def test_negatives_travel_without_names_in_an_order_that_tells_none() -> None:
     assert order != [next(s for s, p in later.items() if torch.equal(p["conv.bias"], n["conv.bias"])) for n in again]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_negatives_come_back(dtype: str) -> None:
+@pytest.mark.parametrize("number", NUMBERS)
+def test_negatives_come_back(number: str) -> None:
     updates = {"a": {**part(1), "norm.count": torch.tensor(4)}}
-    good, problems = decode_negatives(encode_negatives(negative_differences(updates, SHARED, dtype)), SHARED)
+    good, problems = decode_negatives(encode_negatives(negative_differences(updates, SHARED, number)), SHARED, number)
     assert not problems and len(good) == 1
     for key, value in part(1).items():
-        torch.testing.assert_close(good[0][key], value, rtol=0.01 if dtype == "bfloat16" else 0, atol=1e-2)
+        torch.testing.assert_close(good[0][key], value, rtol=0, atol=1e-6 if number == "float32" else 0.02)
+
+
+def test_so_many_negatives_travel_and_other_ones_each_round() -> None:
+    chosen = []
+    for moved in (0.0, 1.0, 2.0):
+        updates = {f"site-{i}": {k: v + moved for k, v in part(i).items()} for i in range(6)}
+        sent = encode_negatives(negative_differences(updates, SHARED, "float32"), most=2)
+        assert len(sent) == 2
+        chosen.append({s for s, p in updates.items() for n in sent if torch.equal(p["conv.bias"], n["conv.bias"])})
+    assert len(set(map(frozenset, chosen))) > 1
 
 
 BAD_NEGATIVES = {
@@ -61,7 +72,7 @@ BAD_NEGATIVES = {
     "integer buffer": ({"norm.count": torch.tensor(1)}, "norm.count: is not expected"),
     "dtype": (
         {"conv.bias": torch.zeros(4, dtype=torch.complex64)},
-        "torch.bfloat16 values, got torch.complex64",
+        "torch.float32 values, got torch.complex64",
     ),
     "sparse": ({"conv.bias": torch.zeros(4).to_sparse()}, "got torch.float32, torch.sparse_coo"),
     "no tensor": ({"conv.bias": [0.0] * 4}, "conv.bias: expected a tensor, got a list"),
@@ -71,14 +82,14 @@ BAD_NEGATIVES = {
 @pytest.mark.parametrize("changes, told", BAD_NEGATIVES.values(), ids=BAD_NEGATIVES)
 def test_a_bad_negative_is_left_out_and_named_by_its_place(changes: dict[str, Any], told: str) -> None:
     bad = {k: v for k, v in {**part(2), **changes}.items() if v is not None}
-    good, problems = decode_negatives([part(1), bad, part(3)], SHARED)
+    good, problems = decode_negatives([part(1), bad, part(3)], SHARED, "float32")
     assert len(good) == 2 and len(problems) == 1 and problems[0].startswith("negative 1: ") and told in problems[0]
 
 
 def test_negatives_that_are_no_list_or_too_many() -> None:
-    assert decode_negatives({"site-1": part(1)}, SHARED) == ([], ["negatives: a dict, expected a list"])
-    assert decode_negatives(["site-1"], SHARED) == ([], ["negative 0: expected tensors by name, got a str"])
-    good, problems = decode_negatives([part(1)] * (MAX_NEGATIVES + 5), SHARED)
+    assert decode_negatives({"site-1": part(1)}, SHARED, "float32") == ([], ["negatives: a dict, expected a list"])
+    assert decode_negatives(["site-1"], SHARED, "float32") == ([], ["negative 0: expected tensors by name, got a str"])
+    good, problems = decode_negatives([part(1)] * (MAX_NEGATIVES + 5), SHARED, "float32")
     assert len(good) == MAX_NEGATIVES and problems == [
         "negatives: 1029, expected at most 1024; the others are left out"
     ]
@@ -87,5 +98,5 @@ def test_negatives_that_are_no_list_or_too_many() -> None:
 def test_a_sum_beyond_every_number_is_left_out() -> None:
     most = torch.finfo(torch.float32).max
     shared = {"conv.bias": torch.full((4,), most)}
-    good, problems = decode_negatives([{"conv.bias": torch.full((4,), most)}], shared)
+    good, problems = decode_negatives([{"conv.bias": torch.full((4,), most)}], shared, "float32")
     assert not good and problems == ["negative 0: conv.bias: the sum with the global one is not finite"]

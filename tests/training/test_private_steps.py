@@ -148,7 +148,7 @@ def test_a_method_term_without_images_is_added_after_the_noise(tmp_path: Path) -
         keys = shared_keys(network, "encoder")
         steps = PrivateSteps(tiny_noise, task, 2, 2, PrivacyLedger(tmp_path, "site-1"), RUN, "job")
         hooks = hooks_of("FedMRI", contrastive_weight=weight)
-        learner = Learner(network, keys, task, tiny_noise, hooks, steps)  # type: ignore[arg-type]
+        learner = Learner(network, keys, task, tiny_noise, hooks, private=steps)  # type: ignore[arg-type]
         first = learner.shared_state()
         learner.train(first, 0)
         moved = {key: value + 0.1 for key, value in first.items()}

@@ -41,6 +41,9 @@ class AggregationSettings(Settings):
     max_weight: Multiple = 10.0
     """Count no more slices of a site than so many times the round's median; 0: all."""
 
+    update_dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+    """How updates travel: whole, or as rounded differences; what rounding takes away goes with the next round's."""
+
     @model_validator(mode="after")
     def _counts_alike(self) -> "AggregationSettings":
         if self.average != "mean" and self.weighting != "equal":
@@ -66,8 +69,17 @@ class ServerSettings(AggregationSettings):
     wait_time_after_min_received: Annotated[int, Field(ge=0)] = 600
     """Seconds to wait for further sites once min_sites have answered."""
 
+    shut_out_after: Annotated[int, Field(ge=0)] = 0
+    """Rounds in which an update was left out, after which its site is asked no more; 0: never."""
+
     privacy: Literal["svt", "percentile"] | None = None
     """FLARE's filter on what a round changes."""
 
     privacy_arguments: dict[str, Any] | None = None
     """Of that filter, a JSON object."""
+
+    @model_validator(mode="after")
+    def _krum_leaves_out_the_honest(self) -> "ServerSettings":
+        if self.shut_out_after and self.average == "krum":
+            raise ValueError("shut_out_after: expected 0 with average krum, which leaves honest sites out; omit it")
+        return self

@@ -9,32 +9,29 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from flare_mri.networks.state_check import not_finite, problem_in_state
+from flare_mri.networks.differences import add, compress, expand, subtract
+from flare_mri.networks.state_check import not_finite
 
-TYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MAX_NEGATIVES: Final = 1024
 """That a site takes in a round: one for every hospital of a federation."""
 
 
 def negative_differences(
-    updates: Mapping[str, Mapping[str, Tensor]], shared: Mapping[str, Tensor], dtype: str
+    updates: Mapping[str, Mapping[str, Tensor]], shared: Mapping[str, Tensor], number: str
 ) -> dict[str, dict[str, Tensor]]:
-    """The sites' former shared parts as differences from the new global one: small numbers, which bfloat16 can hold.
+    """The sites' former shared parts as differences from the new global one: small numbers, which few bits can hold.
 
     Args:
         updates: site -> what it sent; integer buffers take no part.
         shared: the new global shared part.
-        dtype: one of :data:`TYPES`.
+        number: one of :data:`flare_mri.networks.differences.NUMBERS`.
     """
-    number = TYPES[dtype]
-    return {
-        site: {k: (v - shared[k]).to(number) for k, v in updates[site].items() if v.is_floating_point()}
-        for site in sorted(updates)
-    }
+    floats = {site: {k: v for k, v in updates[site].items() if v.is_floating_point()} for site in sorted(updates)}
+    return {site: compress(subtract(weights, shared), number) for site, weights in floats.items()}
 
 
-def encode_negatives(differences: Mapping[str, Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
-    """The differences as they travel: without names, in the order of their checksums.
+def encode_negatives(differences: Mapping[str, Mapping[str, Tensor]], most: int = 0) -> list[dict[str, Tensor]]:
+    """The differences as they travel: without names, in the order of their checksums, the first `most` of them.
 
     The order is a function of the contents alone. It tells nothing of the sites that the contents do not tell, is a
     new one each round, and is the same in a run that is resumed: rounding in the contrastive term stays to the bit
@@ -42,8 +39,9 @@ def encode_negatives(differences: Mapping[str, Mapping[str, Tensor]]) -> list[di
 
     Args:
         differences: of :func:`negative_differences`, by site.
+        most: how many; 0: all. As the order is new each round, so is the choice.
     """
-    return [dict(part) for part in sorted(differences.values(), key=_checksum)]
+    return [dict(part) for part in sorted(differences.values(), key=_checksum)][: most or None]
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> bytes:
@@ -54,12 +52,15 @@ def _checksum(tensors: Mapping[str, Tensor]) -> bytes:
     return digest.digest()
 
 
-def decode_negatives(encoded: Any, shared: Mapping[str, Tensor]) -> tuple[list[dict[str, Tensor]], list[str]]:
+def decode_negatives(
+    encoded: Any, shared: Mapping[str, Tensor], number: str
+) -> tuple[list[dict[str, Tensor]], list[str]]:
     """Back to shared parameters; what a server may not send is left out, before anything is computed with it.
 
     Args:
         encoded: as :func:`encode_negatives` gave it, by way of a server that need not be ours.
         shared: the global shared part that came with it.
+        number: one of :data:`flare_mri.networks.differences.NUMBERS`, which the job says.
 
     Returns:
         The good negatives in the order they came in, and a line for each that is left out, with its place from 0.
@@ -69,9 +70,9 @@ def decode_negatives(encoded: Any, shared: Mapping[str, Tensor]) -> tuple[list[d
     good, problems = [], []
     expected = {key: value for key, value in shared.items() if value.is_floating_point()}
     for place, negative in enumerate(encoded[:MAX_NEGATIVES]):
-        problem = problem_in_state(expected, negative, tuple(TYPES.values()))
-        restored = {} if problem else {k: shared[k] + d.to(shared[k].dtype) for k, d in negative.items()}
-        if not problem and (bad := not_finite(restored)):
+        differences, problem = expand(negative, expected, number)
+        restored = add(expected, differences)
+        if bad := not_finite(restored):
             problem = f"{bad}: the sum with the global one is not finite"
         if problem:
             problems.append(f"negative {place}: {problem}")

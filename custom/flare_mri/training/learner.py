@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
+from flare_mri.networks.differences import ErrorFeedback
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
 from flare_mri.training.precision import autocast
 from flare_mri.training.private_steps import PrivateSteps, check_network
@@ -50,6 +51,7 @@ class Learner:
         task: data, loss and metrics of the site.
         settings: what the job says about training.
         hooks: the method's part at the site.
+        update_dtype: how its updates travel, see :mod:`flare_mri.networks.differences`.
         private: steps with differential privacy, where the job asks for it.
 
     Raises:
@@ -57,6 +59,7 @@ class Learner:
             differential privacy.
 
     Attributes:
+        feedback: compresses what the site returns, and keeps what rounding took away.
         previous: the shared parameters that the site returned last; None before its first round.
         best: round, validation and whole state of the network that was best in validation.
     """
@@ -68,6 +71,7 @@ class Learner:
         task: Task,
         settings: TrainingSettings,
         hooks: "SiteHooks",
+        update_dtype: str = "float32",
         private: PrivateSteps | None = None,
     ):
         if settings.private != (private is not None):
@@ -83,6 +87,7 @@ class Learner:
         self._optimizer = settings.build_optimizer(network)
         self._initial_norm = norm_of(network.parameters())
         self._average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
+        self.feedback = ErrorFeedback(update_dtype)
         self.previous: State | None = None
         self.best: dict[str, Any] | None = None
         hooks.check(self)
@@ -252,6 +257,7 @@ class Learner:
             "previous": self.previous,
             "best": self.best,
             "average": None if self._average is None else self._average.state(),
+            "left_over": self.feedback.left_over,
             "method": self.hooks.state(),
         }
 
@@ -261,7 +267,7 @@ class Learner:
         Raises:
             InputError: the state belongs to other data or another split, to another network or shared_layers.
         """
-        if not {"method", "average"} <= state.keys():
+        if not {"method", "average", "left_over"} <= state.keys():
             raise InputError(
                 f"site {self.task.site}: private state of round {round_number}: expected this version's, got an "
                 "earlier one's; start the job under another name"
@@ -276,6 +282,7 @@ class Learner:
         self.network.load_state_dict(state["network"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
         self.previous, self.best = state["previous"], state["best"]
+        self.feedback.left_over = dict(state["left_over"])
         if self._average is not None:
             self._average.restore(state["average"] or {}, self.task.site)
         self.hooks.restore(state["method"], self)

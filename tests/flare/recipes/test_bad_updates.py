@@ -10,12 +10,14 @@ from nvflare.app_common.abstract.fl_model import FLModel
 
 from conftest import TINY
 from federation import Federation
+from flare_mri.errors import InputError
 from flare_mri.flare.recipes import FedMRIRecipe
 from flare_mri.training import SiteStore
 
 
-def federation(root: Path, sites: list[str], min_sites: int, tamper: object) -> Federation:
-    recipe = FedMRIRecipe(network=TINY, min_clients=min_sites, num_rounds=2, negatives="all", include_code=False)
+def federation(root: Path, sites: list[str], min_sites: int, tamper: object, **settings: int) -> Federation:
+    settings = {"num_rounds": 2, **settings}
+    recipe = FedMRIRecipe(network=TINY, min_clients=min_sites, negatives="all", include_code=False, **settings)
     return Federation(recipe, sites, root, tamper=tamper)  # type: ignore[arg-type]
 
 
@@ -39,6 +41,23 @@ def test_a_bad_update_is_left_out_and_the_round_goes_on(tmp_path: Path, sites: l
     assert all(torch.isfinite(v).all() for v in run.saved[-1]["params"].values())
     checkpoint = SiteStore(tmp_path / "run_store", "fedmri", "server").load("checkpoint.pt")
     assert checkpoint is not None and sorted(checkpoint["method"]["negatives"]) == ["site-1", "site-3"]
+
+
+def test_a_site_whose_updates_are_left_out_again_and_again_is_asked_no_more(
+    tmp_path: Path, sites: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = federation(tmp_path, sites, 2, spoil, num_rounds=4, shut_out_after=1)
+    entry = run.run()["methods"]["FedMRI"]
+    trained = [site for site, task, _ in run.sent if task == "train"]
+    assert [trained.count(site) for site in sites] == [4, 2, 4]
+    assert "site-2 is asked no more: its update was left out in 1 rounds" in caplog.text
+    assert entry["sites"]["site-2"]["note"].startswith("Its update was left out in 1 of 4 rounds")
+    assert "test" not in entry["sites"]["site-2"] and "test" in entry["sites"]["site-1"]
+
+
+def test_krum_shuts_nobody_out() -> None:
+    with pytest.raises(InputError, match="shut_out_after: expected 0 with average krum"):
+        FedMRIRecipe(network=TINY, min_clients=5, average="krum", shut_out_after=3)
 
 
 @pytest.mark.parametrize(

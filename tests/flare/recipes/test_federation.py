@@ -15,6 +15,7 @@ from federation import Federation, state_in, weights_in
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import METRIC_NAME, tensors_in
 from flare_mri.flare.recipes import FedMRIRecipe
+from flare_mri.networks.state_check import norm_of
 from flare_mri.training import TrainingSettings
 
 TRAINING = TrainingSettings(lr=1e-3)
@@ -138,15 +139,40 @@ def test_without_foreign_negatives_no_site_receives_another_sites_weights(
     assert {entry["bytes_received"] for row in rows for entry in row["sites"].values()} == {encoder}
 
 
-def test_half_precision_negatives_halve_their_bytes_and_keep_the_result_close(
-    tmp_path: Path, sites: list[str], cache: Path
+@pytest.mark.parametrize("number, size", [("bfloat16", 1 / 2), ("int8", 1 / 4)])
+def test_rounded_negatives_save_bytes_and_keep_the_result_close(
+    tmp_path: Path, sites: list[str], cache: Path, number: str, size: float
 ) -> None:
     full = run(tmp_path, sites, negatives="all")
-    half = run(sibling(tmp_path, sites, "half", cache), sites, negatives="all", negatives_dtype="bfloat16")
-    received = [f.results["methods"]["FedMRI"]["rounds"][1]["sites"]["site-1"]["bytes_received"] for f in (full, half)]
-    assert received[1] == received[0] * (1 + 3 / 2) / (1 + 3)
+    less = run(sibling(tmp_path, sites, "less", cache), sites, negatives="all", negatives_dtype=number)
+    received = [f.results["methods"]["FedMRI"]["rounds"][1]["sites"]["site-1"]["bytes_received"] for f in (full, less)]
+    scales = 4 * 3 * len(final(full)) if number == "int8" else 0
+    assert received[1] - scales == received[0] * (1 + 3 * size) / (1 + 3)
     for key, value in final(full).items():
-        torch.testing.assert_close(final(half)[key], value, rtol=0.05, atol=0.02)
+        torch.testing.assert_close(final(less)[key], value, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("method", ["FedAvg", "SCAFFOLD"])  # which sends control variates besides
+def test_rounded_updates_save_bytes_and_keep_the_result_close(
+    tmp_path: Path, sites: list[str], cache: Path, method: str
+) -> None:
+    full = run(tmp_path, sites, method)
+    less = run(sibling(tmp_path, sites, "less", cache), sites, method, update_dtype="int8")
+    assert not less.panics
+    for entry in less.results["methods"][method]["rounds"][2]["sites"].values():
+        assert entry["bytes_sent"] < 0.3 * entry["bytes_received"]
+    moved, apart = (
+        norm_of(v - other.saved[place]["params"][k] for k, v in final(full).items())
+        for other, place in ((full, 0), (less, -1))
+    )
+    assert apart < 0.25 * moved
+    owed = state_in(less.root / "site-1" / "site_store", "fedmri", "site-1", 2)["left_over"]
+    assert owed.keys() >= final(less).keys() and any(v.any() for v in owed.values())
+
+
+def test_noise_of_a_privacy_filter_is_not_rounded() -> None:
+    with pytest.raises(InputError, match="update_dtype: expected float32 with privacy, got int8"):
+        FedMRIRecipe(network=TINY, privacy="svt", update_dtype="int8")
 
 
 def test_sites_may_have_different_decoders_and_not_different_encoders(tmp_path: Path, sites: list[str]) -> None:

@@ -46,16 +46,22 @@ def silent_in(round_number: int) -> Any:
     return tamper
 
 
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.site is not SiteHooks])
-def test_resumed_run_is_the_undisturbed_run_to_the_bit(tmp_path: Path, cache: Path, method: str) -> None:
+RESUMED = {name: (name, {}) for name, method in METHODS.items() if method.site is not SiteHooks}
+RESUMED["FedAvg, int8 updates"] = ("FedAvg", {"update_dtype": "int8"})
+
+
+@pytest.mark.parametrize("method, more", RESUMED.values(), ids=RESUMED)
+def test_resumed_run_is_the_undisturbed_run_to_the_bit(
+    tmp_path: Path, cache: Path, method: str, more: dict[str, Any]
+) -> None:
     """With a process of its own for every task in the stopped and the resumed one."""
-    calm = federation(prepare(tmp_path / "calm", cache), method=method)
+    calm = federation(prepare(tmp_path / "calm", cache), method=method, **more)
     undisturbed = calm.run()["methods"][method]
     root = prepare(tmp_path / "stopped", cache)
-    stopped = federation(root, method=method, fresh=True, tamper=silent_in(2))
+    stopped = federation(root, method=method, fresh=True, tamper=silent_in(2), **more)
     stopped.run()
     assert "train in round 2: 0 sites answered" in stopped.panics[0]
-    resumed = federation(root, method=method, fresh=True, resume=True)
+    resumed = federation(root, method=method, fresh=True, resume=True, **more)
     results = resumed.run()["methods"][method]
     assert not resumed.panics
     last = ["submit_model"] if METHODS[method].gathers_personal_models else []

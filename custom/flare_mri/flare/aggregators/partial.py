@@ -16,6 +16,7 @@ from flare_mri.errors import InputError
 from flare_mri.flare.aggregators.norms import NormScale, norm
 from flare_mri.flare.aggregators.robust import choose_by_krum, count_dishonest, median, trimmed_mean
 from flare_mri.flare.protocol import MAX_SLICES
+from flare_mri.networks.differences import add, expand
 from flare_mri.networks.state_check import problem_in_state
 
 _DEFAULT = AggregationSettings()
@@ -51,6 +52,7 @@ class PartialAggregator(ModelAggregator):
         max_norm: an update larger than `max_norm` medians is left out; 0 admits any size.
         clip_norm: an update larger than `clip_norm` medians is scaled down to that size; 0 clips nothing.
         max_weight: slices above `max_weight` medians do not count, with weighting ``slices``; 0 counts all.
+        update_dtype: how updates of training travel, see :mod:`flare_mri.networks.differences`.
     """
 
     def __init__(
@@ -61,20 +63,25 @@ class PartialAggregator(ModelAggregator):
         max_norm: float = _DEFAULT.max_norm,
         clip_norm: float = _DEFAULT.clip_norm,
         max_weight: float = _DEFAULT.max_weight,
+        update_dtype: str = _DEFAULT.update_dtype,
     ):
         super().__init__()
         values = {"weighting": weighting, "max_norm": max_norm, "clip_norm": clip_norm, "max_weight": max_weight}
-        AggregationSettings.read({**values, "average": average, "dishonest": dishonest}, "aggregator")
+        AggregationSettings.read(
+            {**values, "average": average, "dishonest": dishonest, "update_dtype": update_dtype}, "aggregator"
+        )
         self.weighting = weighting
         self.average = average
         self.dishonest = dishonest
         self.max_norm = max_norm
         self.clip_norm = clip_norm
         self.max_weight = max_weight
+        self.update_dtype = update_dtype
         self.scale, self.extra_scale = NormScale(), NormScale()
         self._reference: Mapping[str, Tensor] = {}
         self._extra: Mapping[str, Tensor] = {}
         self._round = 0
+        self._rounded = False
         self.accepted: dict[str, FLModel] = {}
         self.rejected: dict[str, str] = {}
         self.clipped: dict[str, float] = {}
@@ -82,7 +89,11 @@ class PartialAggregator(ModelAggregator):
         self.passed_over: list[str] = []
 
     def begin_round(
-        self, reference: Mapping[str, Tensor], round_number: int, extra: Mapping[str, Tensor] | None = None
+        self,
+        reference: Mapping[str, Tensor],
+        round_number: int,
+        extra: Mapping[str, Tensor] | None = None,
+        whole: bool = False,
     ) -> None:
         """Forget the round before; updates are now compared with `reference`, the global shared part.
 
@@ -90,8 +101,10 @@ class PartialAggregator(ModelAggregator):
             reference: the global shared part.
             round_number: of the job.
             extra: further tensors that each site is to send, of which only names, shapes and types count.
+            whole: the sites send weights in float32, whatever is said of updates: personal models.
         """
         self.reset_stats()
+        self._rounded = self.update_dtype != "float32" and not whole
         self._reference, self._round = reference, round_number
         self._extra = {key: torch.zeros_like(value) for key, value in (extra or {}).items()}
 
@@ -214,7 +227,12 @@ class PartialAggregator(ModelAggregator):
             slices = (model.metrics or {}).get("slices/train")
             if not isinstance(slices, (int, float)) or not 1 <= slices <= MAX_SLICES or slices != int(slices):
                 return f"slices/train: {slices!r:.40}, expected the number of training slices, 1 to {MAX_SLICES}"
-        return problem_in_state({**self._reference, **self._extra}, model.params)
+        expected = {**self._reference, **self._extra}
+        if self._rounded:
+            differences, problem = expand(model.params, expected, self.update_dtype)
+            model.params = add(expected, differences)
+            return problem or problem_in_state(expected, model.params)
+        return problem_in_state(expected, model.params)
 
 
 def _mean(values: list[Tensor], weights: list[float]) -> Tensor:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE on the hospital's side: the executor that trains."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from flare_mri.networks import build_network, check_size, sample_keys, shared_ke
 from flare_mri.training import (
     SPLITS,
     Learner,
+    RoundReport,
     RunStates,
     SiteStore,
     Split,
@@ -35,7 +37,7 @@ from flare_mri.training import (
 from flare_mri.training.privacy_ledger import BudgetSpentError, PrivacyLedger
 from flare_mri.training.private_steps import PrivateSteps
 from flare_mri.training.run_states import MOST_ROUNDS
-from flare_mri.training.task import check_takes_images
+from flare_mri.training.task import check_takes_images, check_trains
 
 _EXAMPLES = "examples.npz"
 
@@ -59,6 +61,7 @@ class PersonalizedExecutor(SiteExecutor):
         options: the method's own settings.
         site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``; the
             shared part must stay the same.
+        update_dtype: how updates travel, see :mod:`flare_mri.networks.differences`.
         require_site_config: refuse to fall back on the phantom where the site has no ``site.yaml``.
     """
 
@@ -72,6 +75,7 @@ class PersonalizedExecutor(SiteExecutor):
         training: dict[str, Any],
         options: dict[str, Any] | None = None,
         site_networks: dict[str, dict[str, Any]] | None = None,
+        update_dtype: str = "float32",
         require_site_config: bool = False,
     ):
         super().__init__(job, require_site_config)
@@ -82,6 +86,7 @@ class PersonalizedExecutor(SiteExecutor):
         self.training = training
         self.options = options
         self.site_networks = site_networks
+        self.update_dtype = update_dtype
         self._settings = TrainingSettings.read(training, f"job {job!r:.80}, training")
         self._settings.lr_of_round(0)  # raises where the schedule is not complete
         self._method = find_method(method)
@@ -143,16 +148,19 @@ class PersonalizedExecutor(SiteExecutor):
             metrics |= self._evaluate(learner, received, round_number - 1, splits)
         for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
+        further = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
         try:
             report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
+            update = learner.update()
         except BudgetSpentError as spent:
-            states.save(round_number, learner.private_state())
             self.note(fl_ctx, f"site {task.site}: privacy budget spent; it sends what it received", str(spent))
-            return _answer_untrained(learner, fl_ctx, metrics)
-        states.save(round_number, learner.private_state())
+            report, update = RoundReport(math.nan, check_trains(task), 0.0), learner.shared_state() | further
+            metrics["privacy/spent"] = 1.0
         # further tensors are differences already: a privacy filter is to filter the whole of them
-        note_received(fl_ctx, received | {key: zeros_like(value) for key, value in learner.hooks.extra().items()})
-        update = learner.update()
+        reference = received | further
+        note_received(fl_ctx, reference)
+        update = learner.feedback.compress(update, reference)
+        states.save(round_number, learner.private_state())
         cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
         metrics |= learner.private.metrics() if learner.private else {"train/loss": report.loss}
         metrics |= {
@@ -238,7 +246,7 @@ class PersonalizedExecutor(SiteExecutor):
             epochs, rounds = hooks.epochs(self._settings), check_round(model.total_rounds)
             run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
             private = PrivateSteps(self._settings, task, epochs, rounds, self._ledger, run, self.job)
-        return Learner(network, shared, task, self._settings, hooks, private)
+        return Learner(network, shared, task, self._settings, hooks, self.update_dtype, private)
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
@@ -280,14 +288,3 @@ class PersonalizedExecutor(SiteExecutor):
             self._store.lock()
             self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)
         return self._task, self._store
-
-
-def _answer_untrained(learner: Learner, fl_ctx: FLContext, metrics: dict[str, float]) -> FLModel:
-    """The answer of a site whose budget is spent: the shared part that it received, and scores as ever."""
-    assert learner.private is not None
-    further = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
-    update = learner.shared_state() | further
-    note_received(fl_ctx, update)
-    metrics |= {**learner.private.metrics(), "privacy/spent": 1.0, "train/seconds": 0.0}
-    metrics["slices/train"] = float(len(learner.task.dataset("train")))  # type: ignore[arg-type]
-    return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)

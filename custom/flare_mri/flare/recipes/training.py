@@ -94,6 +94,11 @@ class TrainingRecipe(FlareMRIRecipe):
         if server.privacy_arguments and not server.privacy:
             raise InputError("privacy_arguments: of which filter? give privacy too")
         privacy = {"mechanism": server.privacy, "arguments": server.privacy_arguments or {}} if server.privacy else None
+        if server.privacy and server.update_dtype != "float32":
+            raise InputError(
+                f"update_dtype: expected float32 with privacy, got {server.update_dtype}: noise is not to be "
+                "rounded; omit one of them"
+            )
         count_dishonest(server.average, server.dishonest, min_clients)
         aggregation = server.model_dump(include=set(AggregationSettings.model_fields))
         start = {"initial_weights": server.initial_weights} if server.initial_weights else {}
@@ -107,6 +112,7 @@ class TrainingRecipe(FlareMRIRecipe):
             options=options,
             round_timeout=server.round_timeout,
             wait_time_after_min_received=server.wait_time_after_min_received,
+            shut_out_after=server.shut_out_after,
             resume=resume,
             settings={
                 **{"job": name, "num_rounds": server.num_rounds, **shared, "training": learn, "options": options},
@@ -124,6 +130,7 @@ class TrainingRecipe(FlareMRIRecipe):
             **shared,
             training=learn,
             options=options,
+            update_dtype=server.update_dtype,
             site_networks=site_networks,
             require_site_config=require_site_config,
         )

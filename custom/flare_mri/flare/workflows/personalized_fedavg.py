@@ -46,6 +46,7 @@ class PersonalizedFedAvg(SiteController):
         options: the method's own settings.
         round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
         wait_time_after_min_received: seconds to wait for further sites once `min_sites` have answered.
+        shut_out_after: rounds in which a site's update was left out, after which it is asked no more; 0 never.
         resume: go on after the last finished round of the job of this name, with the sites' private states of it.
         settings: what results.json tells of the job; ``job`` names the store, the rest is compared when resuming.
         aggregator_id: component id of a :class:`~flare_mri.flare.aggregators.PartialAggregator`.
@@ -61,6 +62,7 @@ class PersonalizedFedAvg(SiteController):
         options: dict[str, Any] | None = None,
         round_timeout: int = 0,
         wait_time_after_min_received: int = 600,
+        shut_out_after: int = 0,
         resume: bool = False,
         settings: dict[str, Any] | None = None,
         aggregator_id: str = "aggregator",
@@ -70,6 +72,7 @@ class PersonalizedFedAvg(SiteController):
         super().__init__(persistor_id=persistor_id, task_check_period=task_check_period)
         values = {"num_rounds": num_rounds, "min_sites": min_sites, "round_timeout": round_timeout}
         values["wait_time_after_min_received"] = wait_time_after_min_received
+        values["shut_out_after"] = shut_out_after
         ServerSettings.read(values, "controller")
         self._method = find_method(method)
         self._hooks = self._method.server(self._method.options.read(options or {}, f"method {method}"))
@@ -79,6 +82,7 @@ class PersonalizedFedAvg(SiteController):
         self.options = options
         self.round_timeout = round_timeout
         self.wait_time_after_min_received = wait_time_after_min_received
+        self.shut_out_after = shut_out_after
         self.resume = resume
         self.settings = settings or {}
         self.aggregator_id = aggregator_id
@@ -129,6 +133,8 @@ class PersonalizedFedAvg(SiteController):
             answered = len(updates) / max(len(self._ready), len(updates))
             self._hooks.after_round(shared, updates, {key: mean[key] for key in extra}, answered)
             record.file_round(round_number, aggregator.accepted, time.monotonic() - started, aggregator.treated())
+            for site in sorted(record.shut_out(self.shut_out_after) & aggregator.rejected.keys()):
+                self.warning(f"{site} is asked no more: its update was left out in {self.shut_out_after} rounds")
             scales = aggregator.scale.value, aggregator.extra_scale.value
             store.save(Checkpoint(run, round_number, shared, self._hooks.state(), record.entry, *scales))
             self._save(shared, round_number)
@@ -163,7 +169,7 @@ class PersonalizedFedAvg(SiteController):
 
     def _gather(self, aggregator: PartialAggregator, shared: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """The sites' personal models, after the last validation; no site receives another site's."""
-        aggregator.begin_round(shared, self.num_rounds)
+        aggregator.begin_round(shared, self.num_rounds, whole=True)
         ready = [site for site in self.find_sites() if site in self._ready]
         for answer in self._ask(TaskName.SUBMIT, ready, {}, self.num_rounds, meta):
             aggregator.accept_model(answer)
@@ -185,13 +191,13 @@ class PersonalizedFedAvg(SiteController):
         self._ready |= record.file_checks(answers)
 
     def _ready_sites(self, record: RunRecord) -> list[str]:
-        """The connected sites that are ready; one that has come since the job's start is checked first, once."""
+        """The connected sites that are ready and not shut out; one that has come since the start is checked, once."""
         sites = self.find_sites()
         late = [site for site in sites if site not in self._asked]
         if late:
             self._asked |= set(late)
             self._ready |= record.file_checks(self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
-        return [site for site in sites if site in self._ready]
+        return [site for site in sites if site in self._ready - record.shut_out(self.shut_out_after)]
 
     def _ask(
         self,

@@ -6,6 +6,7 @@ import datetime
 import json
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,11 @@ class RunRecord:
                 entry["note"] = told
         self._write()
         self._writer.close()
+
+    def shut_out(self, after: int) -> set[str]:
+        """Sites whose update was left out in so many rounds; none where `after` is 0."""
+        counts = Counter(site for row in self._rounds for site in row.get("left_out", ()))
+        return {site for site, count in counts.items() if after and count >= after}
 
     def _tell_treated(self, site: str) -> str:
         """In how many rounds a site's update did not count as it came; empty where it always did."""
