@@ -66,7 +66,7 @@ wheel: $(READY)  ## the package as a hospital installs it, in dist/
 # Tools that look at the environment from outside, in an environment of their own.
 SUPPLY := $(VENV)/supply
 TOOLS := uv==0.13.9 cyclonedx-bom==7.5.0 pip-licenses==5.5.5 pip-audit==2.10.1
-EXTRAS := --extra report --extra raw --extra bundle --extra dicom --extra tracking --extra completion
+EXTRAS := --extra report --extra raw --extra bundle --extra dicom --extra tracking --extra completion --extra dp
 
 lock: $(SUPPLY)/.ready  ## requirements.lock: all that the package needs on Linux, with hashes
 	sed -n '/^# Development/q;p' requirements.txt | $(SUPPLY)/bin/uv pip compile --quiet --generate-hashes \

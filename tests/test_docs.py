@@ -38,6 +38,10 @@ RUN_HERE = {
     "python benchmarks/contrastive_cost.py": "python benchmarks/contrastive_cost.py --steps 1 --channels 4 "
     "--spatial_size 32",
     "python benchmarks/privacy_cost.py": "python benchmarks/privacy_cost.py --settings 4 --num_rounds 1 --channels 4",
+    "python benchmarks/privacy_cost.py --dp reconstruction": "python benchmarks/privacy_cost.py --dp reconstruction "
+    "--settings 4 --num_rounds 1 --channels 4",
+    "python benchmarks/privacy_cost.py --dp segmentation": "python benchmarks/privacy_cost.py --dp segmentation "
+    "--settings 4 --num_rounds 1 --channels 4",
     "python benchmarks/raw_reconstruction.py": "python benchmarks/raw_reconstruction.py --classical --methods FedMRI "
     "--num_rounds 1",
     "python benchmarks/sharing.py": "python benchmarks/sharing.py --num_rounds 1 --channels 4 --images 4 "
@@ -105,7 +109,14 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "export NVFL_WEB_ROOT=": "tests/deployments/test_dashboard.py",
     "python -m nvflare.dashboard.wsgi": "tests/deployments/test_dashboard.py",
 }
-NEEDS_DATA = ("examples/brain", "brain_reconstruction", "hippocampus", "raw_reconstruction", "sharing")
+NEEDS_DATA = (
+    "--dp segmentation",
+    "examples/brain",
+    "brain_reconstruction",
+    "hippocampus",
+    "raw_reconstruction",
+    "sharing",
+)
 IN_TEST_DEPLOY = (  # which take minutes
     PAPERS,
     "python benchmarks/raw_reconstruction.py",
@@ -113,6 +124,8 @@ IN_TEST_DEPLOY = (  # which take minutes
     "python benchmarks/hippocampus_segmentation.py --slices labelled",
     WHOLE_VOLUMES,
     "python benchmarks/privacy_cost.py",
+    "python benchmarks/privacy_cost.py --dp reconstruction",
+    "python benchmarks/privacy_cost.py --dp segmentation",
     "python benchmarks/sharing.py",
     "python benchmarks/brain_reconstruction.py --network UnrolledNetwork --augmentation",
 )
@@ -253,7 +266,7 @@ def test_command_made_small(command: str, tmp_path: Path) -> None:
     words = [sys.executable, *shlex.split(small)[1:]]
     if not any(word in small for word in ("contrastive", "routed", "loaders")):
         words += ["--workspace", str(tmp_path / "w")]
-    if "demo" in small or "privacy" in small:
+    if "demo" in small:
         words += ["--output", str(tmp_path / "out")]
     environment = {**os.environ, "FLARE_MRI_DATA": str(DATA.resolve()), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=REPO, capture_output=True, text=True, env=environment, timeout=550)

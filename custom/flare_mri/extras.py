@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Packages of the extras `raw` and `dicom`, which a hospital needs not have to take part."""
+"""Packages of the extras, which a site needs not have to take part; imported where they are first used."""
 
 import importlib
 from typing import Any

@@ -117,7 +117,7 @@ def test_too_small_an_image_says_what_is_needed():
 @pytest.mark.parametrize(
     "option,message",
     [
-        ({"norm": "layer"}, "norm: expected one of instance, batch, got 'layer'"),
+        ({"norm": "layer"}, "norm: expected one of instance, batch, group, got 'layer'"),
         ({"pool": "mean"}, "pool: expected one of avg, max, got 'mean'"),
         ({"decoder": "deep"}, "decoder: expected one of plain, refined, got 'deep'"),
         ({"upsampling": "bilinear"}, "upsampling: expected one of normalised, linear, got 'bilinear'"),

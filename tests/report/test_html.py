@@ -126,6 +126,12 @@ def test_reconstruction_report_says_the_numbers(whole):
     assert page.text.count("How alike the sites look") == 1
 
 
+def test_what_was_spent_of_a_sites_privacy_is_told(results, tmp_path):
+    results["methods"]["FedMRI"]["sites"]["site-2"]["privacy"] = {"epsilon": 7.912, "delta": 1e-5}
+    text = write_report(results, {}, tmp_path / "report.html").read_text()
+    assert re.findall(r"(\w+): differential privacy, ε (\S+) at\s+δ (\S+) spent", text) == [("FedMRI", "7.91", "1e-05")]
+
+
 def test_without_stores_there_are_numbers_and_no_images(results, tmp_path):
     _, page = make(results, None, tmp_path)
     assert page.tags["img"] == 0 and "holds no images" in page.text and "How alike" not in page.text

@@ -115,6 +115,15 @@ class CrossSite(_Entry):
         return self
 
 
+class PrivacySpent(_Entry):
+    """What a site has spent of its patients' privacy in a run."""
+
+    epsilon: float
+    """a number; ε of all its steps"""
+    delta: float
+    """a number; δ at which it holds"""
+
+
 class SiteResults(TwoScores):
     """A site at the end of a run."""
 
@@ -130,6 +139,8 @@ class SiteResults(TwoScores):
     """the personal model"""
     data: dict[str, Any] | None = None
     """numbers of slices"""
+    privacy: PrivacySpent | None = None
+    """an object with epsilon and delta; none: training without differential privacy"""
     note: str | None = None
     """a sentence for the report"""
     entropy: Entropy | None = None
@@ -147,6 +158,10 @@ class SiteRound(TwoScores):
     """scores of the personal model"""
     train_loss: float | None = None
     """mean loss of the round"""
+    epsilon: float | None = None
+    """ε that the run has spent at the site so far"""
+    privacy_spent: bool | None = None
+    """true where the budget was spent, and the site did not train"""
     seconds: float | None = None
     """seconds of training"""
     bytes_sent: float | None = None

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, mod
 from flare_mri.config.base import Settings, describe_error, show_value
 from flare_mri.config.data import DataSettings, ExpandedPath, Texts
 from flare_mri.config.mask import MaskSettings
+from flare_mri.config.privacy import Budget
 from flare_mri.config.statistics import StatisticsSettings
 from flare_mri.config.yaml_file import check_mapping, read_yaml
 from flare_mri.datasets.phantom import phantom_site
@@ -104,6 +105,8 @@ class SiteSettings(MachineSettings):
     """what is held back of statistics of these data"""
     cross_site: bool = False
     """whether this site's personal model may be sent to other sites to be scored there, and theirs be scored here"""
+    privacy: Budget | None = None
+    """what jobs may spend of its patients' privacy; none: any job is taken, and what it spends is noted"""
 
 
 class SiteConfig(SiteSettings):

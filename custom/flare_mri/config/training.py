@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from flare_mri.config.privacy import PrivateTraining
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 
@@ -29,7 +30,7 @@ LOSSES = {"reconstruction": ("mse", "l1", "l1_ssim", "ssdu"), "segmentation": ("
 """Of each task, its own first."""
 
 
-class TrainingSettings(SegmentationPlan):
+class TrainingSettings(PrivateTraining, SegmentationPlan):
     """Training at every site of a job, whatever the method."""
 
     # RMSprop and Adam divide by the gradient down to ε = 1e-8: a loss scaled below it, and a rate scaled up as much,

@@ -31,6 +31,7 @@ class ReconstructionData:
         orientations: axis codes of the volumes as the network sees them, where that is known.
         augmentation: names of the random transforms in training.
         acquisition: of the samples.
+        patients: that of each training slice, private to the site.
         undersampled: whether the scans were measured so: there are no targets then.
         key_metric: the metric that is looked at first.
 
@@ -80,6 +81,7 @@ class ReconstructionData:
             self._notes.append("scans were measured undersampled: taken with their own masks, scored without targets")
         self.acquisition = _find_acquisition(volumes[0], self.shape, masks.get(self.shape))
         self._note_kinds()
+        self.patients = [subjects[volume] for volume, _ in self.train.indices]
         self._config, self._subjects = config, len(set(subjects))
         self._volumes = [(volume.name, volume.subject, volume.digest) for volume in volumes]
 

@@ -91,13 +91,25 @@ class SegmentationData:
         for note in self._notes:
             logging.getLogger(__name__).warning("site %r: %s", config.site, note)
 
-    def epoch(self, seed: int) -> Dataset:
-        """Samples of an epoch of training: about as many without an organ as with one, randomly transformed."""
+    def epoch(self, seed: int, balanced: bool = True) -> Dataset:
+        """Samples of an epoch of training, randomly transformed.
+
+        Args:
+            seed: of the epoch.
+            balanced: about as many slices without an organ as with one; False: all.
+        """
         left_right = self._find_left_right()
         if self.plan.patch_size is not None:
             return PatchDataset(self.train, self.plan.patch_size, seed, self.augmentation, left_right)
         within = left_right - 1 if left_right else None
-        return self.train.balance(seed).augment(self.augmentation, seed, within)
+        slices = self.train.balance(seed) if balanced else self.train
+        return slices.augment(self.augmentation, seed, within)
+
+    def patients(self) -> list[str]:
+        """Patient of each sample of an epoch that is not balanced, private to the site."""
+        epoch = self.epoch(0, balanced=False)
+        numbers = epoch.numbers if isinstance(epoch, PatchDataset) else [volume for volume, _ in self.train.indices]
+        return [self.volumes[number].subject for number in numbers]
 
     def pieces(self, dataset: SegmentationDataset) -> Pieces:
         """The volumes of a data set as the network takes them."""

@@ -122,6 +122,9 @@ class PatchDataset(Dataset[dict[str, Any]]):
         seed: of the epoch; the same seed gives the same patches, in whatever process.
         names: of random transforms.
         left_right: axis of [D, H, W] from left to right; None: not known.
+
+    Attributes:
+        numbers: that of the volume of each patch.
     """
 
     def __init__(
@@ -133,20 +136,20 @@ class PatchDataset(Dataset[dict[str, Any]]):
         left_right: int | None = None,
     ):
         self._slices, self._size, self._seed = slices, patch_size, seed
-        self._volumes: list[int] = []
+        self.numbers: list[int] = []
         for number in slices.used:
             volume = slices.volumes[number].slices
             sizes = (len(volume), *volume.shape[-2:])
             count = math.prod(math.ceil(size / patch) for size, patch in zip(sizes, patch_size, strict=True))
-            self._volumes += [number] * count
+            self.numbers += [number] * count
         self._augmentation = Augmentation(SEGMENTATION, names, left_right=left_right, dims=3) if names else None
 
     def __len__(self) -> int:
-        return len(self._volumes)
+        return len(self.numbers)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         seed = seed_of_sample(self._seed, place)
-        whole = self._slices.volumes[self._volumes[place]].slices[:]
+        whole = self._slices.volumes[self.numbers[place]].slices[:]
         label = torch.from_numpy(self._slices.table.apply(whole[:, 1])).float()[None]
         image = pad_to(torch.from_numpy(whole[:, 0])[None], self._size)
         item: dict[Hashable, Tensor] = {"image": image, "label": pad_to(label, self._size, IGNORED)}

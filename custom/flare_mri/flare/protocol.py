@@ -43,7 +43,7 @@ SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95", "false_slices")
 REFUSED: Final = "refused"
 CONSENT: Final = "cross_site/consent"
 """Of a CHECK answer of a site that takes other sites' personal models and gives its own, always 1."""
-POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer")
+POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer", "privacy")
 """Parts of a job that a site's policy may refuse: its CHECK answer then holds ``refused/<part>``, always 1."""
 
 _SCORE = "|".join((*RECONSTRUCTION_METRICS, *SEGMENTATION_METRICS, r"(dice|hd95)\.[A-Za-z0-9_-]{1,32}"))
@@ -53,6 +53,7 @@ METRIC_NAME: Final = re.compile(
     r"|wire/(received|sent)"
     r"|best/round"
     rf"|{CONSENT}"
+    r"|privacy/(epsilon|delta|spent)"
     rf"|((best|personal)/)?(validation|test)/({_SCORE})"
     rf"|({'|'.join(BASELINES)})/test/({_SCORE})"
     rf"|(global|mean|global_site|mean_site|matched|unadapted|routing|expert-[0-9]{{1,3}})/test/({_SCORE})"

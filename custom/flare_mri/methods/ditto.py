@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from flare_mri.config.base import Settings
+from flare_mri.errors import InputError
 from flare_mri.methods.base import Method, SiteHooks, State
 from flare_mri.methods.fedprox import proximal_term
 from flare_mri.networks.state_check import check_private_state
@@ -64,6 +65,14 @@ class DittoSite(SiteHooks):
         self._reference = {name: received[name].to(learner.task.device) for name in learner.shared_parameters}
         if self._network is None:
             self._begin(learner)
+
+    def check(self, learner: Learner) -> None:
+        """The personal model learns from the same images once more, which no budget would be charged for."""
+        if learner.private is not None:
+            raise InputError(
+                f"site {learner.task.site}: Ditto: expected no differential privacy, which would not hold for its "
+                "personal model, got it; choose another method"
+            )
 
     def end_round(self, learner: Learner, round_number: int, abort: Callable[[], bool]) -> None:
         """Train the personal model, for as many epochs as the global one."""

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The U-Net of both papers, split where FedMRI splits it: a shared encoder and a private decoder."""
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from monai.networks.blocks import Convolution
@@ -37,10 +40,19 @@ def _instance_norm(spatial_dims: int) -> type[nn.Module]:
     return {2: InstanceNorm2d, 3: InstanceNorm3d}[spatial_dims]
 
 
-NORMS = {"instance": "one_pixel_instance", "batch": "batch"}  # what MONAI's factory calls them
+NORMS = {"instance": "one_pixel_instance", "batch": "batch", "group": "group"}  # what MONAI's factory calls them
+_MOST_GROUPS = 8
 POOLS = ("avg", "max")
 DECODERS = ("plain", "refined")
 UPSAMPLINGS = ("normalised", "linear")
+
+
+def _norm(name: str, channels: int) -> Any:
+    """A normalisation as MONAI's blocks take it; groups have two channels at least, for a bottleneck of one pixel."""
+    if name != "group":
+        return NORMS[name]
+    groups = math.gcd(channels, _MOST_GROUPS)
+    return NORMS[name], {"num_groups": groups // 2 if groups == channels > 1 else groups}
 
 
 def _layers(convolution: Convolution) -> list[nn.Module]:
@@ -58,7 +70,7 @@ def _upsampling(spatial_dims: int, width: int, upsampling: str, norm: str, negat
         strides=2,
         kernel_size=2,
         adn_ordering="NA",
-        norm=NORMS[norm],
+        norm=_norm(norm, width),
         act=("leakyrelu", {"negative_slope": negative_slope, "inplace": True}),
         bias=linear,
         conv_only=linear,
@@ -82,7 +94,7 @@ class ConvBlock(nn.Sequential):
                 channels,
                 out_channels,
                 adn_ordering="NAD",
-                norm=NORMS[norm],
+                norm=_norm(norm, out_channels),
                 act=("leakyrelu", {"negative_slope": negative_slope, "inplace": True}),
                 dropout=dropout,
                 dropout_dim=spatial_dims,
@@ -208,7 +220,7 @@ class UNet(nn.Module):
         out_channels: channels of the output.
         channels: channels of the finest level; every pooling doubles them.
         num_pools: number of 2x poolings.
-        norm: "instance" (no affine parameters, no running statistics) or "batch".
+        norm: "instance" (no affine parameters, no running statistics), "batch" or "group" (up to 8 groups).
         negative_slope: of the LeakyReLUs; 0 is a ReLU.
         dropout: probability of dropping a channel after each activation of a ConvBlock.
         pool: "avg" or "max".

@@ -17,6 +17,7 @@ from flare_mri.errors import InputError
 from flare_mri.networks.differences import ErrorFeedback
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
 from flare_mri.training.precision import autocast
+from flare_mri.training.private_steps import PrivateSteps, check_network
 from flare_mri.training.task import Abort, AbortedError, Task, on_device, training_loader
 from flare_mri.training.weight_average import WeightAverage
 
@@ -51,9 +52,11 @@ class Learner:
         settings: what the job says about training.
         hooks: the method's part at the site.
         update_dtype: how its updates travel, see :mod:`flare_mri.networks.differences`.
+        private: steps with differential privacy, where the job asks for it.
 
     Raises:
-        InputError: the method cannot work with this network and shared part.
+        InputError: the method cannot work with this network and shared part, or the network cannot be trained with
+            differential privacy.
 
     Attributes:
         feedback: compresses what the site returns, and keeps what rounding took away.
@@ -69,7 +72,13 @@ class Learner:
         settings: TrainingSettings,
         hooks: "SiteHooks",
         update_dtype: str = "float32",
+        private: PrivateSteps | None = None,
     ):
+        if settings.private != (private is not None):
+            raise ValueError("private: expected where the settings ask for differential privacy, and nowhere else")
+        if private is not None:
+            check_network(network, f"site {task.site}")
+        self.private = private
         self.network = network.to(task.device)
         self.task = task
         self.settings = settings
@@ -133,11 +142,15 @@ class Learner:
             abort: asked after every step; True ends training.
 
         Raises:
+            BudgetSpentError: the round costs more privacy than is left. The global shared part is loaded, nothing else
+                has changed.
             AbortedError: `abort` said so. The learner's state is then worthless; restore it from the store.
             InputError: as :meth:`receive`; or the loss or the trained network is no longer finite.
         """
         started = time.monotonic()
         self.receive(received)
+        if self.private is not None:
+            self.private.begin_round()
         self.hooks.begin_round(self, received, round_number)
         losses = self.fit(self.network, self._optimizer, round_number, self.hooks, abort)
         self.hooks.end_round(self, round_number, abort)
@@ -174,28 +187,43 @@ class Learner:
         for group in optimizer.param_groups:
             group["lr"] = self.settings.lr_of_round(round_number)
         seed = self.settings.seed_of_round(self.task.site, round_number)
-        torch.manual_seed(seed)
+        if self.private is None:
+            torch.manual_seed(seed)
         losses: list[Tensor] = []
         for epoch in range(hooks.epochs(self.settings)):
             network.train()
             hooks.begin_epoch(self, epoch)
-            for batch in training_loader(self.task, seed + epoch):
+            for batch in self.private.batches() if self.private else training_loader(self.task, seed + epoch):
                 if abort():
                     raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
                 optimizer.zero_grad()
-                with autocast(self.task.device, self.settings.precision):
-                    loss = self.settings.task_loss_weight * self.task.loss(network, on_device(batch, self.task.device))
-                if (term := hooks.loss(self)) is not None:
-                    loss = loss + term
-                loss.backward()
-                hooks.after_backward(self, len(losses))
+                losses.append(self._differentiate(network, optimizer, batch, hooks))
+                hooks.after_backward(self, len(losses) - 1)
                 if self.settings.max_grad_norm:
                     nn.utils.clip_grad_norm_(network.parameters(), self.settings.max_grad_norm)
                 optimizer.step()
                 if self._average is not None and network is self.network:
                     self._average.update(network)
-                losses.append(loss.detach())
         return losses
+
+    def _differentiate(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, hooks: "SiteHooks"
+    ) -> Tensor:
+        """The gradient of a step; with privacy the method's term, which sees no image, is added after the noise."""
+        if self.private is not None:
+            loss = self.private.differentiate(network, optimizer, batch, self._task_loss)
+            if (term := hooks.loss(self)) is not None:
+                term.backward()
+            return loss
+        loss = self._task_loss(network, on_device(batch, self.task.device))
+        if (term := hooks.loss(self)) is not None:
+            loss = loss + term
+        loss.backward()
+        return loss.detach()
+
+    def _task_loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        with autocast(self.task.device, self.settings.precision):
+            return self.settings.task_loss_weight * self.task.loss(network, batch)
 
     def consider_best(self, validation: Mapping[str, float], round_number: int) -> bool:
         """Keep the present network as the site's personal model if its validation is the best so far, and a number."""

@@ -37,6 +37,7 @@ class PooledTask:
                 "them, got the other kind; leave it out of the centralised run"
             )
         self.key_metric, self.device, self.spatial_size = tasks[0].key_metric, tasks[0].device, tasks[0].spatial_size
+        self.apart = all(task.apart for task in tasks)
         self.slice_axis, self.acquisition = tasks[0].slice_axis, tasks[0].acquisition
         self.orientations = tuple(sorted({codes for task in tasks for codes in task.orientations}))
 
@@ -47,6 +48,12 @@ class PooledTask:
     def training_data(self, seed: int) -> Dataset:
         """The training slices of all sites, randomly transformed as each site's are."""
         return ConcatDataset([task.training_data(seed + number) for number, task in enumerate(self.tasks)])
+
+    def private_data(self, seed: int) -> tuple[Dataset, list[str]]:
+        """The samples of all sites, and their patients: those of one name at two sites are two."""
+        parts = [task.private_data(seed + number) for number, task in enumerate(self.tasks)]
+        patients = [f"{task.site}/{name}" for task, (_, names) in zip(self.tasks, parts, strict=True) for name in names]
+        return ConcatDataset([data for data, _ in parts]), patients
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """The task's own loss."""

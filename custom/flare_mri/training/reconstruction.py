@@ -58,6 +58,7 @@ class ReconstructionTask:
         self.spatial_size, self.orientations = data.shape, data.orientations
         self.slice_axis = config.data.find_slice_axis()
         self.acquisition: Acquisition | None = data.acquisition
+        self.apart = True
         self._drawn = config.mask if config.mask.redraw else None
         self.batch_size = config.batch_size
         self.workers = config.workers
@@ -69,6 +70,10 @@ class ReconstructionTask:
     def training_data(self, seed: int) -> Dataset:
         """The training slices, randomly transformed as job and site ask for."""
         return self.data.train.augment(self.data.augmentation, seed, self._drawn)
+
+    def private_data(self, seed: int) -> tuple[Dataset, list[str]]:
+        """The same: slices are chosen by no other; and the patient of each."""
+        return self.training_data(seed), self.data.patients
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """L_rec of normalised slices [B, 1, H, W], in the paper their mean squared error.

@@ -42,6 +42,7 @@ class SegmentationTask:
         self.spatial_size, self.orientations = data.shape, data.orientations
         self.slice_axis = config.data.find_slice_axis()
         self.acquisition: Acquisition | None = None
+        self.apart = False  # neighbours, or the whole of a patch, are in a sample
         self.site = config.site
         self.batch_size = config.batch_size
         self.workers = config.workers
@@ -55,6 +56,10 @@ class SegmentationTask:
     def training_data(self, seed: int) -> Dataset:
         """Samples of an epoch, randomly transformed as job and site ask for."""
         return self.data.epoch(seed)
+
+    def private_data(self, seed: int) -> tuple[Dataset, list[str]]:
+        """All slices or patches, where an epoch chooses among them by how many show an organ; and their patients."""
+        return self.data.epoch(seed, balanced=False), self.data.patients()
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """The loss of a batch of training."""

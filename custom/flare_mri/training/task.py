@@ -40,6 +40,7 @@ class Task(Protocol):
         slice_axis: axis along which its slices lie in a volume.
         orientations: axis codes of its volumes as the network sees them, where that is known.
         acquisition: of its scans, for reconstruction; else None.
+        apart: whether a training sample is of one slice and no other has a part of it.
     """
 
     site: str
@@ -51,12 +52,16 @@ class Task(Protocol):
     slice_axis: int
     orientations: tuple[str, ...]
     acquisition: Acquisition | None
+    apart: bool
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of a split."""
 
     def training_data(self, seed: int) -> Dataset:
         """The training slices, randomly transformed where the job or the site asks for it; `seed` draws how."""
+
+    def private_data(self, seed: int) -> tuple[Dataset, list[str]]:
+        """As `training_data`, but that no sample depends on another patient's; and the patient of each sample."""
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         """The task's own loss of one training batch, a scalar."""

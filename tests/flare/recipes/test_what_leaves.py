@@ -91,11 +91,12 @@ def recipe_of(job: str, setting: str) -> tuple[Any, str]:
     if "privacy" in options:
         options["privacy_arguments"] = PRIVACY
     network = SEGMENTING if job == "iopfl" else BATCH_NORM if method == "FedBN" else TINY
+    learn = {key: float(options.pop(key)) for key in list(options) if key in TrainingSettings.model_fields}
     options |= {"network": network, "method": method, "min_clients": 2, "num_rounds": 2, "include_code": False}
     if job == "iopfl":
         return IOPFLRecipe(**options), SEGMENTATION
     epochs = 3 if "update_dtype" in options else 1  # after one step all changes are of one size, and none is a secret
-    return FedMRIRecipe(**options, training=TrainingSettings(lr=1e-3, local_epochs=epochs)), RECONSTRUCTION
+    return FedMRIRecipe(**options, training=TrainingSettings(lr=1e-3, local_epochs=epochs, **learn)), RECONSTRUCTION
 
 
 def settle(root: Path, names: list[str], cache: Path, consent: bool = False) -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE on the hospital's side: the executor that trains."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,15 +28,19 @@ from flare_mri.training import (
     SPLITS,
     AbortedError,
     Learner,
+    RoundReport,
     RunStates,
     SiteStore,
     Split,
     Task,
     TrainingSettings,
     build_task,
+    check_round,
 )
+from flare_mri.training.privacy_ledger import BudgetSpentError, PrivacyLedger
+from flare_mri.training.private_steps import PrivateSteps
 from flare_mri.training.run_states import MOST_ROUNDS
-from flare_mri.training.task import check_takes_images
+from flare_mri.training.task import check_takes_images, check_trains
 
 _EXAMPLES = "examples.npz"
 
@@ -98,6 +103,7 @@ class PersonalizedExecutor(ModelExecutor):
         self._options = self._method.options.read(options or {}, f"job {job!r:.80}, method {method}")
         self._task: Task | None = None
         self._store: SiteStore | None = None
+        self._ledger: PrivacyLedger | None = None
         self._run = ""
 
     def actions(self) -> Mapping[str, Action]:
@@ -114,14 +120,18 @@ class PersonalizedExecutor(ModelExecutor):
         """Refusals of the site's policy; a network too large for anyone is an error, once the policy admits it."""
         network, policy = self._network_of(site.config.site), site.policy
         refused = policy.refusals(self.method, network, self.shared_layers, self._settings.optimizer) if policy else {}
+        if site.config.privacy and (phrase := site.config.privacy.refusal(self._settings)):
+            refused["privacy"] = phrase
         if not refused:
             check_size(network)
         return refused
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         task, store = self._site(fl_ctx)
-        learner = self._learner(task)
+        learner = self._learner(task, model)
         check_takes_images(learner.network, task)
+        if learner.private is not None:
+            learner.private.check(learner.network)
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):
@@ -144,15 +154,22 @@ class PersonalizedExecutor(ModelExecutor):
             metrics |= self._evaluate(learner, received, round_number - 1, splits)[0]
         for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
-        report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
+        further = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
+        try:
+            report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
+            update = learner.update()
+        except BudgetSpentError as spent:
+            self.note(fl_ctx, f"site {task.site}: privacy budget spent; it sends what it received", str(spent))
+            report, update = RoundReport(math.nan, check_trains(task), 0.0), learner.shared_state() | further
+            metrics["privacy/spent"] = 1.0
         # further tensors are differences already: a privacy filter is to filter the whole of them
-        reference = received | {key: zeros_like(value) for key, value in learner.hooks.extra().items()}
+        reference = received | further
         note_received(fl_ctx, reference)
-        update = learner.feedback.compress(learner.update(), reference)
+        update = learner.feedback.compress(update, reference)
         states.save(round_number, learner.private_state())
         cleanup_memory(cuda_empty_cache=task.device.type == "cuda")  # FLARE's advice: after every round at a site
+        metrics |= learner.private.metrics() if learner.private else {"train/loss": report.loss}
         metrics |= {
-            "train/loss": report.loss,
             "train/seconds": report.seconds,
             "slices/train": float(report.slices),
             "wire/received": float(payload_bytes(model.params) + payload_bytes(model.meta)),
@@ -171,6 +188,7 @@ class PersonalizedExecutor(ModelExecutor):
         metrics |= add_prefix("best/test", task.evaluate(best, "test"))
         metrics |= add_prefix("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
+        metrics |= learner.private.metrics() if learner.private else {}
         personal = learner.personal() or learner.best["network"]
         network = self._network_of(task.site)
         known = task.spatial_size, task.orientations, task.slice_axis
@@ -246,10 +264,16 @@ class PersonalizedExecutor(ModelExecutor):
                     volumes[self.method + PERSONAL] = found.volumes
         return metrics, volumes
 
-    def _learner(self, task: Task) -> Learner:
+    def _learner(self, task: Task, model: FLModel) -> Learner:
         network = build_network(self._network_of(task.site), self._settings.seed)
-        shared = shared_keys(network, self.shared_layers)
-        return Learner(network, shared, task, self._settings, self._method.site(self._options), self.update_dtype)
+        shared, hooks = shared_keys(network, self.shared_layers), self._method.site(self._options)
+        private = None
+        if self._settings.private:
+            assert self._ledger is not None
+            epochs, rounds = hooks.epochs(self._settings), check_round(model.total_rounds)
+            run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
+            private = PrivateSteps(self._settings, task, epochs, rounds, self._ledger, run, self.job)
+        return Learner(network, shared, task, self._settings, hooks, self.update_dtype, private)
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
@@ -260,7 +284,7 @@ class PersonalizedExecutor(ModelExecutor):
         task, store = self._site(fl_ctx)
         if self._run not in ("", run):
             raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")
-        self._run, learner, states = run, self._learner(task), RunStates(store, run)
+        self._run, learner, states = run, self._learner(task, model), RunStates(store, run)
         if round_number == 0:
             states.forget()
             return task, learner, states, round_number
@@ -289,4 +313,5 @@ class PersonalizedExecutor(ModelExecutor):
             self._task = build_task(self.task, site.config, settings.seed, keys, settings)
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
+            self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)
         return self._task, self._store

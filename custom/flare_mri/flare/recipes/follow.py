@@ -79,7 +79,9 @@ def show_rounds(rounds: Sequence[Mapping[str, Any]], num_rounds: int, name: str,
         if number < shown:
             continue
         losses = [site["train_loss"] for site in row["sites"].values() if site.get("train_loss") is not None]
+        spent = [site["epsilon"] for site in row["sites"].values() if site.get("epsilon") is not None]
         loss = f"mean training loss {sum(losses) / len(losses):.4f}" if losses else "no training loss"
+        loss += f", most ε spent {max(spent):.3g}" if spent else ""
         left_out = f"; left out: {', '.join(row['left_out'])}" if row.get("left_out") else ""
         told = f"  {name} round {number + 1:2d}/{num_rounds}  {row['seconds']:5.1f} s  {loss}"
         print(f"{told}{scores.get(number - 1, '')}{left_out}", flush=True)

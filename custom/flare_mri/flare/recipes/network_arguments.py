@@ -13,7 +13,7 @@ from flare_mri.networks import UNet
 from flare_mri.networks.admitted import OWN, U_NETS, UNROLLED
 
 _SHORT_NAMES = {path.rpartition(".")[2]: path for path in OWN}
-_CHOICES = {"norm": ("instance", "batch"), "decoder": ("plain", "refined")}
+_CHOICES = {"norm": ("instance", "batch", "group"), "decoder": ("plain", "refined")}
 _SAID = {
     "channels": "channels of the first level",
     "num_pools": "poolings",

@@ -25,10 +25,11 @@ from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
 from flare_mri.flare.workflows.tracking import MLFLOW, import_mlflow
 from flare_mri.methods import Method
-from flare_mri.networks import SharedPart
+from flare_mri.networks import SharedPart, build_meta_network
 from flare_mri.networks.admitted import UNROLLED, full_name
 from flare_mri.training import TrainingSettings
 from flare_mri.training.build import check_training
+from flare_mri.training.private_steps import check_network
 from flare_mri.training.self_supervision import SSDU
 
 
@@ -204,6 +205,8 @@ def _add_sites(
 def _check_training(training: TrainingSettings, task: str, network: dict[str, Any]) -> None:
     """Refuses what the job alone shows to be impossible, before any site hears of it."""
     check_training(training, task)
+    if training.private:
+        check_network(build_meta_network(network_config(network, task, training)), "job")
     if training.loss == SSDU and (name := full_name(network)) != UNROLLED:
         raise InputError(
             f"loss: expected mse, l1 or l1_ssim for {name}, got {SSDU!r}, which needs the complex images of "

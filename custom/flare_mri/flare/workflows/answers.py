@@ -7,16 +7,17 @@ from typing import Any
 
 from nvflare.app_common.abstract.fl_model import FLModel
 
+from flare_mri.config.privacy import PRIVATE
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import REFUSED, TaskName, problem_in_metrics, under
 
-CLAIM = "slices/train"
+CLAIM, LOSS = "slices/train", "train/loss"
 NEEDED = {
     TaskName.CHECK: (CLAIM,),
-    TaskName.TRAIN: ("train/loss", CLAIM),
+    TaskName.TRAIN: (LOSS, CLAIM),
     TaskName.SUBMIT: (CLAIM,),
 }
-"""Metrics without which an answer is none, by task of a training job."""
+"""Metrics without which an answer is none, by task of a training job; private training tells no loss."""
 
 
 class Answers:
@@ -119,5 +120,12 @@ def job_in_words(method: str, settings: Mapping[str, Any]) -> dict[str, str]:
         "shared_layers": repr(settings.get("shared_layers")),
         "network": f"{network.get('path')} {network.get('args', {})}",
         "optimizer": repr(settings.get("training", {}).get("optimizer")),
+        "privacy": _privacy_in_words(settings.get("training", {})),
     }
     return {part: value for part, value in values.items() if "None" not in value}
+
+
+def _privacy_in_words(training: Mapping[str, Any]) -> str:
+    if all(training.get(name) is None for name in PRIVATE):
+        return f"without {' or '.join(PRIVATE)}"
+    return f"for each {training.get('dp_unit')}"

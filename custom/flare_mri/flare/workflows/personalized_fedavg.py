@@ -16,11 +16,12 @@ from nvflare.app_common.app_event_type import AppEventType
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor
 
+from flare_mri.config.privacy import PRIVATE
 from flare_mri.config.server import ServerSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators import PartialAggregator
 from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName
-from flare_mri.flare.workflows.answers import NEEDED, Answers, job_in_words
+from flare_mri.flare.workflows.answers import LOSS, NEEDED, Answers, job_in_words
 from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.personal_models import gather_personal_models, score_across_sites
@@ -98,6 +99,7 @@ class PersonalizedFedAvg(SiteController):
         self._asked: set[str] = set()
         self._ready: set[str] = set()
         self._consenting: set[str] = set()
+        self._private = any((settings or {}).get("training", {}).get(name) is not None for name in PRIVATE)
         self._answers = Answers(job_in_words(method, self.settings), self.warning)
 
     def run_job(self) -> None:
@@ -234,7 +236,7 @@ class PersonalizedFedAvg(SiteController):
             data,
             task,
             sites,
-            NEEDED.get(task, ()),
+            [name for name in NEEDED.get(task, ()) if name != LOSS or not self._private],
             min_responses=at_least,
             timeout=self.round_timeout or (0 if at_least else self.wait_time_after_min_received),
             wait_time_after_min_received=self.wait_time_after_min_received,

@@ -24,6 +24,7 @@ from flare_mri.flare.protocol import under
 from flare_mri.flare.workflows.tracking import make_tracker
 
 RESULTS_FILE = "results.json"
+_TOLD = {"train_loss": "training loss", "epsilon": "ε spent"}
 
 
 class RunRecord:
@@ -100,12 +101,16 @@ class RunRecord:
         for site, metrics in _by_site(answers.values()):
             row["sites"][site] = {
                 "train_loss": metrics.get("train/loss"),
+                **({"epsilon": metrics["privacy/epsilon"]} if "privacy/epsilon" in metrics else {}),
+                **({"privacy_spent": True} if metrics.get("privacy/spent") else {}),
                 "seconds": metrics.get("train/seconds"),
                 "bytes_received": int(metrics.get("wire/received", 0)),
                 "bytes_sent": int(metrics.get("wire/sent", 0)),
                 "slices": int(metrics.get("slices/train", 0)),
             }
-            self._tracker.add(site, "train_loss", metrics.get("train/loss", float("nan")), round_number)
+            for curve, name in (("train_loss", "train/loss"), ("epsilon", "privacy/epsilon")):
+                if name in metrics:
+                    self._tracker.add(site, curve, metrics[name], round_number)
             self._file_evaluation(round_number - 1, site, metrics)
         self._write()
         self._tracker.flush()
@@ -122,10 +127,12 @@ class RunRecord:
                 for model in ("best", "personal"):
                     if values := under(f"{model}/{split}", metrics):
                         entry.setdefault(model, {})[split] = values
+            if privacy := under("privacy", metrics):
+                entry["privacy"] = privacy
             if "best/round" in metrics:
                 entry.setdefault("best", {})["round"] = int(metrics["best/round"])
         for site, entry in self._sites.items():
-            if told := self._tell_treated(site):
+            if told := " ".join(filter(None, (self._tell_treated(site), self._tell_spent(site)))):
                 entry["note"] = told
         self._write()
 
@@ -154,11 +161,16 @@ class RunRecord:
         told = [f"{words[how]} in {count} of {len(self._rounds)} rounds" for how, count in counts.items() if count]
         return f"Its update was {' and '.join(told)}: the server's log says why." if told else ""
 
+    def _tell_spent(self, site: str) -> str:
+        """In how many rounds a site's privacy budget was spent; empty where it lasted."""
+        spent = sum(bool(row["sites"].get(site, {}).get("privacy_spent")) for row in self._rounds)
+        return f"Its privacy budget was spent: it did not train in {spent} rounds." if spent else ""
+
     def line(self, round_number: int, num_rounds: int) -> str:
         """One line of progress."""
         row = self._rounds[round_number]
-        losses = " ".join(f"{site} {entry['train_loss']:.4f}" for site, entry in sorted(row["sites"].items()))
-        return f"round {round_number + 1}/{num_rounds} in {row['seconds']:.1f} s, training loss {losses}"
+        told = ", ".join(f"{name} {values}" for key, name in _TOLD.items() if (values := _values(row["sites"], key)))
+        return ", ".join(filter(None, (f"round {round_number + 1}/{num_rounds} in {row['seconds']:.1f} s", told)))
 
     def _file_evaluation(self, round_number: int, site: str, metrics: Mapping[str, float]) -> None:
         if round_number < 0 or site not in self._rounds[round_number]["sites"]:
@@ -211,3 +223,8 @@ def versions() -> dict[str, str]:
 
 def _by_site(answers: Iterable[FLModel]) -> list[tuple[str, dict[str, float]]]:
     return sorted((str(a.meta["client_name"]), dict(a.metrics or {})) for a in answers)
+
+
+def _values(sites: Mapping[str, Mapping[str, Any]], key: str) -> str:
+    """What a round's sites have of one number, by name."""
+    return " ".join(f"{site} {entry[key]:.4g}" for site, entry in sorted(sites.items()) if entry.get(key) is not None)
