@@ -12,17 +12,15 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor, zeros_like
 
-from flare_mri.config.results import PERSONAL
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, ModelExecutor
+from flare_mri.flare.executors.evaluation import evaluate, keep_personal_model, keep_volume_scores
 from flare_mri.flare.executors.received import read_models, read_run
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
 from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName, add_prefix, payload_bytes
-from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.methods import find_method
 from flare_mri.methods.base import SiteHooks
-from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
 from flare_mri.training import (
     SPLITS,
@@ -41,8 +39,6 @@ from flare_mri.training.privacy_ledger import BudgetSpentError, PrivacyLedger
 from flare_mri.training.private_steps import PrivateSteps
 from flare_mri.training.run_states import MOST_ROUNDS
 from flare_mri.training.task import check_takes_images, check_trains
-
-_EXAMPLES = "examples.npz"
 
 
 class PersonalizedExecutor(ModelExecutor):
@@ -151,7 +147,7 @@ class PersonalizedExecutor(ModelExecutor):
         metrics: dict[str, float] = {}
         if round_number and round_number % self._settings.evaluate_every == 0:
             splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
-            metrics |= self._evaluate(learner, received, round_number - 1, splits)[0]
+            metrics |= evaluate(learner, self.method, received, round_number - 1, splits)[0]
         for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
         further = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
@@ -180,8 +176,8 @@ class PersonalizedExecutor(ModelExecutor):
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Evaluate the last aggregate, then the personal models; scores of volumes and pictures stay in the store."""
         task, learner, states, rounds = self._take_up(model, fl_ctx)
-        store = states.store
-        metrics, volumes = self._evaluate(learner, model.params or {}, rounds - 1, ["validation", "test"])
+        splits: list[Split] = ["validation", "test"]
+        metrics, volumes = evaluate(learner, self.method, model.params or {}, rounds - 1, splits)
         if learner.best is None:
             raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
         best = learner.network_with(learner.best["network"])
@@ -191,22 +187,9 @@ class PersonalizedExecutor(ModelExecutor):
         metrics |= learner.private.metrics() if learner.private else {}
         personal = learner.personal() or learner.best["network"]
         network = self._network_of(task.site)
-        known = task.spatial_size, task.orientations, task.slice_axis
-        own = PersonalModel(
-            self.job,
-            task.site,
-            self.task,
-            network,
-            personal,
-            *known,
-            acquisition=task.acquisition,
-            plan=self._settings.plan(),
-        )
-        former = store.save_model(PERSONAL_FILE, own.state, own.description(), states.run)
-        if former:
-            self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former.name}")
-        store.save_arrays(_EXAMPLES, task.examples(learner.network_with(personal)))
-        store.save_text(SCORES_FILE, scores_text(volumes), states.run)
+        if former := keep_personal_model(learner, states, self.job, self.task, network, personal):
+            self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former}")
+        keep_volume_scores(states, volumes)
         return FLModel(metrics=metrics)
 
     def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
@@ -241,28 +224,6 @@ class PersonalizedExecutor(ModelExecutor):
             network.load_state_dict(state)
             metrics |= add_prefix(f"{name}/test", task.evaluate(network, "test"))
         return FLModel(metrics=metrics)
-
-    def _evaluate(
-        self, learner: Learner, received: Mapping[str, Tensor], evaluated_round: int, splits: list[Split]
-    ) -> tuple[dict[str, float], dict[str, dict[str, dict[str, float]]]]:
-        """Metrics of the received shared part with the site's own private part; of test volumes, which stay here."""
-        learner.receive(received)
-        state = learner.personal()
-        metrics: dict[str, float] = {}
-        volumes: dict[str, dict[str, dict[str, float]]] = {}
-        for split in splits:
-            found = learner.task.evaluate_volumes(learner.network, split)
-            metrics |= add_prefix(split, found.metrics)
-            if split == "validation":
-                learner.consider_best(found.metrics, evaluated_round)
-            else:
-                volumes[self.method] = found.volumes
-            if state is not None:
-                found = learner.task.evaluate_volumes(learner.network_with(state), split)
-                metrics |= add_prefix(f"personal/{split}", found.metrics)
-                if split != "validation":
-                    volumes[self.method + PERSONAL] = found.volumes
-        return metrics, volumes
 
     def _learner(self, task: Task, model: FLModel) -> Learner:
         network = build_network(self._network_of(task.site), self._settings.seed)
