@@ -150,7 +150,7 @@ class PersonalizedExecutor(ModelExecutor):
             metrics |= evaluate(learner, self.method, received, round_number - 1, splits)[0]
         for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
-        further = {key: zeros_like(value) for key, value in learner.hooks.extra_like(learner).items()}
+        further = {key: zeros_like(received[key]) for key in learner.hooks.extra_like(learner)}
         try:
             report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
             update = learner.update()
