@@ -73,6 +73,16 @@ def test_one_patient_changes_a_step_by_no_more_than_the_clipping_norm(tmp_path: 
     assert torch.cat([g.flatten() for g in plain]).norm() > 1e3, "without clipping it would be far more"
 
 
+def test_a_patient_whose_gradient_overflows_is_bounded_too(tmp_path: Path) -> None:
+    """A server could choose weights with which one patient's does, and see the round fail."""
+    steps, network = private(tmp_path, dp_max_grad_norm=0.5), Linear()
+    endless = {"x": torch.full((1, 2, 2, 2), 1e30), "y": torch.zeros(1, 1, 2, 2)}
+    found = gradient(steps, [endless], network)
+    assert (
+        not torch.isfinite(steps.task.loss(network, endless)) and found.isfinite().all() and found.norm() < 0.5 + 1e-4
+    )
+
+
 def test_a_step_is_the_mean_of_clipped_gradients(tmp_path: Path) -> None:
     """Against the definition, of a network that folds pixels into the batch, where Opacus' hooks are wrong."""
 

@@ -148,9 +148,10 @@ class PrivateSteps:
         for sample in samples:
             loss = loss_of(network, on_device(sample, self.task.device))
             loss.backward()
-            total += loss.detach()
+            total += loss.detach().nan_to_num(0, 0, 0)  # an overflow must not tell of a patient by an error either
             for parameter in clipping.params:
-                gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+                found = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+                gradient = found.nan_to_num(0, 0, 0)
                 parameter.grad_sample, parameter.grad = gradient[None], None
             clipping.clip_and_accumulate()
         for parameter in clipping.params:
