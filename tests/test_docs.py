@@ -60,6 +60,7 @@ RUN_EXACTLY = {
     "python jobs/fedmri/job.py --sites examples/brain": "benchmarks/brain_reconstruction.py",  # which is run here
 }
 RUN_ELSEWHERE = {  # these and all that begin so
+    "python benchmarks/sharing.py --unseen": "tests/benchmarks/test_sharing.py",
     "nvflare simulator": "tests/jobs/test_fedmri_job.py",
     "nvflare poc prepare": "tests/jobs/test_fedmri_job.py",
     "nvflare poc start": "tests/jobs/test_fedmri_job.py",
