@@ -38,10 +38,10 @@ def assert_placed(header: Any, position: Any, nifti: Any, number: int) -> None:
     assert header.FrameOfReferenceUID == FRAME and header.StudyInstanceUID == STUDY
 
 
-def assert_patients(image: Any) -> None:
+def assert_patients(image: Any, what: str, number: int) -> None:
     assert str(image.PatientName) == "Müller^Änne" and image.PatientID == "P-17" and image.StudyID == "S9"
     assert image.PatientBirthDate == "19700102" and image.StudyDate == "20260102"
-    assert image.SeriesDescription.startswith("RESEARCH USE ONLY") and image.SeriesNumber == 301
+    assert image.SeriesDescription == f"RESEARCH USE ONLY: {what} of a series" and image.SeriesNumber == number
     assert image.SeriesInstanceUID != SERIES
 
 
@@ -65,7 +65,7 @@ def test_a_segmentation_is_that_of_the_nifti(tmp_path: Path) -> None:
         rebuilt[number][pixels > 0] = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
     np.testing.assert_array_equal(rebuilt, labels)
     assert set(np.unique(labels)) == {0, 1, 2}
-    assert_patients(found)
+    assert_patients(found, "segmentation", 301)
     (shared,) = found.SharedFunctionalGroupsSequence
     np.testing.assert_allclose(shared.PlaneOrientationSequence[0].ImageOrientationPatient, COSINES)
     np.testing.assert_allclose(shared.PixelMeasuresSequence[0].PixelSpacing, SPACING)
@@ -98,7 +98,7 @@ def test_a_reconstruction_is_a_derived_series(tmp_path: Path) -> None:
         np.testing.assert_allclose(image.ImageOrientationPatient, COSINES)
         assert image.ImageType[0] == "DERIVED" and "Network of job job" in image.DerivationDescription
         assert image.SourceImageSequence[0].ReferencedSOPInstanceUID == uids[number]
-        assert_patients(image)
+        assert_patients(image, "reconstruction", 302)
 
 
 def test_other_scans_get_nifti_alone_and_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

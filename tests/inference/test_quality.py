@@ -176,3 +176,12 @@ def test_it_follows_the_true_dice_of_a_trained_network() -> None:
     assert true[1] > 0.8 and min(true) < 0.2
     assert spearmanr(true, predicted).statistic > 0.7
     assert predicted[1] > max(predicted[-4:])
+
+
+def test_a_network_that_marks_everything_is_not_believed() -> None:
+    """It marks the same in every changed image, which would look like a sure one."""
+
+    everything = torch.tensor([-5.0, 5.0])[None, :, None, None].expand(8, 2, 16, 16)
+    quality = estimate_quality(Constant(everything), pieces_of(torch.randn(8, 16, 16)))
+    assert quality.warning == "100.0% of all voxels are marked: the model is not for this scan"
+    assert quality.dice < 0.1

@@ -16,7 +16,7 @@ class MaskSettings(Settings):
     kind: Literal["equispaced", "random", "radial", "gaussian", "file"] = "equispaced"
     """equispaced or random columns, golden-angle radial spokes, gaussian random points, or a file"""
     acceleration: float = Field(4.0, ge=1)
-    """all points of k-space / sampled points"""
+    """all points of k-space / sampled points, the sampled centre among them: 2.4 where a scanner calls it R = 3"""
     centre_fraction: float = Field(0.08, ge=0, le=1)
     """part of the columns (2D kinds: of height and width) that is fully sampled in the middle"""
     seed: int = Field(0, ge=0, le=2**32 - 1)

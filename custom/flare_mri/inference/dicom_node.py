@@ -136,9 +136,15 @@ class DicomNode:
         # HTTP, JSON and DICOM that are broken raise nearly every exception; to the reader all mean the same.
         except Exception as error:
             response: Any = getattr(error, "response", None)
-            got = f"status {response.status_code}" if response is not None else type(error).__name__
+            status = None if response is None else response.status_code
+            got = f"{type(error).__name__}: {str(error)[:200]}" if status is None else f"status {status}"
+            fix = _FIX
+            if status in (401, 403):
+                fix = "correct name and password in ~/.netrc"
+            elif status == 404 or isinstance(error, ValueError):  # as of JSON
+                fix = "correct --dicom_node: the address of DICOMweb, of Orthanc with /dicom-web at its end"
             raise InputError(
-                f"dicom_node {self.url}: {what}: expected an answer of DICOMweb, got {got}: {str(error)[:300]}; {_FIX}"
+                f"dicom_node {self.url}: {what}: expected an answer of DICOMweb, got {got}; {fix}"
             ) from error
 
 

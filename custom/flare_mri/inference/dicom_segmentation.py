@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 
 from flare_mri import __version__
 from flare_mri.files import reading
-from flare_mri.inference.dicom_source import RESEARCH, import_highdicom, next_series_number
+from flare_mri.inference.dicom_source import RESEARCH, describe_series, import_highdicom, next_series_number
 from flare_mri.inference.personal_model import PersonalModel
 
 
@@ -63,7 +63,7 @@ def encode_segmentation(
             segment_descriptions=segments,
             omit_empty_frames=bool(labels.any()),
             series_instance_uid=highdicom.UID(),
-            series_number=next_series_number(source[0]),
+            series_number=next_series_number(source[0], 1),
             sop_instance_uid=highdicom.UID(),
             instance_number=1,
             manufacturer="flare-mri",
@@ -73,7 +73,7 @@ def encode_segmentation(
             content_label="RESEARCH",
             content_description=f"{RESEARCH}: {', '.join(colours)}"[:64],
             content_creator_name="flare-mri^",
-            series_description=f"{RESEARCH}: segmentation by flare-mri",
+            series_description=describe_series(source[0], "segmentation"),
         )
         target = BytesIO()
         made.save_as(target)

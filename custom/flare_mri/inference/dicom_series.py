@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from flare_mri import __version__
 from flare_mri.files import reading
-from flare_mri.inference.dicom_source import RESEARCH, import_highdicom, next_series_number
+from flare_mri.inference.dicom_source import RESEARCH, describe_series, import_highdicom, next_series_number
 from flare_mri.inference.personal_model import PersonalModel
 
 _LEVELS = 2**16 - 1
@@ -91,7 +91,7 @@ def encode_series(source: Sequence[FileDataset], images: np.ndarray, model: Pers
             image = base.SOPClass(
                 study_instance_uid=header.StudyInstanceUID,
                 series_instance_uid=series,
-                series_number=next_series_number(source[0]),
+                series_number=next_series_number(source[0], 2),
                 sop_instance_uid=highdicom.UID(),
                 sop_class_uid=MRImageStorage,
                 instance_number=number,
@@ -101,7 +101,7 @@ def encode_series(source: Sequence[FileDataset], images: np.ndarray, model: Pers
                 software_versions=__version__,
                 device_serial_number=model.checksum or "unknown",
                 transfer_syntax_uid=ExplicitVRLittleEndian,
-                series_description=f"{RESEARCH}: reconstruction by flare-mri",
+                series_description=describe_series(source[0], "reconstruction"),
             )
             image.copy_patient_and_study_information(header)
             for name in _KEPT:

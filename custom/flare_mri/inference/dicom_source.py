@@ -83,7 +83,12 @@ def _find_distance(headers: list[FileDataset]) -> float:
     return float(np.linalg.norm(places[-1] - places[0])) or 1.0
 
 
-def next_series_number(source: FileDataset) -> int:
-    """Number of a series made of another, as scanners number theirs: 3 gives 301."""
+def next_series_number(source: FileDataset, place: int) -> int:
+    """Number of the series at a place, from 1, among those made of another, as scanners number theirs: 301 of 3."""
     number = int(source.get("SeriesNumber") or 0)
-    return 100 * number + 1 if 0 < number < _MOST_SERIES_NUMBER else 1
+    return 100 * number + place if 0 < number < _MOST_SERIES_NUMBER else place
+
+
+def describe_series(source: FileDataset, what: str) -> str:
+    """Series Description of what is made of a series, at most 64 characters; it names the source's own."""
+    return f"{RESEARCH}: {what} of {source.get('SeriesDescription') or 'a series'}"[:64].rstrip()

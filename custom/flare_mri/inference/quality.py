@@ -15,7 +15,7 @@ labels exist makes a predicted Dice of it. An error that the network makes whate
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ GAMMAS = (0.6, 1.6)
 SHARPENING = 0.7
 NOISE = 0.2  # standard deviations of the volume
 SHIFT = 2  # pixels down and to the right
+MOST_MARKED = 0.9  # of the voxels: a network that marks everything does so in every changed image too
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Quality:
         dice: predicted, mean over organs, in [0, 1].
         organs: the same of each foreground class.
         agreement: of each foreground class, in [0, 1].
-        warning: one line where an organ is below the threshold or not marked at all, else empty.
+        warning: one line where an organ is below the threshold or not marked at all, or nearly everything is; else
+            empty.
     """
 
     dice: float
@@ -77,6 +79,9 @@ def estimate_quality(
 
     others = (predict(changed).roll((-rows, -rows), (-2, -1)) for changed, rows in changes(images))
     found = find_agreement(came, others)
+    if (share := float((marked > 0).double().mean())) > MOST_MARKED:
+        nothing_known = judge([0.0] * len(found), calibration, pieces.plan.organs)
+        return replace(nothing_known, warning=f"{share:.1%} of all voxels are marked: the model is not for this scan")
     present = [bool((marked == organ).any()) for organ in range(1, came.shape[1])]
     return judge(
         [value if there else 0.0 for value, there in zip(found, present, strict=True)], calibration, pieces.plan.organs

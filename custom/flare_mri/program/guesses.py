@@ -151,7 +151,7 @@ def _guess_size(facts: FolderFacts, settings: DataSettings, given: Sequence[int]
         size = sizes.most_common(1)[0][0]
         if min(size) < _SMALLEST:
             return [Line("", None, f"{told}; networks need at least {_SMALLEST}: is slice_axis right?")]
-        return [Line("spatial_size", list(size), f"{told}; less makes training faster", True)]
+        return [Line("spatial_size", list(size), f"{told}; less makes training faster and images coarser", True)]
     size = tuple(max(_SMALLEST, -(-side // 16) * 16) for side in largest)
     if max(size) <= _LARGE:
         return [Line("spatial_size", list(size), f"{told}; none is cut. All sites of a job need one size", True)]
