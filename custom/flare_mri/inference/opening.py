@@ -44,7 +44,10 @@ def open_application(
         if config.members:
             raise InputError(f"{config.file} has pooled_sites, which is for simulated sites; give those of one")
         if (scans is not None or not look) and config.data.find_root() is None:
-            raise InputError(f"data.format: {config.data.format} takes no folder; give settings with files or no scans")
+            raise InputError(
+                f"data.format: {config.data.format} takes no folder; give a site.yaml of scans with the model's "
+                "spatial_size (docs/how-to/apply-a-model.md shows one), or no scans"
+            )
         if scans is not None and not scans.exists():
             raise InputError(f"scans: expected a file or a folder, got {scans}, which is none; correct the path")
         if undersampled and model.task == SEGMENTATION:
