@@ -143,7 +143,7 @@ def test_what_is_no_job_or_kit_costs_one_line(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "full" / "mine").touch()
     for words, told in (
         (["submit", str(tmp_path), *kit], "expected a person's startup kit"),
-        (["submit", "nothing", *kit], "expected fedmri, iopfl, iopfl_outside or the folder of a job"),
+        (["submit", "nothing", *kit], "expected fedmri, iopfl, iopfl_outside, site_statistics or the folder of a job"),
         (["submit", "fedmri", *kit], "which sites?"),
         (["submit", "iopfl", "--outside", "a", "--clients", "b", *kit], "--outside is for the simulator"),
         (["follow", JOB, "--every", "0", *kit], "expected seconds above 0"),

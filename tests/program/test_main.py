@@ -63,3 +63,9 @@ def test_a_former_form_says_what_it_is_called_now() -> None:
     """Python would run the module and end with 0, though nothing was done."""
     done = subprocess.run([sys.executable, "-m", "flare_mri.route"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "is called flare-mri route now" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_misspelt_command_is_told_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["comprae"])
+    assert "expected a command, got 'comprae'; did you mean compare?" in capsys.readouterr().err

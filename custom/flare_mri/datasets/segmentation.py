@@ -62,7 +62,8 @@ class SegmentationData:
             self._listed = config.data.is_listed()
             if config.split.by != "volume" and not self._listed:
                 raise InputError(
-                    "split.by: expected volume, got slice; neighbours of training slices would be tested, set it"
+                    "split.by: expected volume for segmentation, got slice; it would test neighbours of training "
+                    "slices, set by: volume"
                 )
             self.volumes = open_volumes(config, SEGMENTATION)
             labelled = any(volume.labelled for volume in self.volumes)

@@ -31,7 +31,7 @@ _REFUSALS: dict[type[Exception], str] = {
     api_spec.AuthenticationError: "give the startup kit of a person whom this consortium knows",
     api_spec.AuthorizationError: "ask the person who may, or the consortium's administrator",
     api_spec.InvalidJobDefinition: "correct the job",
-    api_spec.JobNotFound: "nvflare job list shows the ids",
+    api_spec.JobNotFound: "",
     api_spec.JobNotDone: "wait for its end: flare-mri follow",
     api_spec.InternalError: "the server's log may say more",
     api_spec.NoReply: "the server's log may say more",
@@ -62,6 +62,8 @@ def open_session(startup_kit: Path | None) -> Iterator[Session]:
             yield session
     except tuple(_REFUSALS) as error:
         fix = next(fix for kind, fix in _REFUSALS.items() if isinstance(error, kind))
+        if isinstance(error, api_spec.JobNotFound):
+            raise InputError(f"{error}; nvflare job list --startup-kit {kit} shows the ids") from error
         raise InputError(f"--startup_kit {kit}: the server refused: {error}; {fix}") from error
 
 

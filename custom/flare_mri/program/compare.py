@@ -31,7 +31,7 @@ from flare_mri.report.examples import find_examples
 from flare_mri.report.extra import check_report_extra
 from flare_mri.report.paired import PairedTest, compare_pairs, find_scores
 from flare_mri.report.results import chosen_metrics, summary_table
-from flare_mri.report.scores import collect
+from flare_mri.report.scores import collect, comparison_notes
 from flare_mri.report.tables import Cell, Table, describe_run, table_of
 
 _DEFAULT = "FedAvg"
@@ -168,6 +168,7 @@ def main(argv: Sequence[str]) -> int:
         tests = {metric.key: compare_pairs(scores, rows, against, metric) for metric in metrics} if args.stores else {}
         shown = [paired_table(tests[metric.key], against, metric) for metric in metrics if tests and len(rows) > 1]
         notes = [_ADVICE] if tests else [_NO_STORES]
+        warnings = comparison_notes(comparison.results)
         page = write_page(comparison, args, shown, notes) if args.out else None
         table = summary_table(comparison.results, *(metric.key for metric in metrics), spread=comparison.spread)
     except InputError as error:
@@ -176,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(plain(comparison, metrics, against, tests), indent=2))
     else:
-        print("\n\n".join([table, *map(as_text, [*shown, seeds_table(comparison)]), *notes]))
+        print("\n\n".join([table, *map(as_text, [*shown, seeds_table(comparison)]), *notes, *warnings]))
     if page is not None:
         print(f"page: {page.resolve()}", file=sys.stderr if args.json else sys.stdout)
     return 0

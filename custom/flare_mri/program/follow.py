@@ -26,7 +26,7 @@ from nvflare.fuel.flare_api.flare_api import Session
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import PROGRESS
 from flare_mri.flare.recipes.follow import show_progress, show_rounds
-from flare_mri.flare.recipes.simulate import add_startup_kit
+from flare_mri.flare.recipes.simulate import add_startup_kit, same_kit
 from flare_mri.flare.session import download_job, open_session
 from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.program.main import ENDED_BADLY, STOPPED
@@ -86,12 +86,13 @@ def ask_progress(session: Session, job: str) -> Mapping[str, Any]:
     return stats.get("server", {}).get(PROGRESS, {})
 
 
-def tell_end(session: Session, meta: Mapping[str, Any]) -> bool:
+def tell_end(session: Session, meta: Mapping[str, Any], kit: str = "") -> bool:
     """Print the rounds that were not shown, how a job ended and which sites did badly; returns whether it completed.
 
     Args:
         session: of a person who may take the job's results.
         meta: of :func:`follow`.
+        kit: the words that give another command this person's startup kit.
     """
     job, last = meta["job_id"], meta["last_round"]
     refusals = [detail for detail in meta.get("job_deploy_detail") or [] if not detail.endswith(": OK")]
@@ -112,7 +113,7 @@ def tell_end(session: Session, meta: Mapping[str, Any]) -> bool:
     if absent:
         print(f"  without {', '.join(absent)} in round {last['round'] + 1}: their logs say why")
     if meta["status"] == RunStatus.FINISHED_COMPLETED:
-        print(f"  flare-mri results {job} --out FOLDER takes what it left")
+        print(f"  flare-mri results {job} --out FOLDER{kit} takes what it left")
         return True
     silent = (
         f"its log at the server names no cause: a process of a hospital ended; see each hospital's kit/{job}/log.txt"
@@ -141,7 +142,7 @@ def main(argv: Sequence[str]) -> int:
             except KeyboardInterrupt:
                 print(f"no longer watched; the job goes on: flare-mri follow {args.job}", file=sys.stderr)
                 return STOPPED
-            return 0 if tell_end(session, meta) else ENDED_BADLY
+            return 0 if tell_end(session, meta, same_kit(args.startup_kit)) else ENDED_BADLY
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

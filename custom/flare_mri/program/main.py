@@ -34,6 +34,7 @@ exit codes:
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -128,5 +129,9 @@ def run_command(commands: Mapping[str, Command], program: str, about: str | None
     group = parser.add_subparsers(title="commands", metavar=heading, required=True)
     for name, command in commands.items():
         group.add_parser(name, help=command.what, add_help=False)
+    if words and not words[0].startswith("-"):
+        close = get_close_matches(words[0], commands, 1)
+        asked = f"did you mean {close[0]}?" if close else f"{program} --help lists them"
+        parser.error(f"expected a command, got {words[0]!r}; {asked}")
     parser.parse_args(words)
     return parser.error("expected a command first, got options before it; write the command, then its options")

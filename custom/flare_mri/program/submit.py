@@ -29,7 +29,7 @@ from typing import Any
 from nvflare.fuel.flare_api.flare_api import Session
 
 from flare_mri.errors import InputError
-from flare_mri.flare.recipes.simulate import add_consortium_arguments, add_startup_kit, site_names
+from flare_mri.flare.recipes.simulate import add_consortium_arguments, add_startup_kit, same_kit, site_names
 from flare_mri.flare.session import open_session, submit_job
 from flare_mri.program.main import Command
 from flare_mri.program.train import COMMANDS
@@ -75,7 +75,8 @@ def warn_of_absent(session: Session, sites: Sequence[str]) -> None:
     if absent:
         print(
             f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}. A "
-            "misspelt name never will be: FLARE keeps a job waiting until as many as --min_sites are there",
+            "misspelt name never will be: FLARE keeps a job waiting until as many as --min_sites are there, or "
+            "until nvflare job abort takes it back",
             file=sys.stderr,
         )
 
@@ -103,9 +104,12 @@ def main(argv: Sequence[str]) -> int:
     """Submits a job; returns 0, or 2 after a line on stderr."""
     try:
         job = submit_named(argv[0], argv[1:]) if argv and argv[0] in JOBS else submit_folder(argv)
+        parser = argparse.ArgumentParser(add_help=False)
+        add_startup_kit(parser)
+        kit = same_kit(parser.parse_known_args(argv)[0].startup_kit)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(job)
-    print(f"submitted; flare-mri follow {job} shows how it goes", file=sys.stderr)
+    print(f"submitted; flare-mri follow {job}{kit} shows how it goes", file=sys.stderr)
     return 0

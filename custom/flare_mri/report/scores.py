@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,20 +187,31 @@ def round_curve(method: dict[str, Any], metric: Metric, site: str | None, part: 
 
 def comparison_notes(results: dict[str, Any]) -> list[str]:
     """Reasons why the methods' numbers are less comparable than a table suggests, in plain sentences."""
-    notes = []
     methods = results["methods"]
-    for site in site_names(results):
-        found = [m["sites"][site] for m in methods.values() if site in m["sites"]]
-        baselines = [[s[key] for s in found if s.get(key)] for key in BASELINES]
-        data = [s["data"] for s in found if s.get("data")]
-        if not all(map(_agree, baselines)) or any(other != data[0] for other in data[1:]):
-            notes.append(f"The methods did not all see the same data at {site}: compare its rows with care.")
+    notes = [
+        f"The methods did not all see the same data at {site}: compare its rows with care."
+        for site in _sites_of_other_data(results)
+    ]
     if len(methods) > 1 and len({m["seed"] for m in methods.values()}) > 1:
         notes.append("The methods were run with different random seeds.")
     lengths = {len(m["rounds"]) for m in methods.values() if m["rounds"]}
     if len(lengths) > 1:
         notes.append(f"The methods were trained for different numbers of rounds ({min(lengths)} to {max(lengths)}).")
     return notes
+
+
+def _sites_of_other_data(results: dict[str, Any]) -> Iterator[str]:
+    for site in site_names(results):
+        found = [m["sites"][site] for m in results["methods"].values() if site in m["sites"]]
+        baselines = [[s[key] for s in found if s.get(key)] for key in BASELINES]
+        data = [s["data"] for s in found if s.get("data")]
+        if not all(map(_agree, baselines)) or any(other != data[0] for other in data[1:]):
+            yield site
+
+
+def saw_same_data(results: dict[str, Any]) -> bool:
+    """Whether every method saw the same data at each site, as far as numbers of slices and baselines tell."""
+    return not any(_sites_of_other_data(results))
 
 
 def _agree(scores: list[dict[str, Any]]) -> bool:

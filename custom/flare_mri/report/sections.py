@@ -16,7 +16,15 @@ from flare_mri.metrics.metric_table import MISSING, Metric, format_bytes, format
 from flare_mri.report import figures
 from flare_mri.report.examples import Examples
 from flare_mri.report.panels import SiteExamples, site_cases, site_panels
-from flare_mri.report.scores import Scores, collect, comparison_notes, curve_split, round_curve, rows_of
+from flare_mri.report.scores import (
+    Scores,
+    collect,
+    comparison_notes,
+    curve_split,
+    round_curve,
+    rows_of,
+    saw_same_data,
+)
 from flare_mri.report.summary import summary_sentences
 from flare_mri.report.tables import Table, describe_run, settings_table, site_table, spread_table, table_of
 
@@ -29,16 +37,23 @@ class Chart(NamedTuple):
     reason: str = ""
 
 
+_OTHER_DATA = (
+    "The methods did not all see the same data (phantoms differ by seed), so none is named best: compare runs "
+    "of the same seeds and data."
+)
+
+
 def summary(results: dict[str, Any], scores: Scores) -> dict[str, Any]:
     """The outcome, in words and in a few large numbers."""
     groups, tiles, leads, others = scores.groups(), [], [], []
+    same = saw_same_data(results)
     for group in groups:
         places = ", ".join(group.sites) if len(group.sites) < 3 else f"{len(group.sites)} sites"
         where = "" if len(groups) == 1 else f" at {places}"
-        first, *more = summary_sentences(group, len(groups) > 1)
+        first, *more = summary_sentences(group, len(groups) > 1) if same else [_OTHER_DATA]
         leads.append(first)
         others += [sentence for sentence in more if sentence not in others]
-        if ranking := group.ranking():
+        if (ranking := group.ranking()) and same:
             mean = group.mean(ranking[0])
             tiles.append((f"Best mean {group.metric.name}{where}: {ranking[0]}", group.metric.quantity(mean)))
             if BASELINE in group.comparable() and ranking[0] != BASELINE:

@@ -5,6 +5,7 @@
 import argparse
 import datetime
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -92,6 +93,11 @@ def add_startup_kit(parser: argparse._ActionsContainer) -> None:
     """The option that says who asks which consortium."""
     told = "your startup kit (default: FLARE's active one, of nvflare config use or $NVFLARE_STARTUP_KIT_DIR)"
     parser.add_argument("--startup_kit", type=Path, metavar="KIT", help=told)
+
+
+def same_kit(startup_kit: Path | None) -> str:
+    """The words that give another command the same startup kit, to be put behind it."""
+    return f" --startup_kit {shlex.quote(str(startup_kit))}" if startup_kit else ""
 
 
 def site_names(args: argparse.Namespace) -> list[str]:

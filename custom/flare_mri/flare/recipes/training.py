@@ -127,6 +127,7 @@ class TrainingRecipe(FlareMRIRecipe):
                 **aggregation,
                 **start,
                 "privacy": privacy,
+                **({"shut_out_after": server.shut_out_after} if server.shut_out_after else {}),
             },
         )
         self._tracking = server.tracking
