@@ -129,6 +129,7 @@ def test_the_command_watches_until_ctrl_c(tmp_path: Path, watched: Callable[[], 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:
         try:
             result = tmp_path / "out" / "a_segmentation.nii.gz"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write_site
-from flare_mri.flare.recipes.simulate import run_dir
+from flare_mri.flare.recipes.job import run_dir
 from flare_mri.program.main import main
 from simulation import run
 

@@ -21,7 +21,12 @@ from flare_mri.flare.executors.site import open_site, use_threads
 from flare_mri.flare.filters.update_privacy import MECHANISMS
 from flare_mri.flare.recipes import FedMRIRecipe, IOPFLRecipe
 from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
-from flare_mri.flare.recipes.simulate import add_environment_arguments, build_environment, stores_path
+from flare_mri.flare.recipes.simulate import (
+    add_consortium_arguments,
+    add_environment_arguments,
+    build_environment,
+    stores_path,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -115,13 +120,15 @@ def test_resume_takes_the_name() -> None:
 
 def test_initial_weights_lie_on_this_machine_or_on_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(n_clients=1)
-    add_environment_arguments(parser)
-    add_training_arguments(parser, FedMRIRecipe)
-    words = ["--initial_weights", "model.pt", "--env"]
-    here, there = (recipe_arguments(parser.parse_args([*words, env]), FedMRIRecipe) for env in ("sim", "prod"))
-    assert (here["initial_weights"], there["initial_weights"]) == (str(tmp_path / "model.pt"), "model.pt")
+    taken = []
+    for where in (add_environment_arguments, add_consortium_arguments):
+        parser = argparse.ArgumentParser()
+        where(parser)
+        parser.set_defaults(n_clients=1)
+        add_training_arguments(parser, FedMRIRecipe)
+        args = parser.parse_args(["--initial_weights", "model.pt", "--clients", "site-1"])
+        taken.append(recipe_arguments(args, FedMRIRecipe)["initial_weights"])
+    assert taken == [str(tmp_path / "model.pt"), "model.pt"]
 
 
 def test_resume_under_another_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def _check_names(experts: Any) -> None:
     if not isinstance(experts, Mapping):
         raise InputError("models: expected models by name, got others")
     if len(experts) > MOST_EXPERTS:
-        raise InputError(f"models: expected at most {MOST_EXPERTS}, got {len(experts)}")
+        raise InputError(f"expected at most {MOST_EXPERTS} models, got {len(experts)}")
     for name in experts:
         check_name("expert", name)
 
