@@ -1,73 +1,22 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
+"""A run's page of reconstruction, and what holds for every page."""
+
 import base64
 import copy
 import csv
 import io
 import json
 import re
-from collections import Counter
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from flare_mri.errors import InputError
-from flare_mri.report.command import main
-from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
-from flare_mri.report.panels import frame
-from flare_mri.report.results import save_results
+from report_page import Page, make
 
-VOID = {"meta", "img", "br", "path", "circle", "use", "image", "rect"}
 INSIDE = ("#", "data:image/png;base64,", "data:text/csv;base64,", "data:application/json;base64,")
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order and collects what the tests ask for."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self._open: list[str] = []
-        self.text = ""
-        self.feed(text)
-        assert not self._open, self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text += data
-        if "td" in self._open or "th" in self._open:
-            self.rows[-1][-1] += data
-
-    def attributes(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.found if name == tag]
-
-
-def make(results, stores, tmp_path, **kwargs) -> tuple[str, Page]:
-    path = write_report(results, find_examples(results, [stores] if stores else []), tmp_path / "report.html", **kwargs)
-    text = path.read_text(encoding="utf-8")
-    return text, Page(text)
 
 
 @pytest.fixture(scope="module")
@@ -235,81 +184,6 @@ def test_numbers_can_be_taken_along(results, stores, tmp_path, examples):
     assert {row["method"] for row in table} == {"FedMRI", "FedAvg", "'=1+1", "Zero-filled"}, "no spreadsheet computes"
 
 
-def test_segmentation_report(segmentation, tmp_path, examples):
-    for job in ("global", "routing"):
-        examples(tmp_path / "store" / job / "outside" / "examples.npz", labels=True)
-    _, page = make(segmentation, tmp_path / "store", tmp_path)
-    assert ["Method", "Dice", "HD95 (mm)"] in page.rows
-    assert ["Routing", "★ best0.888", "2.5"] in page.rows and ["Global", "0.810", "–"] in page.rows
-    assert ["down.0", "0.250", "0.500"] in page.rows
-    alts = [attrs["alt"] for attrs in page.attributes("img")]
-    assert len(alts) == 2 * 4 and any("Outlines of the expert and of Routing" in alt for alt in alts)
-    for words in ("Routing: nothing collapsed", "entropy 0.500 before", "dashed blue", "Which hospitals' models"):
-        assert words in page.text
-    assert "PSNR" not in page.text and "zero-filled" not in page.text.lower()
-
-
-def test_several_organs_have_their_scores_and_colours(segmentation, tmp_path, examples):
-    named = {"organs": np.array(["liver", "spleen"]), "colours": np.array(["#12ab34", ""])}
-    for method in segmentation["methods"].values():
-        method["sites"]["outside"]["test"] |= {"dice.liver": 0.9125, "dice.spleen": 0.7034, "hd95.liver": 3.25}
-        examples(tmp_path / "store" / method["job"] / "outside" / "examples.npz", labels=True, **named)
-    html, page = make(segmentation, tmp_path / "store", tmp_path)
-    assert ["Method", "Dice", "HD95 (mm)", "Dice liver", "Dice spleen", "HD95 liver (mm)"] in page.rows
-    assert "expert solid, network dashed" in page.text and "solid yellow" not in page.text
-    assert re.search("#12ab34[^<]*></span>1 liver", html) and re.search("#27d3ff[^<]*></span>2 spleen", html)
-    named["colours"] = np.array(["red", ""])
-    examples(tmp_path / "store" / "routing" / "outside" / "examples.npz", labels=True, **named)
-    with pytest.raises(InputError, match="colours: expected one such as #ffd60a for each organ"):
-        make(segmentation, tmp_path / "store", tmp_path)
-
-
-def test_inside_and_outside_are_two_tables(segmentation, tmp_path):
-    trained = {**segmentation["methods"]["Global"], "job": "train", "seconds": 10.0}
-    trained["sites"] = {"site-1": {"test": {"dice": 0.7}, "personal": {"test": {"dice": 0.8}}}}
-    segmentation["methods"]["Routing"]["sites"]["outside"]["movement"] = 0.0625
-    for method in segmentation["methods"].values():
-        method["job"] = "route"
-    segmentation["methods"] = {"IOP-FL": trained, **segmentation["methods"]}
-    _, page = make(segmentation, None, tmp_path)
-    assert ["Method", "site-1"] in page.rows and ["Method", "outside"] in page.rows
-    assert ["IOP-FL (personal)", "★ best0.800"] in page.rows and ["Routing", "★ best0.888"] in page.rows
-    for words in ("At site-1, IOP-FL (personal) gave", "At outside, Routing gave", "moved a routing weight by 0.062"):
-        assert words in page.text
-    assert "the one global model of all sites" in page.text, "what the bare name of a method means"
-    assert "Computing time in all1 min 11 s" in page.text, "the job of two rows counts once"
-
-
-def test_images_bear_the_name_of_the_model_that_made_them(segmentation, tmp_path, examples):
-    examples(tmp_path / "store" / "global" / "outside" / "examples.npz", labels=True)
-    segmentation["methods"]["Global"]["sites"]["outside"]["personal"] = {"test": {"dice": 0.9}}
-    _, page = make(segmentation, tmp_path / "store", tmp_path)
-    assert any("of Global (personal): volume" in attrs["alt"] for attrs in page.attributes("img"))
-
-
-def test_the_enlarged_part_holds_whatever_was_outlined():
-    truth, stray = np.zeros((60, 80)), np.zeros((60, 80))
-    truth[20:30, 30:40] = 1
-    rows, columns = frame(truth, [truth])
-    assert (rows.stop - rows.start, columns.stop - columns.start) == (20, 20)
-    assert rows.start <= 20 and rows.stop >= 30 and columns.start <= 30 and columns.stop >= 40
-    stray[2, 78] = 1
-    rows, columns = frame(truth, [truth, stray])
-    assert rows.start <= 2 and rows.stop >= 30 and columns.start <= 30 and columns.stop > 78
-    assert frame(0 * truth, [0 * truth]) == (slice(None), slice(None))
-
-
-def test_personal_models_have_rows_and_curves(segmentation, tmp_path):
-    method = segmentation["methods"]["Global"]
-    method["sites"]["outside"]["personal"] = {"test": {"dice": 0.9}}
-    scores = {"validation": {"dice": 0.7}, "personal_validation": {"dice": 0.85}}
-    method["rounds"] = [{"round": 0, "sites": {"outside": scores}}]
-    _, page = make(segmentation, None, tmp_path)
-    assert ["Global (personal)", "★ best0.900"] in page.rows and ["Global (personal)", "★ best0.900", "–"] in page.rows
-    labels = " ".join(attrs.get("aria-label") or "" for attrs in page.attributes("svg"))
-    assert "Global 0.700; Global (personal) 0.850" in labels
-
-
 def test_whatever_stands_in_files_is_text_not_html(results, tmp_path, examples):
     evil = "<script>alert('x')</script>&\""
     hostile = copy.deepcopy(results)
@@ -338,22 +212,3 @@ def test_a_store_of_another_run_is_refused(results, tmp_path, examples):
         with pytest.raises(InputError, match=f"site {site} of method {method}"):
             write_report(results, {method: {site: path}}, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
-
-
-def test_command_prints_and_writes(results, stores, tmp_path, capsys):
-    file = save_results(results, tmp_path / "results.json")
-    out = tmp_path / "out" / "report.html"
-    assert main([str(file), "--stores", str(stores), "--out", str(out), "--examples", "1", "--metric", "ssim"]) == 0
-    printed = capsys.readouterr().out
-    assert "SSIM, test data" in printed and str(out) in printed
-    assert Page(out.read_text()).tags["img"] == 3 * 7
-
-
-def test_command_answers_bad_input_with_one_line(results, tmp_path, capsys):
-    path = save_results(results, tmp_path / "results.json")
-    for arguments in (["none.json"], [str(path), "--stores", "no folder"], [str(path), "--examples", "0"]):
-        assert main([*arguments, "--out", str(tmp_path / "report.html")]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and error.count("\n") == 1
-    assert main([str(path), "--out", str(path / "report.html")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
