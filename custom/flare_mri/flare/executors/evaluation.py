@@ -10,7 +10,7 @@ from torch import Tensor
 from flare_mri.config.results import PERSONAL
 from flare_mri.flare.protocol import add_prefix
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.metrics.volume_scores import SCORES_FILE, Rows, scores_text
+from flare_mri.metrics.volume_scores import Rows
 from flare_mri.training import Learner, RunStates, Split
 
 _EXAMPLES = "examples.npz"
@@ -82,8 +82,3 @@ def keep_personal_model(
     former = states.store.save_model(PERSONAL_FILE, model.state, model.description(), states.run)
     states.store.save_arrays(_EXAMPLES, data.examples(learner.network_with(state)))
     return former.name if former else ""
-
-
-def keep_volume_scores(states: RunStates, volumes: Rows) -> None:
-    """Write the scores of single test volumes into the store, where `flare-mri compare --stores` finds them."""
-    states.store.save_text(SCORES_FILE, scores_text(volumes), states.run)

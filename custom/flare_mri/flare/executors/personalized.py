@@ -14,13 +14,14 @@ from torch import Tensor, zeros_like
 
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, ModelExecutor
-from flare_mri.flare.executors.evaluation import evaluate, keep_personal_model, keep_volume_scores
+from flare_mri.flare.executors.evaluation import evaluate, keep_personal_model
 from flare_mri.flare.executors.received import read_models, read_run
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
 from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName, add_prefix, payload_bytes
 from flare_mri.methods import find_method
 from flare_mri.methods.base import SiteHooks
+from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
 from flare_mri.training import (
     SPLITS,
@@ -189,7 +190,7 @@ class PersonalizedExecutor(ModelExecutor):
         network = self._network_of(task.site)
         if former := keep_personal_model(learner, states, self.job, self.task, network, personal):
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former}")
-        keep_volume_scores(states, volumes)
+        states.store.save_text(SCORES_FILE, scores_text(volumes), states.run)
         return FLModel(metrics=metrics)
 
     def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:

@@ -209,7 +209,8 @@ class PersonalizedFedAvg(SiteController):
         if late:
             self._asked |= set(late)
             self._note_checks(record, self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
-        return [site for site in sites if site in self._ready - record.shut_out(self.shut_out_after)]
+        admitted = self._ready - record.shut_out(self.shut_out_after)
+        return [site for site in sites if site in admitted]
 
     def _ask(
         self,
