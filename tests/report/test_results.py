@@ -178,3 +178,14 @@ def test_table_parts_sites_inside_from_sites_outside(segmentation):
     tables = summary_table(segmentation, "dice").split("\n\n")
     assert ["site-1" in table for table in tables] == [False, True]
     assert "Routing" in tables[0] and "IOP-FL" in tables[1] and "of 2 sites" not in "".join(tables)
+
+
+def test_what_was_spent_of_privacy_stands_below_the_scores(results):
+    assert "DP-SGD" not in summary_table(results)
+    for site, epsilon in (("site-1", 3.14159), ("site-10", 8.0)):
+        results["methods"]["FedAvg"]["sites"][site]["privacy"] = {"epsilon": epsilon, "delta": 1e-5}
+    told = summary_table(results).splitlines()
+    assert told[-2:] == [
+        "ε spent by DP-SGD in the whole run, lower is better",
+        "FedAvg: site-1 3.14 (δ 1e-05), site-10 8 (δ 1e-05)",
+    ]

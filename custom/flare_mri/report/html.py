@@ -21,7 +21,7 @@ from flare_mri.report.examples import Examples, has_row, load_examples
 from flare_mri.report.numbers import downloads, score_rows
 from flare_mri.report.panels import common_error_limit
 from flare_mri.report.scores import Spread, collect, leading_metrics, metrics_of, rows_of
-from flare_mri.report.tables import Table, overview
+from flare_mri.report.tables import Table, overview, privacy_table
 
 TEMPLATES = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -86,6 +86,7 @@ def write_report(
             for metric in leading_metrics(results)
             for group in collect(results, metric).groups()
         ],
+        privacy=privacy_table(results),
         compared=compared,
         downloads=downloads("scores", score_rows(results, metrics[0].key, _volume_scores(stores))),
         curves=sections.curves(results, scores),

@@ -19,7 +19,7 @@ from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.metrics.metric_table import KNOWN, Metric
-from flare_mri.report.scores import Scores, Spread, collect, leading_metrics, metrics_of
+from flare_mri.report.scores import Scores, Spread, collect, leading_metrics, metrics_of, privacy_spent
 
 _MOST_BYTES = 2**26  # thousands of rounds at a hundred sites
 
@@ -111,7 +111,7 @@ def summary_table(results: dict[str, Any], *metrics: str, spread: Callable[[Metr
 
     Returns:
         One block of lines a metric and group of sites that were treated alike (trained, or outside); the best of
-        each column is marked ``*``.
+        each column is marked ``*``. Of methods trained with DP-SGD also a block with the ε that each site spent.
 
     Raises:
         InputError: A metric that is unknown or that no site reports.
@@ -120,7 +120,8 @@ def summary_table(results: dict[str, Any], *metrics: str, spread: Callable[[Metr
     found = [
         (group, spread(metric) if spread else {}) for metric in chosen for group in collect(results, metric).groups()
     ]
-    return "\n\n".join(_table(group, deviations) for group, deviations in found)
+    blocks = [_table(group, deviations) for group, deviations in found]
+    return "\n\n".join([*blocks, *_privacy_lines(results)])
 
 
 def chosen_metrics(results: dict[str, Any], keys: Sequence[str]) -> list[Metric]:
@@ -138,6 +139,14 @@ def _present(key: str, present: list[Metric]) -> Metric:
         names = ", ".join(metric.key for metric in present)
         raise InputError(f"results: metric: expected one of {names}, got {key!r}; choose one that the run measured")
     return KNOWN[key]
+
+
+def _privacy_lines(results: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{name}: " + ", ".join(f"{site} {epsilon:.3g} (δ {delta:.3g})" for site, (epsilon, delta) in by_site.items())
+        for name, by_site in privacy_spent(results).items()
+    ]
+    return ["\n".join(["ε spent by DP-SGD in the whole run, lower is better", *lines])] if lines else []
 
 
 def _table(scores: Scores, spread: Spread) -> str:

@@ -151,6 +151,19 @@ def collect(results: dict[str, Any], metric: Metric) -> Scores:
     return Scores(metric, site_names(results), known | values)
 
 
+def privacy_spent(results: dict[str, Any]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Method -> site -> (ε, δ) of all its steps of DP-SGD; methods trained without it are left out."""
+    spent = {
+        name: {
+            site: (entry["privacy"]["epsilon"], entry["privacy"]["delta"])
+            for site, entry in method["sites"].items()
+            if entry.get("privacy")
+        }
+        for name, method in results["methods"].items()
+    }
+    return {name: by_site for name, by_site in spent.items() if by_site}
+
+
 Curve = tuple[list[int], list[float]]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from flare_mri.config.results import BASELINE
 from flare_mri.metrics.metric_table import MISSING, Metric
-from flare_mri.report.scores import Scores, Spread, collect, rows_of
+from flare_mri.report.scores import Scores, Spread, collect, privacy_spent, rows_of, site_names
 
 NETWORK, LOSS = "network.path", "training.loss"
 """Names of two settings by which runs are told apart."""
@@ -66,6 +66,22 @@ def overview(scores: Scores, spread: Spread | None = None) -> Table:
     caption += "; mean ± standard deviation over seeds" if spread else ""
     caption += "; small print: difference to zero-filled" if with_input else ""
     return Table(caption, ("Method", *(site or "Mean of sites" for site in columns)), tuple(rows))
+
+
+def privacy_table(results: dict[str, Any]) -> Table | None:
+    """The ε that each site spent by DP-SGD, with its δ, methods by sites; None where no method was trained so."""
+    spent = privacy_spent(results)
+    sites = [site for site in site_names(results) if any(site in by_site for by_site in spent.values())]
+    rows = [
+        (name, tuple(_spent(by_site[site]) if site in by_site else Cell(MISSING) for site in sites))
+        for name, by_site in spent.items()
+    ]
+    caption = "ε spent by DP-SGD in the whole run, lower is better; small print: the δ at which it holds"
+    return Table(caption, ("Method", *sites), tuple(rows)) if rows else None
+
+
+def _spent(privacy: tuple[float, float]) -> Cell:
+    return Cell(f"{privacy[0]:.3g}", f"δ {privacy[1]:.3g}")
 
 
 def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> Table:
