@@ -3,12 +3,36 @@
 """Command-line options from the fields of settings: type, choices, default and help stand in the field alone."""
 
 import argparse
+import difflib
 import json
+import sys
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from flare_mri.config.base import Settings
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of a command: its description as it is written, and a misspelt option told with the one that is meant.
+
+    argparse would first miss the option that is required and was misspelt.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does, after a look at the names of options; ends the process with 2 where one is unknown."""
+        words = list(sys.argv[1:] if args is None else args)
+        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        for word in words[: words.index("--")] if "--" in words else words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in name and not any(option.startswith(name) for option in known):
+                close = difflib.get_close_matches(name, known, 1)
+                asked = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists them"
+                self.error(f"expected an option, got {name}, which is none; {asked}")
+        return super().parse_args(words, namespace)
 
 
 def add_options(

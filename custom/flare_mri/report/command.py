@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flare_mri.config.cli import Parser
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.report.examples import find_examples
@@ -28,9 +29,7 @@ from flare_mri.report.results import load_results, summary_table
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri report", description=__doc__)
     parser.add_argument("results", help="results.json of a run (several runs: flare-mri compare), or statistics.json")
     parser.add_argument(
         "--stores",
