@@ -181,3 +181,33 @@ def test_the_page_has_rows_tests_and_no_single_volume(
     assert "Wilcoxon signed rank" in page and "± 0.00" in page and "fedmri-0, fedmri-1" in page
     assert "holds no images and no data of single patients" in page
     assert not [n for n in range(8) for site in SITES if pseudonym(site, f"patient {n}") in page]
+
+
+def test_only_sites_that_all_runs_have_are_compared(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run("FedAvg", 0, {"site-1": [27.0], "site-2": [29.0], "site-10": [99.0]})
+    other = run("FedMRI", 0, {"site-2": [30.0], "site-1": [28.0], "site-3": [1.0]})
+    told = compare(capsys, first, other)
+    means = {name: told["scores"]["psnr"][name]["mean"] for name in ("FedAvg", "FedMRI")}
+    assert means == {"FedAvg": 28, "FedMRI": 29}
+    assert told["left_out"] == {f"FedAvg of {first}": ["site-10"], f"FedMRI of {other}": ["site-3"]}
+    assert main(["compare", str(first), str(other)]) == 0
+    printed = capsys.readouterr().out
+    assert f"Left out: site-10 of FedAvg of {first}; site-3 of FedMRI of {other}." in printed and "99" not in printed
+
+
+def test_runs_without_a_common_site_are_refused(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    first, other = run("FedAvg", 0, {"a": [27.0]}), run("FedMRI", 0, {"b": [30.0], "c": [28.0]})
+    assert main(["compare", str(first), str(other)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {other}: FedMRI: expected a site that all runs have, got b, c, beside a of FedAvg")
+    assert told.count("\n") == 1
+
+
+def test_the_most_that_a_seed_spent_of_privacy_counts(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [run("FedAvg", seed, volumes_of(0)) for seed in (0, 1)]
+    for file, epsilon in zip(files, (3.0, 4.5), strict=True):
+        results = json.loads(file.read_text())
+        results["methods"]["FedAvg"]["sites"]["site-1"]["privacy"] = {"epsilon": epsilon, "delta": 1e-5}
+        save_results(results, file)
+    assert main(["compare", *map(str, files)]) == 0
+    assert "FedAvg: site-1 4.5 (δ 1e-05)\n" in capsys.readouterr().out

@@ -3,9 +3,10 @@
 """One table and page of several runs: methods, their settings and seeds, and a paired test over volumes.
 
 Runs of a method with the same settings are one row, with mean and standard deviation over its seeds; rows say in which
-network, loss or other setting they differ. With the site stores of these runs each row is tested against one of them:
-Wilcoxon's signed rank test of the differences at the same test volumes, two-sided, with Holm's correction. Scores of
-single volumes never leave a hospital, so a hospital tests by its own store, and a lead by those of a simulation.
+network, loss or other setting they differ. Only sites that all runs have are compared. With the site stores of these
+runs each row is tested against one of them: Wilcoxon's signed rank test of the differences at the same test volumes,
+two-sided, with Holm's correction. Scores of single volumes never leave a hospital, so a hospital tests by its own
+store, and a lead by those of a simulation.
 
 examples:
   flare-mri compare runs/*/results.json
@@ -23,10 +24,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flare_mri.config.cli import Parser
 from flare_mri.config.results import BASELINES
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import MISSING, Metric
-from flare_mri.report.comparison import Comparison, group_runs, read_runs
+from flare_mri.report.comparison import Comparison, at_common_sites, group_runs, read_runs
 from flare_mri.report.examples import find_examples
 from flare_mri.report.extra import check_report_extra
 from flare_mri.report.paired import PairedTest, compare_pairs, find_scores
@@ -49,9 +51,7 @@ _HEADER = ("Row", "Volumes", "Median difference", "Better at", "p", "p (Holm)", 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri compare", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="results.json of several runs")
     parser.add_argument("--against", metavar="METHOD", help=f"row that others are tested against (default: {_DEFAULT})")
     parser.add_argument("--metric", action="append", default=[], help="metric to compare (default: the main one)")
@@ -158,7 +158,8 @@ def main(argv: Sequence[str]) -> int:
     """Compares; returns 0, or 2 after a line on stderr where an input is wrong."""
     args = build_parser().parse_args(argv)
     try:
-        comparison = Comparison(group_runs(read_runs(args.results)))
+        runs, left_out = at_common_sites(read_runs(args.results))
+        comparison = Comparison(group_runs(runs))
         metrics = chosen_metrics(comparison.results, args.metric)
         against = choose_reference(comparison, args.against)
         if args.out:
@@ -168,6 +169,9 @@ def main(argv: Sequence[str]) -> int:
         tests = {metric.key: compare_pairs(scores, rows, against, metric) for metric in metrics} if args.stores else {}
         shown = [paired_table(tests[metric.key], against, metric) for metric in metrics if tests and len(rows) > 1]
         notes = [_ADVICE] if tests else [_NO_STORES]
+        if left_out:
+            told = "; ".join(f"{', '.join(sites)} of {run}" for run, sites in left_out.items())
+            notes.insert(0, f"Compared at the sites that all runs have. Left out: {told}.")
         warnings = comparison_notes(comparison.results)
         page = write_page(comparison, args, shown, notes) if args.out else None
         table = summary_table(comparison.results, *(metric.key for metric in metrics), spread=comparison.spread)
@@ -175,7 +179,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if args.json:
-        print(json.dumps(plain(comparison, metrics, against, tests), indent=2))
+        print(json.dumps(plain(comparison, metrics, against, tests) | {"left_out": left_out}, indent=2))
     else:
         print("\n\n".join([table, *map(as_text, [*shown, seeds_table(comparison)]), *notes, *warnings]))
     if page is not None:

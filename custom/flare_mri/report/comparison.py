@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from flare_mri.config.results import BASELINES, PERSONAL
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import Metric
 from flare_mri.report.results import load_results
-from flare_mri.report.scores import collect, metrics_of
+from flare_mri.report.scores import collect, metrics_of, natural
 from flare_mri.report.tables import LOSS, NETWORK, flatten
 
 _NO_DIFFERENCE = {"job", "training.seed", "seed", "training.lr_rounds", "network.config_type", "resume"}
@@ -59,6 +59,40 @@ def read_runs(files: Sequence[Path]) -> list[Run]:
         results = load_results(file)
         runs += [Run(file, name, entry, results["versions"]) for name, entry in results["methods"].items()]
     return runs
+
+
+def at_common_sites(runs: Sequence[Run]) -> tuple[list[Run], dict[str, list[str]]]:
+    """The runs with the entries of those sites alone that all of them have.
+
+    Args:
+        runs: of :func:`read_runs`, which stay as they are.
+
+    Returns:
+        The runs, and of each that has more sites the names of these, by "method of file".
+
+    Raises:
+        InputError: no site is in all runs.
+    """
+    common = set.intersection(*(set(run.entry["sites"]) for run in runs))
+    if not common:
+        first = runs[0]
+        other = min(runs[1:], key=lambda run: len(run.entry["sites"].keys() & first.entry["sites"]))
+        raise InputError(
+            f"{other.file}: {other.method}: expected a site that all runs have, got {_names(other.entry['sites'])}, "
+            f"beside {_names(first.entry['sites'])} of {first.method} in {first.file}; leave one out, and look at each "
+            "by flare-mri report"
+        )
+    kept, left_out = [], {}
+    for run in runs:
+        sites = {site: entry for site, entry in run.entry["sites"].items() if site in common}
+        if more := run.entry["sites"].keys() - common:
+            left_out[f"{run.method} of {run.file}"] = sorted(more, key=natural)
+        kept.append(run._replace(entry={**run.entry, "sites": sites}))
+    return kept, left_out
+
+
+def _names(sites: Iterable[str]) -> str:
+    return ", ".join(sorted(sites, key=natural))
 
 
 def group_runs(runs: Sequence[Run]) -> list[Row]:
@@ -176,6 +210,8 @@ def _mean_entry(row: Row) -> dict[str, Any]:
         for key in ("test", *BASELINES):
             if any(site.get(key) for site in here):
                 target[key] = _mean_scores([site.get(key) or {} for site in here])
+        if spent := [site["privacy"] for site in here if site.get("privacy")]:
+            target["privacy"] = max(spent, key=lambda one: one["epsilon"])
         personal = [(site.get("personal") or {}).get("test") or {} for site in here]
         if any(personal):
             target["personal"] = {**(target.get("personal") or {}), "test": _mean_scores(personal)}
