@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Curves of a whole federation in TensorBoard's files and in a real MLflow database."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from federation import Federation
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes import FedMRIRecipe
 from flare_mri.flare.workflows import tracking
-from flare_mri.flare.workflows.tracking import MLflowTracker, import_mlflow
+from flare_mri.flare.workflows.tracking import MLflowTracker, import_mlflow, tell_curves
 
 ADDRESS = "http://lead:secret@127.0.0.1:1"
 
@@ -83,6 +84,28 @@ def test_no_store_is_one_line_before_the_first_round(
     (line,) = federation.panics
     assert line.startswith("tracking: MLflow's store http://127.0.0.1:1 cannot be used") and "secret" not in line
     assert not federation.sent
+
+
+def test_a_line_says_where_curves_are_and_what_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tell_curves(tmp_path) == ""
+    (tmp_path / "tb_events").mkdir()
+    assert tell_curves(tmp_path) == f"curves: tensorboard --logdir {tmp_path}/tb_events"
+    (tmp_path / "mlflow.db").touch()
+    shown = tell_curves(tmp_path)
+    assert shown == tell_curves(tmp_path, "mlflow")
+    assert shown.startswith(f"curves: mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db")
+    # what the line says is needed is what MLflow's own command misses
+    assert ("pip install mlflow" in shown) == (not _starts("mlflow.server"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESS)
+    assert tell_curves(tmp_path, "mlflow") == "curves: MLflow's server http://127.0.0.1:1 shows them"
+
+
+def _starts(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.personal_models import gather_personal_models, score_across_sites
 from flare_mri.flare.workflows.run_record import RunRecord
+from flare_mri.flare.workflows.tracking import tell_curves
 from flare_mri.methods import find_method
 from flare_mri.networks import build_meta_network
 
@@ -119,6 +120,7 @@ class PersonalizedFedAvg(SiteController):
         store.lock()
         try:
             record = RunRecord(self.get_run_dir(), self.method, self.settings, self.tracking, self.warning)
+            self.info(tell_curves(Path(self.get_run_dir()), self.tracking))
             finished = False
             try:
                 finished = self._train(aggregator, store, record)

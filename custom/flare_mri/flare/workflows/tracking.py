@@ -10,9 +10,11 @@ parameters and no artifacts, and takes its address from the job: a lead would ch
 import math
 import os
 import re
+import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 import flare_mri
 from flare_mri.errors import InputError
 
-MLFLOW = "mlflow"
+MLFLOW, EVENTS = "mlflow", "tb_events"
 URI_VARIABLE, EXPERIMENT_VARIABLE = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 """MLflow's own variables, of the server's environment."""
 DATABASE, ARTIFACTS = "mlflow.db", "mlflow-artifacts"
@@ -55,7 +57,7 @@ class TensorBoardTracker(Tracker):
     """Event files in the run's folder, ``tb_events``."""
 
     def __init__(self, run_dir: Path):
-        self._writer = SummaryWriter(str(run_dir / "tb_events"))
+        self._writer = SummaryWriter(str(run_dir / EVENTS))
 
     def add(self, site: str, name: str, value: float, round_number: int) -> None:
         """A point of the curve ``<site>/<name>``."""
@@ -146,6 +148,29 @@ def make_tracker(
     return MLflowTracker(run_dir, method, settings, warn) if kind == MLFLOW else TensorBoardTracker(run_dir)
 
 
+def tell_curves(run_dir: Path, kind: str = "") -> str:
+    """Where the curves of a run are and how to look at them, a line; empty where there are none.
+
+    Args:
+        run_dir: the run's folder.
+        kind: the setting ``tracking``; empty: what lies in the folder.
+    """
+    if kind == MLFLOW or (not kind and (run_dir / DATABASE).is_file()):
+        uri = find_store(run_dir)[0] if kind else _database(run_dir)
+        if not uri.startswith("sqlite:///"):
+            return f"curves: MLflow's server {_public(uri)} shows them"
+        line = f"curves: mlflow ui --backend-store-uri {shlex.quote(uri)}"
+        return line if _has_pages() else f"{line} (the page is in the whole MLflow: pip install mlflow)"
+    if kind or (run_dir / EVENTS).is_dir():
+        return f"curves: tensorboard --logdir {shlex.quote(str((run_dir / EVENTS).absolute()))}"
+    return ""
+
+
+def _has_pages() -> bool:
+    """Whether MLflow's server is installed too: mlflow-skinny, of the extra, has its command and not what it runs."""
+    return find_spec("flask_cors") is not None and find_spec("mlflow") is not None
+
+
 def import_mlflow() -> Any:
     """The package ``mlflow``, told to send nothing to its makers.
 
@@ -170,10 +195,14 @@ def find_store(run_dir: Path) -> tuple[str, str | None]:
     """The address of MLflow's store, and of artifacts of new experiments; None where a tracking server has its own."""
     uri = os.environ.get(URI_VARIABLE, "")
     if not uri:
-        return f"sqlite:///{(run_dir / DATABASE).absolute()}", (run_dir / ARTIFACTS).absolute().as_uri()
+        return _database(run_dir), (run_dir / ARTIFACTS).absolute().as_uri()
     if uri.startswith("sqlite:///"):
         return uri, (Path(uri.removeprefix("sqlite:///")).absolute().parent / ARTIFACTS).as_uri()
     return uri, None
+
+
+def _database(run_dir: Path) -> str:
+    return f"sqlite:///{(run_dir / DATABASE).absolute()}"
 
 
 def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
