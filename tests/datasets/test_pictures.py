@@ -10,7 +10,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from data_files import data_settings
-from flare_mri.datasets.pictures import Picture, take_picture
+from flare_mri.datasets.pictures import Picture, take_picture, upright_slice
 from flare_mri.io.load import load_scan_file
 from flare_mri.io.nifti_file import NiftiReader
 from flare_mri.io.scan import ScanFile
@@ -49,3 +49,22 @@ def test_a_spot_is_where_radiologists_look_for_it(
     expected[corner] = 1
     assert np.array_equal(turned.label, expected)
     assert turned.image[corner].min() > 0.4 and turned.image.mean() < 0.3
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA", "AIL"])
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_single_slice_is_turned_as_a_volume_is(codes: str, labels: bool) -> None:
+    """Of LPS with 1 x 1 x 2 mm: the front above, or the head, where 2 mm are two pixels; the left is on the right."""
+    voxels = np.random.default_rng(0).integers(0, 3, (6, 8, 5)).astype(np.uint8 if labels else np.float32)
+    image = nibabel.Nifti1Image(voxels, np.diag([-1, -1, 2.0, 1]))
+    turned = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(tuple(codes))))
+    data = np.asarray(turned.dataobj).astype(voxels.dtype)
+    for axis, expected in ((2, voxels[:, :, 3].T), (1, voxels[:, 3].T[::-1]), (0, voxels[3].T[::-1])):
+        at = int(np.flatnonzero(io_orientation(turned.affine)[:, 0] == axis)[0])
+        place = int((np.linalg.inv(turned.affine) @ image.affine @ [3, 3, 3, 1])[at].round())
+        seen = upright_slice(data.take(place, at), turned.affine, at)
+        assert seen.dtype == voxels.dtype and seen.shape[1] == expected.shape[1]
+        if axis == 2 or labels:
+            np.testing.assert_array_equal(seen, expected if axis == 2 else expected.repeat(2, axis=0))
+        else:
+            assert np.corrcoef(seen.ravel(), expected.repeat(2, axis=0).ravel())[0, 1] > 0.8

@@ -37,7 +37,7 @@ def take_picture(image: MetaTensor, label: MetaTensor | None, data: DataSettings
     parts = [image.numpy()] if label is None else [image.numpy(), label.numpy() % IGNORED]
     axis, spacing = data.find_slice_axis(), np.linalg.norm(affine[:3, :3], axis=0)
     if known:
-        axis, spacing, parts = _turn(parts, affine, data, axis)
+        axis, spacing, parts = _turn(parts, affine, data.orientation, axis)
     slices = [np.moveaxis(part, axis, 0) for part in parts]
     number = len(slices[0]) // 2
     if label is not None and slices[1].any():
@@ -51,13 +51,28 @@ def take_picture(image: MetaTensor, label: MetaTensor | None, data: DataSettings
     return Picture(number, image_2d, labels[0] if labels else None)
 
 
+def upright_slice(part: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarray:
+    """One slice of a volume as :func:`take_picture` shows it where the file says how the patient lies.
+
+    Args:
+        part: [H, W] of the volume [I, J, K], without its axis of slices; whole numbers are of organs, and never mixed.
+        affine: [4, 4] from the volume's voxels to mm, RAS.
+        axis: of the slices, 0 to 2.
+
+    Returns:
+        float32 or, of organs, uint8 [H, W].
+    """
+    place, spacing, (turned,) = _turn([np.expand_dims(part, axis)], np.asarray(affine, np.float64), None, axis)
+    across, down = (step for at, step in enumerate(spacing) if at != place)
+    return _square(_upright(turned.take(0, place), place), down, across, np.issubdtype(part.dtype, np.integer))
+
+
 def _turn(
-    parts: list[np.ndarray], affine: np.ndarray, data: DataSettings, axis: int
+    parts: list[np.ndarray], affine: np.ndarray, codes: str | None, axis: int
 ) -> tuple[int, np.ndarray, list[np.ndarray]]:
-    """Volumes turned to LPS, and the axis of the slices and mm along the axes then."""
+    """Volumes turned to LPS, and the axis of the slices and mm along the axes then; `axis` is of volumes of `codes`."""
     stored = io_orientation(affine)
     moved = stored[:, 0].astype(int)  # the axis of RAS, and of LPS, that each stored axis lies along
-    codes = data.orientation
     place = int(moved[axis] if codes is None else axcodes2ornt(tuple(codes))[axis, 0])
     turn = ornt_transform(stored, axcodes2ornt(("L", "P", "S")))
     spacing = np.empty(3)

@@ -22,7 +22,8 @@ class Result:
     Attributes:
         content: of the file to write.
         text: what a line of progress says of it.
-        pictures: one slice [H, W] to look at: `input` and `output`, with `target` where it is known.
+        pictures: one slice [H, W] to look at, upright where the scan says how the patient lies: `input` and `output`,
+            with `target` where it is known.
         scores: mean metrics, where the scan was fully sampled.
         more: contents of further files, by an ending of :attr:`Application.more_endings`, which is a folder's where a
             file's name follows it after a slash.

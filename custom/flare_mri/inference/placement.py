@@ -11,6 +11,7 @@ from monai.data import MetaTensor, NibabelWriter
 from monai.transforms import Compose
 
 from flare_mri.config.data import DataSettings
+from flare_mri.datasets.pictures import upright_slice
 from flare_mri.datasets.volumes import build_pipeline, put_slices, take_slices
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.io.scan import Scan
@@ -54,6 +55,10 @@ class PlacedScan:
         """
         volume = put_slices(slices, self.kept, self.item[IMAGE], self.axis)
         return to_scan_grid(volume, self.pipeline, self.item, nearest)
+
+    def to_look_at(self, part: np.ndarray) -> np.ndarray:
+        """A slice [H, W] upright as radiologists see it; as it is where the scan does not say how the patient lies."""
+        return upright_slice(part, self.item[IMAGE].affine.numpy(), self.axis) if self.place_known else part
 
     def describe_rest(self) -> str:
         """End of a line of progress about slices left out and an unknown place; empty where there is neither."""

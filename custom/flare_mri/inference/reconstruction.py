@@ -108,6 +108,7 @@ class Reconstructor(Application):
         pictures = {"input": images["zero_filled"][middle], "output": images["reconstruction"][middle]}
         if scores:
             pictures["target"] = target[middle]
+        pictures = {name: placed.to_look_at(part) for name, part in pictures.items()}
         on_scan = placed.to_scan(images["reconstruction"], nearest=False)
         more = {}
         if source is not None:

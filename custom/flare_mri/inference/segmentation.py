@@ -105,7 +105,7 @@ class Segmenter(Application):
             encode_nifti(on_scan, np.uint8),
             f"{count} slices{placed.describe_rest()}, {', '.join(told)}, predicted Dice {quality.dice:.2f}"
             + (NO_DICOM if self._dicom and source is None else ""),
-            {"input": slices[shown], "output": labels[shown]},
+            {"input": placed.to_look_at(slices[shown]), "output": placed.to_look_at(labels[shown])},
             more=more,
             warnings=(quality.warning,) if quality.warning else (),
             predicted_dice=quality.dice,
