@@ -35,8 +35,8 @@ from torch.utils.data import Dataset, Subset
 from flare_mri.atomic_file import write_atomically
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.config.training import TrainingSettings
+from flare_mri.config.where import default_workspace
 from flare_mri.files import read_json
-from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.methods.base import NoOptions, SiteHooks
 from flare_mri.networks import UNet
 from flare_mri.physics.fourier import fft2c, ifft2c

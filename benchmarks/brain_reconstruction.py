@@ -22,7 +22,7 @@ from typing import Any
 from runs import JOBS, PUBLISHED_SETTING, format_mean, name_with, run_once
 
 from flare_mri.config.cli import add_options
-from flare_mri.flare.recipes.simulate import default_workspace
+from flare_mri.config.where import default_workspace
 from flare_mri.methods.fedmri import FedMRIOptions
 from flare_mri.report.results import load_results
 

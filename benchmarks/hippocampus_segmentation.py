@@ -27,8 +27,9 @@ from typing import Any
 import yaml
 from runs import JOBS, format_mean, is_complete, name_with, run_once
 
+from flare_mri.config.where import default_workspace
 from flare_mri.flare.recipes.follow import run_and_follow
-from flare_mri.flare.recipes.simulate import default_workspace, results_path
+from flare_mri.flare.recipes.simulate import results_path
 from flare_mri.report.results import load_results
 from flare_mri.routing.space import SPACE_FILE
 

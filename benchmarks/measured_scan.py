@@ -17,7 +17,8 @@ import torch
 from runs import JOBS
 from torch import Tensor
 
-from flare_mri.flare.recipes.simulate import default_workspace, stores_path
+from flare_mri.config.where import default_workspace
+from flare_mri.flare.recipes.simulate import stores_path
 from flare_mri.inference.personal_model import PERSONAL_FILE, load_personal_model
 from flare_mri.io.raw.fastmri_file import read_fastmri_raw
 from flare_mri.networks.unrolled import UnrolledNetwork

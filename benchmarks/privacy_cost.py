@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from runs import JOBS, run_once
 
-from flare_mri.flare.recipes.simulate import default_workspace
+from flare_mri.config.where import default_workspace
 from flare_mri.report.results import load_results
 
 SCARCE_SITE: str = runpy.run_path(str(JOBS / "demo.py"))["SCARCE_SITE"]

@@ -19,9 +19,10 @@ import torch
 from runs import JOBS, format_mean, is_complete, name_with
 
 from flare_mri.config.site import load_site_config
+from flare_mri.config.where import default_workspace
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.flare.recipes.follow import run_and_follow
-from flare_mri.flare.recipes.simulate import default_workspace, results_path
+from flare_mri.flare.recipes.simulate import results_path
 from flare_mri.report.results import load_results
 from flare_mri.training.classical import CLASSICAL, score_classical
 from flare_mri.training.reconstruction import ReconstructionTask

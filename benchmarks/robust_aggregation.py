@@ -26,8 +26,8 @@ from torch.utils.data import Dataset
 
 from flare_mri.config.site import load_site_config
 from flare_mri.config.training import TrainingSettings
+from flare_mri.config.where import default_workspace
 from flare_mri.flare.aggregators import PartialAggregator
-from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.methods import METHODS
 from flare_mri.networks import build_network, shared_keys
 from flare_mri.training import Learner, build_task

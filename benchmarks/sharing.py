@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from flare_mri.config.site import SplitSettings, load_site_config
+from flare_mri.config.where import default_workspace
 from flare_mri.flare.recipes import FedMRIRecipe
-from flare_mri.flare.recipes.simulate import default_workspace
 from flare_mri.methods import METHODS
 from flare_mri.networks import SHARED_LAYERS, build_network, shared_keys
 from flare_mri.training import Learner
@@ -64,9 +64,9 @@ def build_learners(args: argparse.Namespace, shared_layers: str, leave_out: str 
         shared_layers: a name of :func:`flare_mri.networks.shared_keys`, or dotted prefixes with commas between.
         leave_out: a site that gets none.
     """
-    network = copy.deepcopy(FedMRIRecipe.default_network)
+    network = copy.deepcopy(FedMRIRecipe.system.network)
     network["args"]["regulariser_args"]["channels"] = args.channels
-    settings = FedMRIRecipe.default_training.model_copy(
+    settings = FedMRIRecipe.system.training.model_copy(
         update={
             "augmentation": True,
             "lr_rounds": args.num_rounds,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from runs import JOBS, PUBLISHED_SETTING, format_mean, run_once
 
-from flare_mri.flare.recipes.simulate import default_workspace
+from flare_mri.config.where import default_workspace
 from flare_mri.report.results import load_results
 
 ALL = ["--method", "FedMRI", "--negatives", "all"]

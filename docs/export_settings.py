@@ -129,7 +129,7 @@ def _markdown() -> str:
         own = [key for key, field in entry.options.model_fields.items() if repr(field) != repr(common.get(key))]
         parts += [f"#### format: {name}", f"For {' and '.join(entry.tasks)}; keys of its own, or with other defaults:"]
         parts += [_table(entry.options, own)]
-    other = IOPFLRecipe.default_training.model_dump()
+    other = IOPFLRecipe.system.training.model_dump()
     parts += ["## Training", "Options of `jobs/fedmri` and `jobs/iopfl`, each with `--` before it."]
     parts += [_table(TrainingSettings, job="iopfl", other=other)]
     for name, method in METHODS.items():
@@ -137,7 +137,7 @@ def _markdown() -> str:
             parts += [f"### Method {name}", _table(method.options)]
     parts += ["## Network", "What `--network` and the options of networks become in a job."]
     parts += [_table(NetworkSettings), "## Server", "Options of the training jobs."]
-    parts += [_table(ServerSettings, job="iopfl", other={"weighting": IOPFLRecipe.default_weighting})]
+    parts += [_table(ServerSettings, job="iopfl", other={"weighting": IOPFLRecipe.system.weighting})]
     parts += ["## Test-time routing", "Options of `jobs/iopfl_outside`.", _table(AdaptationSettings)]
     parts += [
         f"## {POLICY_FILE}",

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from flare_mri.config.where import default_workspace
 from flare_mri.flare.recipes.follow import run_and_follow
-from flare_mri.flare.recipes.simulate import default_workspace, stores_path
+from flare_mri.flare.recipes.simulate import stores_path
 from flare_mri.inference.personal_model import PERSONAL_FILE
 from flare_mri.methods import METHODS
 from flare_mri.report.examples import find_examples

@@ -12,7 +12,7 @@ import nibabel
 import pytest
 
 from federation import Federation
-from flare_mri.flare.recipes.simulate import site_names
+from flare_mri.config.where import site_names
 from flare_mri.program.main import main
 from layouts import (
     SAML,

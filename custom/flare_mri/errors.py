@@ -3,6 +3,7 @@
 """The one exception a user's data or settings may cause."""
 
 import re
+import sys
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # line breaks among them
 _LONGEST = 2000
@@ -21,3 +22,9 @@ class InputError(ValueError):
         if len(line) > _LONGEST:
             line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
         super().__init__(line)
+
+
+def fail(error: Exception) -> int:
+    """Print the one line and give the exit status of a user's mistake."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2

@@ -13,18 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flare_mri.bundle import export_bundle
-from flare_mri.bundle.texts import RUN
-from flare_mri.config.site import load_site_config
+from flare_mri.config.cli import Parser
 from flare_mri.errors import InputError
-from flare_mri.inference.personal_model import load_personal_model
+from flare_mri.files import check_file
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri export", description=__doc__)
     parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
     parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: spatial_size, spacing ...")
     parser.add_argument("--out", type=Path, required=True, help="folder for the bundle; made if missing, else empty")
@@ -35,6 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exports the model; returns 0, or 2 after a line on stderr where an input is wrong."""
     args = build_parser().parse_args(argv)
     try:
+        check_file(args.model, "give the personal.safetensors of the hospital's site store")
+        check_file(args.site, "give the hospital's site.yaml")
+        # PyTorch and MONAI take seconds to import: commands import them where they work.
+        from flare_mri.bundle import export_bundle
+        from flare_mri.bundle.texts import RUN
+        from flare_mri.config.site import load_site_config
+        from flare_mri.inference.personal_model import load_personal_model
+
         model = load_personal_model(args.model)
         plan = export_bundle(model, load_site_config(args.site, model.site), args.out)
     except InputError as error:

@@ -83,16 +83,25 @@ def check_matrix(where: object, slices: int, spatial_size: tuple[int, int]) -> N
         )
 
 
+def check_file(path: Path, fix: str) -> None:
+    """Refuses what is no regular file (a pipe would never end).
+
+    Raises:
+        InputError: it is none, or is not there.
+    """
+    if not os.path.isfile(path):
+        what = "cannot be read (it is no file)" if os.path.lexists(path) else "no such file"
+        raise InputError(f"{path}: {what}; {fix}")
+
+
 def read_bytes(path: Path, limit: int, fix: str) -> bytes:
     """Reads a whole file of at most `limit` bytes.
 
     Raises:
-        InputError: not a regular file (a pipe would never end), unreadable, or larger.
+        InputError: as :func:`check_file`, unreadable, or larger.
     """
     try:
-        if not os.path.isfile(path):
-            what = "cannot be read (it is no file)" if os.path.lexists(path) else "no such file"
-            raise InputError(f"{path}: {what}; {fix}")
+        check_file(path, fix)
         size = path.stat().st_size
         if size > limit:
             raise InputError(f"{path}: expected at most {limit} bytes, got {size}; {fix}")

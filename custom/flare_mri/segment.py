@@ -12,15 +12,15 @@ owner may read the files (mode 0600) and list a folder that is made for them (07
 import argparse
 from collections.abc import Sequence
 
-from flare_mri.inference import command
-from flare_mri.io.formats import SEGMENTATION
+from flare_mri.config.tasks import SEGMENTATION
+from flare_mri.inference import arguments
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    return command.build_parser(SEGMENTATION, __doc__)
+    return arguments.build_parser(SEGMENTATION, __doc__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Segments scans, a line for each; returns 0, or 2 after a line on stderr for each input that is wrong."""
-    return command.run(SEGMENTATION, __doc__, argv)
+    return arguments.run(SEGMENTATION, __doc__, argv)

@@ -24,10 +24,10 @@ from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.pieces import in_order
 from flare_mri.errors import InputError
 from flare_mri.export import main
+from flare_mri.inference.outside_model import make_model
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.networks import build_network
-from flare_mri.route import make_model
 from flare_mri.routing.space import GLOBAL, RoutingSpace
 from flare_mri.training import SiteStore
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flare_mri.config.network import UNROLLED
 from flare_mri.methods.weighted_contrastive import WeightedContrastive
 from flare_mri.networks import build_network, shared_keys
-from flare_mri.networks.admitted import UNROLLED
 from flare_mri.training import Learner, TrainingSettings
 from multi_coil import make_scan
 from tiny import Points, assert_equal, copied, hooks_of, mean, receivable

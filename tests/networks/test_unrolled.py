@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flare_mri.config.network import UNROLLED
 from flare_mri.deploy.policy import Policy
 from flare_mri.errors import InputError
 from flare_mri.networks import build_network, check_size, encoder_prefixes, sample_keys, shared_keys
-from flare_mri.networks.admitted import UNROLLED
 from flare_mri.networks.unrolled import UnrolledNetwork
 from flare_mri.physics import DATA_CONSISTENCY, SenseOperator, fft2c, ifft2c
 from flare_mri.physics.classical import root_sum_of_squares

@@ -14,8 +14,8 @@ from nvflare.fuel.hci.proto import ProtoKey
 from flare_mri.errors import InputError
 from flare_mri.flare.recipes.job import keep_former, results_path
 from flare_mri.flare.session import check_archive, download_job, submit_job
+from flare_mri.flare.watching import follow, tell_end
 from flare_mri.program.completion import completion_script
-from flare_mri.program.follow import follow, tell_end
 from flare_mri.program.main import COMMANDS, main
 
 JOB = "0f1ec52a-5a6f-49f8-ba3e-56884cdb020d"

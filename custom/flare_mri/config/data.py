@@ -13,6 +13,21 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from flare_mri.config.base import Settings
 from flare_mri.config.segmentation import ORGAN
 
+FORMATS_OF_FILES = (
+    "fastmri",
+    "ismrmrd",
+    "bart",
+    "nifti",
+    "brats",
+    "dicom",
+    "prostate",
+    "decathlon",
+    "datalist_2d",
+    "bids",
+)
+"""Formats of data that lie in files, as the registry :data:`flare_mri.io.formats.FORMATS` has them: help tells them
+without MONAI, and a test compares."""
+
 _MOST_PIXELS = 2048  # of an axis of a slice
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
 _AXES = {"R": "RL", "L": "RL", "A": "AP", "P": "AP", "S": "SI", "I": "SI"}

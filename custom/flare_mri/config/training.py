@@ -4,21 +4,15 @@
 
 import hashlib
 import math
-from collections.abc import Callable
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 
 from flare_mri.config.privacy import PrivateTraining
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "rmsprop": torch.optim.RMSprop,
-    "adam": torch.optim.Adam,
-    "sgd": torch.optim.SGD,
-}
+OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 OTHERS = {
     "reconstruction": frozenset({"organs", "patch_size"}),
@@ -88,11 +82,6 @@ class TrainingSettings(PrivateTraining, SegmentationPlan):
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights and of every site's shuffling."""
-
-    def build_optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
-        """The optimizer over every parameter of `network`."""
-        extra = {"amsgrad": True} if self.optimizer == "adam" else {}
-        return OPTIMIZERS[self.optimizer](network.parameters(), lr=self.lr, **extra)
 
     def lr_of_round(self, round_number: int) -> float:
         """The learning rate of a round of the job, the same at a site that joins in it as at one that was always there.

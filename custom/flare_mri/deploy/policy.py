@@ -25,12 +25,13 @@ from pydantic import AfterValidator
 
 from flare_mri.config.base import Settings, show_value
 from flare_mri.config.data import Texts
+from flare_mri.config.network import UNROLLED, WITH_ENCODER
 from flare_mri.config.training import OPTIMIZERS
 from flare_mri.config.yaml_file import read_yaml
 from flare_mri.errors import InputError
 from flare_mri.methods import METHOD_NAMES, METHODS, ROUTING, STATISTICS, shared_layers_of
 from flare_mri.networks import SHARED_LAYERS
-from flare_mri.networks.admitted import UNROLLED, WITH_ENCODER, full_name, full_names
+from flare_mri.networks.admitted import full_name, full_names
 
 POLICY_FILE = "flare_mri.yaml"
 SAFE_METHODS = ("FedMRI", "encoder-sharing", "local-only", ROUTING, STATISTICS)
@@ -82,7 +83,7 @@ class Policy(Settings):
     """what of a network may leave; a job's own list of prefixes is admitted where `all` is"""
     networks: Annotated[Texts, AfterValidator(_full_names)] = WITH_ENCODER
     """full names of classes"""
-    optimizers: Annotated[Texts, _out_of(tuple(OPTIMIZERS))] = SAFE_OPTIMIZERS
+    optimizers: Annotated[Texts, _out_of(OPTIMIZERS)] = SAFE_OPTIMIZERS
     """names of optimizers"""
 
     def refusals(

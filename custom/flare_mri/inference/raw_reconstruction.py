@@ -21,6 +21,7 @@ from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.application import Application, Result
+from flare_mri.inference.arguments import EXTRA_IMAGES
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import encode_nifti
 from flare_mri.inference.raw_slices import RawSlices
@@ -42,7 +43,6 @@ from flare_mri.transforms.masks import make_mask
 
 _BATCH = 4
 _NUMBERS = "_reconstruction.json"
-EXTRA_IMAGES = ("phase", "complex", "uncertainty")
 """What can be written beside the magnitude, by a network of complex images."""
 
 

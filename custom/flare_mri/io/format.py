@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from flare_mri.config.data import DataSettings
+from flare_mri.config.tasks import RECONSTRUCTION, SEGMENTATION
 from flare_mri.io.scan import Scan
 
-RECONSTRUCTION, SEGMENTATION = "reconstruction", "segmentation"
+__all__ = ["RECONSTRUCTION", "SEGMENTATION", "Format", "in_files"]
 
 
 @dataclass(frozen=True)

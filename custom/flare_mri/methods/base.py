@@ -2,19 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Base of the federated methods: layers shared, hooks at a site and at the server, settings and words."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flare_mri.config.base import Settings
+from flare_mri.config.tasks import RECONSTRUCTION, SEGMENTATION
 from flare_mri.config.training import TrainingSettings
-from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
-from flare_mri.training.learner import Learner
 
-State = dict[str, Tensor]
+# Command lines take names and options from the files of methods. PyTorch takes seconds to import, so that these import
+# it, and what builds on it, only where they compute.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flare_mri.training.learner import Learner
+
+State: TypeAlias = "dict[str, Tensor]"
 BOTH_TASKS = (RECONSTRUCTION, SEGMENTATION)
 
 

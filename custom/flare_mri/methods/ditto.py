@@ -12,19 +12,23 @@ in a file of its own that is not written atomically, and leaves training to its 
 :mod:`flare_mri.methods.fedprox`.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from flare_mri.config.base import Settings
 from flare_mri.errors import InputError
 from flare_mri.methods.base import Method, SiteHooks, State
 from flare_mri.methods.fedprox import proximal_term
-from flare_mri.networks.state_check import check_private_state
-from flare_mri.training.learner import Learner
+
+if TYPE_CHECKING:  # see flare_mri.methods.base
+    from torch import Tensor, nn
+
+    from flare_mri.training.learner import Learner
 
 
 class DittoOptions(Settings):
@@ -93,14 +97,18 @@ class DittoSite(SiteHooks):
 
     def restore(self, state: Mapping[str, Any], learner: Learner) -> None:
         """Take them up."""
+        from flare_mri.networks.state_check import check_private_state
+
         if state:
             check_private_state(learner.task.site, "Ditto's model", learner.network.state_dict(), state["network"])
             self._begin(learner).load_state_dict(state["network"])
             self._optimizer.load_state_dict(state["optimizer"])
 
     def _begin(self, learner: Learner) -> nn.Module:
+        from flare_mri.training.optimizer import build_optimizer
+
         self._network = copy.deepcopy(learner.network)
-        self._optimizer = learner.settings.build_optimizer(self._network)
+        self._optimizer = build_optimizer(learner.settings, self._network)
         return self._network
 
 

@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """FedMRI: a shared encoder, private decoders, a weighted contrastive term (Feng et al., IEEE TMI 2022, 2112.05752)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from flare_mri.config.base import Settings
-from flare_mri.io.formats import RECONSTRUCTION
+from flare_mri.config.tasks import RECONSTRUCTION
 from flare_mri.methods.base import Method, ServerHooks, SiteHooks, State
-from flare_mri.methods.negatives import decode_negatives, encode_negatives, negative_differences
-from flare_mri.methods.weighted_contrastive import WeightedContrastive
-from flare_mri.training.learner import Learner
+
+if TYPE_CHECKING:  # see flare_mri.methods.base
+    from torch import Tensor
+
+    from flare_mri.methods.weighted_contrastive import WeightedContrastive
+    from flare_mri.training.learner import Learner
 
 
 class FedMRIOptions(Settings):
@@ -53,6 +57,8 @@ class FedMRISite(SiteHooks):
 
     def read_message(self, message: Any, shared: Mapping[str, Tensor], learner: Learner) -> list[str]:
         """The sites' former encoders."""
+        from flare_mri.methods.negatives import decode_negatives
+
         encoded = message if self.options.whose() == "all" else None
         expected = {key: shared[key] for key in learner.shared}
         self._negatives, problems = decode_negatives(encoded or [], expected, self.options.negatives_dtype)
@@ -60,6 +66,8 @@ class FedMRISite(SiteHooks):
 
     def begin_round(self, learner: Learner, received: Mapping[str, Tensor], round_number: int) -> None:
         """Build the term, where there are negatives."""
+        from flare_mri.methods.weighted_contrastive import WeightedContrastive
+
         if self.options.whose() == "own":
             self._negatives = [] if learner.previous is None else [learner.previous]
         keys, device = learner.shared_parameters, learner.task.device
@@ -88,12 +96,16 @@ class FedMRIServer(ServerHooks):
 
     def message(self) -> Any:
         """The encoders of the round before, without names."""
+        from flare_mri.methods.negatives import encode_negatives
+
         return encode_negatives(self._differences, self.options.most_negatives) or None
 
     def after_round(
         self, shared: State, updates: Mapping[str, Mapping[str, Tensor]], extra: State, answered: float
     ) -> None:
         """Keep what the sites sent, as differences from the new global encoder."""
+        from flare_mri.methods.negatives import negative_differences
+
         kept = updates if self.options.whose() == "all" else {}
         self._differences = negative_differences(kept, shared, self.options.negatives_dtype)
 

@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """FedProx: FedAvg with a proximal term (Li et al., MLSys 2020, arXiv 1812.06127)."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated
+from __future__ import annotations
 
-import torch
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
-from torch import Tensor, nn
 
 from flare_mri.config.base import Settings
 from flare_mri.methods.base import Method, SiteHooks
-from flare_mri.training.learner import Learner
+
+if TYPE_CHECKING:  # see flare_mri.methods.base
+    from torch import Tensor, nn
+
+    from flare_mri.training.learner import Learner
 
 
 class FedProxOptions(Settings):
@@ -32,6 +36,8 @@ def proximal_term(network: nn.Module, reference: Mapping[str, Tensor], names: It
         names: of parameters.
         weight: μ.
     """
+    import torch
+
     parameters = dict(network.named_parameters())
     term = torch.zeros((), device=next(iter(parameters.values())).device)
     for name in names:

@@ -7,18 +7,22 @@ head for `head_epochs` on the fixed representation, then for the job's local epo
 head, and only that is averaged. The head's optimizer state lasts over rounds, as everywhere here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
-from torch import Tensor
 
 from flare_mri.config.base import Settings
 from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.methods.base import Method, SiteHooks
-from flare_mri.networks.shared_layers import NORM_LAYERS
-from flare_mri.training.learner import Learner
+
+if TYPE_CHECKING:  # see flare_mri.methods.base
+    from torch import Tensor
+
+    from flare_mri.training.learner import Learner
 
 
 class FedRepOptions(Settings):
@@ -48,6 +52,8 @@ class FedRepSite(SiteHooks):
 
     def begin_epoch(self, learner: Learner, epoch: int) -> None:
         """Fix one part; statistics of its batch normalisation do not move either."""
+        from flare_mri.networks.shared_layers import NORM_LAYERS
+
         if not self.options.head_epochs:
             return
         of_head = epoch < self.options.head_epochs

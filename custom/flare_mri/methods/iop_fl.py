@@ -2,21 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """IOP-FL inside: FedAvg, and at every site a personal model from an accumulated trajectory (arXiv 2204.08467)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from flare_mri.config.base import Settings
+from flare_mri.config.tasks import SEGMENTATION
 from flare_mri.config.training import TrainingSettings
-from flare_mri.io.formats import SEGMENTATION
 from flare_mri.methods.base import Method, ServerHooks, SiteHooks, State
-from flare_mri.networks.state_check import check_private_state
-from flare_mri.routing.space import GLOBAL, SPACE_FILE, RoutingSpace, save_routing_space
-from flare_mri.training.learner import Learner
+
+if TYPE_CHECKING:  # see flare_mri.methods.base
+    from torch import Tensor
+
+    from flare_mri.training.learner import Learner
 
 
 class IOPFLOptions(Settings):
@@ -26,7 +28,6 @@ class IOPFLOptions(Settings):
     """α of IOP-FL's personal trajectory; 0 takes the last local model."""
 
 
-@torch.no_grad()
 def advance(trajectory: Mapping[str, Tensor] | None, local: Mapping[str, Tensor], decay: float) -> State:
     r"""One step of the accumulated trajectory, :math:`p \leftarrow \alpha p + (1 - \alpha) \theta_{local}` (eq. 2).
 
@@ -42,7 +43,7 @@ def advance(trajectory: Mapping[str, Tensor] | None, local: Mapping[str, Tensor]
     if trajectory is None:
         return {key: value.detach().clone() for key, value in local.items()}
     return {
-        key: torch.lerp(value, trajectory[key].to(value.device), decay) if value.is_floating_point() else value.clone()
+        key: value.lerp(trajectory[key].to(value.device), decay) if value.is_floating_point() else value.clone()
         for key, value in ((k, v.detach()) for k, v in local.items())
     }
 
@@ -70,6 +71,8 @@ class IOPFLSite(SiteHooks):
 
     def restore(self, state: Mapping[str, Any], learner: Learner) -> None:
         """Take up the trajectory."""
+        from flare_mri.networks.state_check import check_private_state
+
         if state["trajectory"] is not None:
             check_private_state(learner.task.site, "trajectory", learner.network.state_dict(), state["trajectory"])
         self.trajectory = state["trajectory"]
@@ -80,6 +83,8 @@ class IOPFLServer(ServerHooks):
 
     def finish(self, personal: Mapping[str, State], shared: State, job: Mapping[str, Any], folder: Path) -> str:
         """Write the sites' personal models and the global one to ``routing_space.safetensors``."""
+        from flare_mri.routing.space import GLOBAL, SPACE_FILE, RoutingSpace, save_routing_space
+
         experts = {site: dict(personal[site]) for site in sorted(personal)}
         plan = TrainingSettings.read(dict(job["training"]), "job, training").plan()
         space = RoutingSpace(dict(job["network"]), {**experts, GLOBAL: shared}, plan)

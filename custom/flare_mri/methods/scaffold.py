@@ -19,16 +19,18 @@ FLARE's ``PTScaffoldHelper`` does not serve: it keeps its controls where no stor
 optimizer for plain SGD. For that one, a test compares with it.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from flare_mri.errors import InputError
 from flare_mri.methods.base import Method, NoOptions, ServerHooks, SiteHooks, State
-from flare_mri.networks.state_check import check_private_state, norm_of
-from flare_mri.training.learner import MOST_NORMS, Learner
+
+if TYPE_CHECKING:  # see flare_mri.methods.base
+    from torch import Tensor
+
+    from flare_mri.training.learner import Learner
 
 PREFIX = "control_variate"
 
@@ -52,6 +54,8 @@ class ScaffoldSite(SiteHooks):
 
     def begin_round(self, learner: Learner, received: Mapping[str, Tensor], round_number: int) -> None:
         """Take the server's control variate."""
+        import torch
+
         device = learner.task.device
         self._global = {name: received[_wire_name(name)].to(device) for name in learner.shared_parameters}
         self._before = {name: self._own[name].to(device) if self._own else torch.zeros_like(value)
@@ -59,25 +63,30 @@ class ScaffoldSite(SiteHooks):
         self._sum = {name: torch.zeros_like(value) for name, value in self._global.items()}
         self._steps = 0
 
-    @torch.no_grad()
     def after_backward(self, learner: Learner, step: int) -> None:
         """Add up the gradients, then correct them.
 
         Raises:
             InputError: the received control variate is no mean of gradients: far larger than this site's own.
         """
+        import torch
+
         parameters = dict(learner.network.named_parameters())
         gradients = {name: parameters[name].grad for name in self._global}
         if step == 0:
             self._check_size(learner, gradients.values())
-        for name, gradient in gradients.items():
-            if gradient is None:
-                parameters[name].grad = gradient = torch.zeros_like(parameters[name])
-            self._sum[name].add_(gradient)
-            gradient.add_(self._global[name] - self._before[name])
+        with torch.no_grad():
+            for name, gradient in gradients.items():
+                if gradient is None:
+                    parameters[name].grad = gradient = torch.zeros_like(parameters[name])
+                self._sum[name].add_(gradient)
+                gradient.add_(self._global[name] - self._before[name])
         self._steps += 1
 
     def _check_size(self, learner: Learner, gradients: Any) -> None:
+        from flare_mri.networks.state_check import norm_of
+        from flare_mri.training.learner import MOST_NORMS
+
         size = norm_of(self._global.values())
         own = max(norm_of(self._before.values()), norm_of(g for g in gradients if g is not None))
         if size > MOST_NORMS * own:
@@ -102,6 +111,8 @@ class ScaffoldSite(SiteHooks):
 
     def restore(self, state: Mapping[str, Any], learner: Learner) -> None:
         """Take it up."""
+        from flare_mri.networks.state_check import check_private_state
+
         if state["control"]:
             expected = {name: value for name, value in learner.network.named_parameters()
                         if name in set(learner.shared_parameters)}  # fmt: skip
@@ -118,6 +129,8 @@ class ScaffoldServer(ServerHooks):
 
     def begin_job(self, parameters: Mapping[str, Tensor]) -> None:
         """Zeros."""
+        import torch
+
         self._control = {_wire_name(k): torch.zeros(v.shape, dtype=v.dtype) for k, v in parameters.items()}
 
     def extra(self) -> State:

@@ -10,17 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from flare_mri.config.network import NetworkSettings
+from flare_mri.config.network import OWN, UNROLLED, NetworkSettings
 from flare_mri.errors import InputError
 
 PACKAGES = ("flare_mri.networks.", "monai.networks.nets.")
-UNROLLED = "flare_mri.networks.unrolled.UnrolledNetwork"
-U_NETS = ("flare_mri.networks.unet.UNet", "flare_mri.networks.dual_domain.DualDomainUNet")
-WITH_ENCODER = (*U_NETS, UNROLLED)
-"""This package's networks whose encoder is the submodule ``encoder``, by their one full name; of the unrolled network
-with a U-Net as its regulariser."""
-OWN = (*WITH_ENCODER, "flare_mri.networks.variational.VariationalNetwork")
-"""All of this package's networks, as policies list them."""
 _MONAI = "monai.networks.nets"
 _TAKES = {"spatial_dims", "in_channels", "out_channels"}
 _FETCHES = {"pretrained", "url"}  # words in names of MONAI's arguments that make a constructor download something

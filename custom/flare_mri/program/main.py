@@ -107,13 +107,7 @@ def run_command(commands: Mapping[str, Command], program: str, about: str | None
         The command's exit code; argparse ends the process itself where the words name no command.
     """
     if words and words[0] in commands:
-        given = sys.argv[1:]
-        module = import_module(commands[words[0]].module)
-        # As it is imported, FLARE takes --export and --export-dir out of sys.argv: they are no longer the command's.
-        ahead = len(given) - len(words)
-        if given[max(ahead, 0) :] == list(words):
-            words = sys.argv[1 + ahead :]
-        return module.main(list(words[1:]))
+        return import_module(commands[words[0]].module).main(list(words[1:]))
     parser = argparse.ArgumentParser(
         prog=program,
         usage="%(prog)s [-h] [--version] COMMAND ...",

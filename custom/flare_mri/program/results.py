@@ -20,19 +20,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from flare_mri.config.cli import Parser
+from flare_mri.config.where import add_startup_kit, check_kit
 from flare_mri.errors import InputError
-from flare_mri.flare.recipes.simulate import add_startup_kit
-from flare_mri.flare.session import download_job, open_session
-from flare_mri.flare.workflows.run_record import RESULTS_FILE
-from flare_mri.flare.workflows.statistics import STATISTICS_FILE
 from flare_mri.report.results import load_results, summary_table
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri results", description=__doc__)
     parser.add_argument("job", help="the id that flare-mri submit printed")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new or empty folder")
     parser.add_argument("--metric", action="append", default=[], help="metric to print (default: the main one)")
@@ -59,6 +55,13 @@ def main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
     try:
         check_out(args.out)
+        check_kit(args.startup_kit)
+        # FLARE and PyTorch take seconds to import: commands import them where they work.
+        from flare_mri.flare.session import download_job, open_session
+        from flare_mri.flare.workflows.run_record import RESULTS_FILE
+        from flare_mri.flare.workflows.statistics import STATISTICS_FILE
+        from flare_mri.flare.workflows.tracking import tell_curves
+
         with (
             tempfile.TemporaryDirectory(prefix=".results-", dir=args.out.absolute().parent) as folder,
             open_session(args.startup_kit) as session,
@@ -70,9 +73,12 @@ def main(argv: Sequence[str]) -> int:
             return 0
         if not path.is_file():
             raise InputError(f"{path}: the job left no results; {args.out / 'error_log.txt'} says why it ended")
+        curves = tell_curves(args.out)
         print(summary_table(load_results(path), *args.metric))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"results: {path.resolve()}")
+    if curves:
+        print(curves)
     return 0

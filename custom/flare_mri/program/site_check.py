@@ -19,23 +19,27 @@ exit codes:
   3    something is to be corrected in the data: a line each on stderr
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from flare_mri.config.site import SiteConfig, load_site_config
+from flare_mri.config.cli import Parser
+from flare_mri.config.names import check_name
 from flare_mri.config.yaml_file import read_yaml
-from flare_mri.deploy.check import check_store, open_kit
-from flare_mri.deploy.kit_policies import check_policies
 from flare_mri.errors import InputError
-from flare_mri.program.findings import Findings, look, summarise
 from flare_mri.report.extra import check_report_extra
-from flare_mri.training import check_name
+
+# PyTorch and MONAI take seconds to import: commands import them where they work, never for help or a wrong word.
+if TYPE_CHECKING:
+    from flare_mri.config.site import SiteConfig
+    from flare_mri.program.findings import Findings
 
 TO_CORRECT = 3
 """Exit code where something is to be corrected in the data."""
@@ -52,6 +56,9 @@ def open_settings(path: Path) -> tuple[SiteConfig, dict[str, Any]]:
     if path.is_dir():
         if not (path / "startup").exists() and (path / "site.yaml").is_file():
             raise InputError(f"{path}: expected a site.yaml or a startup kit, got a folder; give {path / 'site.yaml'}")
+        from flare_mri.deploy.check import check_store, open_kit
+        from flare_mri.deploy.kit_policies import check_policies
+
         site = open_kit(path)
         check_store(site)
         policies = check_policies(path.absolute(), site.config.site)
@@ -63,6 +70,8 @@ def open_settings(path: Path) -> tuple[SiteConfig, dict[str, Any]]:
             check_name("site", name)
         except InputError:
             name = "site"
+    from flare_mri.config.site import load_site_config
+
     return load_site_config(path, name), {}
 
 
@@ -74,6 +83,8 @@ def plain(found: Findings, kit: dict[str, Any], volumes: bool) -> dict[str, Any]
         kit: of its startup kit.
         volumes: whether every scan stands on its own, and every problem.
     """
+    from flare_mri.program.findings import summarise
+
     told: dict[str, Any] = {"site": found.config.site, "settings": str(found.config.file)}
     told["data"] = {name: summarise(findings) for name, findings in found.tasks.items()}
     told |= {**found.ready, **kit, "notes": found.notes, "problems": len(found.problems)}
@@ -91,9 +102,7 @@ def plain(found: Findings, kit: dict[str, Any], volumes: bool) -> dict[str, Any]
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri site check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri site check", description=__doc__)
     parser.add_argument("settings", type=Path, help="a site.yaml, or a startup kit: it holds startup/ and local/")
     parser.add_argument("--page", type=Path, metavar="FOLDER", help="writes index.html and contact-sheet.png there")
     parser.add_argument("--json", action="store_true", help="print JSON, with every scan (default: YAML, counts)")
@@ -111,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             check_page_folder(args.page)
         config, kit = open_settings(args.settings)
+        from flare_mri.program.findings import look
+
         found = look(config, args.seed, args.page is not None)
         told = plain(found, kit, args.json)
         if args.page is not None:

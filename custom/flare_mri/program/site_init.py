@@ -11,21 +11,26 @@ examples:
   flare-mri site init /data/brain --out kit/local/site.yaml --site hospital-1 --spatial_size 128 128
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from flare_mri.atomic_file import write_atomically
-from flare_mri.config.site import load_site_config
+from flare_mri.config.cli import Parser
+from flare_mri.config.data import FORMATS_OF_FILES
+from flare_mri.config.names import check_name
 from flare_mri.errors import InputError
-from flare_mri.io.formats import FORMATS, read_data_settings, sniff_format
-from flare_mri.program.guesses import Line, guess_data, guess_mask, guess_split
-from flare_mri.training import check_name
+
+# PyTorch and MONAI take seconds to import: commands import them where they work, never for help or a wrong word.
+if TYPE_CHECKING:
+    from flare_mri.program.guesses import Line
 
 _LONGEST = 120  # of a line
 _WIDTH = 36  # of a key with its value, where its comment begins; a longer one has its comment above it
@@ -43,6 +48,9 @@ def make_text(folder: Path, name: str, given: dict[str, Any], site: str = "") ->
     Raises:
         InputError: a file that cannot be read, or data for which no site.yaml can be concluded.
     """
+    from flare_mri.io.formats import read_data_settings
+    from flare_mri.program.guesses import Line, guess_data, guess_mask, guess_split
+
     data, facts = guess_data(folder, name, given, site or "site")
     settings = read_data_settings({line.key: line.value for line in data if line.key}, str(folder), folder)
     rest = [*guess_split(facts, settings), *guess_mask(facts, settings)]
@@ -81,6 +89,8 @@ def check_text(text: str, site: str) -> None:
     Raises:
         InputError: it would be refused.
     """
+    from flare_mri.config.site import load_site_config
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "site.yaml"
         path.write_text(text)
@@ -89,14 +99,11 @@ def check_text(text: str, site: str) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri site init", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri site init", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the data")
     parser.add_argument("--out", type=Path, default=Path("site.yaml"), help="file to write (default: %(default)s)")
     parser.add_argument("--site", default="", help="name of the site in FLARE (default: none in the file)")
-    formats = [name for name, entry in FORMATS.items() if entry.write_sample is not None]
-    parser.add_argument("--format", choices=formats, help="format of the data (default: found in the folder)")
+    parser.add_argument("--format", choices=FORMATS_OF_FILES, help="format of the data (default: found in the folder)")
     parser.add_argument("--datalist", type=Path, help="the list of formats with one (default: that in the folder)")
     parser.add_argument(
         "--spatial_size", type=int, nargs=2, metavar=("H", "W"), help="size of slices (default: theirs)"
@@ -109,6 +116,8 @@ def _find_format(folder: Path, named: str | None) -> str:
         raise InputError(f"{folder}: expected a folder of data, got none; correct the path or mount the data")
     if named:
         return named
+    from flare_mri.io.formats import sniff_format
+
     try:
         return sniff_format(folder)
     except InputError as error:

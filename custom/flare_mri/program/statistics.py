@@ -10,20 +10,23 @@ Each hospital's own site.yaml says what is held back. Ends in statistics.json an
 job, fetch statistics.json and make the page by flare-mri report.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flare_mri.config.cli import add_options, given_options
+from flare_mri.config.cli import Parser, add_options, given_options
 from flare_mri.config.server import ServerSettings
-from flare_mri.errors import InputError
-from flare_mri.flare.recipes import SiteStatisticsRecipe
-from flare_mri.flare.recipes.job import run_dir
-from flare_mri.flare.recipes.simulate import Where, add_environment_arguments, site_names, start
-from flare_mri.flare.workflows.statistics import STATISTICS_FILE
-from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
+from flare_mri.config.tasks import RECONSTRUCTION, SEGMENTATION
+from flare_mri.config.where import Where, add_environment_arguments, site_names
+from flare_mri.errors import InputError, fail
 from flare_mri.report.extra import check_report_extra
+
+if TYPE_CHECKING:  # imported where it is used, see train_fedmri
+    from flare_mri.flare.recipes import SiteStatisticsRecipe
 
 _OF_SERVER = ("min_sites", "wait_time_after_min_received")
 
@@ -32,9 +35,7 @@ def build_parser(
     program: str | None = "flare-mri statistics", where: Where = add_environment_arguments
 ) -> argparse.ArgumentParser:
     """The options; `program` is what help and errors call it, None the script, `where` adds where it runs."""
-    parser = argparse.ArgumentParser(
-        prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=program, description=__doc__)
     where(parser)
     group = parser.add_argument_group("what to tell")
     group.add_argument("--name", default="site_statistics", help="name of the job; default %(default)s")
@@ -54,6 +55,8 @@ def parse_args(argv: Sequence[str] | None = None, program: str | None = None) ->
 
 def build_recipe(args: argparse.Namespace) -> SiteStatisticsRecipe:
     """The recipe the arguments describe."""
+    from flare_mri.flare.recipes import SiteStatisticsRecipe
+
     given = {name: value for name, value in given_options(args, ServerSettings).items() if name in _OF_SERVER}
     return SiteStatisticsRecipe(
         name=args.name,
@@ -67,11 +70,19 @@ def build_recipe(args: argparse.Namespace) -> SiteStatisticsRecipe:
 
 
 def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
-    """Run, or with FLARE's ``--export`` write, the job; `folder` is the one of its job.py where that is what runs."""
+    """Run, or with ``--export`` write, the job; `folder` is the one of its job.py where that is what runs."""
     args = parse_args(argv, None if folder else "flare-mri statistics")
+    try:
+        site_names(args)
+    except InputError as error:
+        return fail(error)
+    from flare_mri.flare.recipes.job import run_dir
+    from flare_mri.flare.recipes.simulate import start
+    from flare_mri.flare.workflows.statistics import STATISTICS_FILE
+
     if status := start(build_recipe, args, folder):
         return status
-    if args.env == "sim":
+    if args.env == "sim" and not args.export:
         path = run_dir(args.workspace, args.name) / STATISTICS_FILE
         try:
             check_report_extra("statistics")

@@ -16,6 +16,8 @@ examples:
 Exit codes are those of flare-mri.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import sys
@@ -24,24 +26,30 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nvflare.fuel.flare_api.flare_api import Session
-
+from flare_mri.config.cli import Parser
+from flare_mri.config.where import (
+    add_consortium_arguments,
+    add_startup_kit,
+    check_kit,
+    same_kit,
+    site_names,
+)
 from flare_mri.errors import InputError
-from flare_mri.flare.recipes.simulate import add_consortium_arguments, add_startup_kit, same_kit, site_names
-from flare_mri.flare.session import open_session, submit_job
 from flare_mri.program.main import Command
 from flare_mri.program.train import COMMANDS
+
+# FLARE and PyTorch take seconds to import: commands import them where they work, never for help or a wrong word.
+if TYPE_CHECKING:
+    from nvflare.fuel.flare_api.flare_api import Session
 
 JOBS = {**COMMANDS, "site_statistics": Command("flare_mri.program.statistics", "what data the sites have")}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options where the job is a folder."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri submit", description=__doc__)
     parser.add_argument("job", help=f"{', '.join(JOBS)}, or the folder of a job")
     add_startup_kit(parser)
     return parser
@@ -60,10 +68,14 @@ def submit_named(name: str, words: Sequence[str]) -> str:
     if not args.clients and not getattr(args, "min_sites", None):
         raise InputError("which sites? name them with --clients, or take all that are connected and give --min_sites")
     args.n_clients = getattr(args, "min_sites", None)  # where no names are given
+    sites = site_names(args) if args.clients else []
+    check_kit(args.startup_kit)
+    from flare_mri.flare.session import open_session, submit_job
+
     recipe = module.build_recipe(args)
-    recipe.sites = site_names(args) if args.clients else []
+    recipe.sites = sites
     with _flare_on_stderr(), tempfile.TemporaryDirectory() as folder, open_session(args.startup_kit) as session:
-        warn_of_absent(session, recipe.sites)
+        warn_of_absent(session, sites)
         recipe.export(folder)
         return submit_job(session, Path(folder) / recipe.name)
 
@@ -91,6 +103,9 @@ def submit_folder(words: Sequence[str]) -> str:
     folder = Path(args.job)
     if not folder.is_dir():
         raise InputError(f"{args.job}: expected {', '.join(JOBS)} or the folder of a job, got neither; correct it")
+    check_kit(args.startup_kit)
+    from flare_mri.flare.session import open_session, submit_job
+
     with _flare_on_stderr(), open_session(args.startup_kit) as session:
         return submit_job(session, folder)
 

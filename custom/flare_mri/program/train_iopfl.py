@@ -9,28 +9,24 @@ flare-mri train iopfl --outside site-1,site-2      leave one site out, for each 
 flare-mri train iopfl --sites examples/hippocampus --outside outside-1
 """
 
+from __future__ import annotations
+
 import argparse
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flare_mri.config.adaptation import AdaptationSettings
-from flare_mri.config.cli import add_options, given_options
-from flare_mri.errors import InputError
-from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
-from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
-from flare_mri.flare.recipes.simulate import (
-    Where,
-    add_environment_arguments,
-    build_environment,
-    execute,
-    fail,
-    results_path,
-    site_names,
-    stores_path,
-)
+from flare_mri.config.cli import Parser, add_options, given_options
+from flare_mri.config.where import Where, add_environment_arguments, site_names
+from flare_mri.errors import InputError, fail
+from flare_mri.methods.systems import IOPFL
+from flare_mri.program.training_arguments import add_training_arguments, recipe_arguments
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
-from flare_mri.routing.space import SPACE_FILE
+
+if TYPE_CHECKING:  # imported where it is used, see train_fedmri
+    from flare_mri.flare.recipes import IOPFLRecipe
 
 _OF_OUTSIDE = ("strategy", "epochs")
 """Settings of the job for outside sites that are options here; its other ones are the training's too."""
@@ -38,11 +34,9 @@ _OF_OUTSIDE = ("strategy", "epochs")
 
 def build_parser(program: str | None = None, where: Where = add_environment_arguments) -> argparse.ArgumentParser:
     """The options; `program` is what help and errors call it, by default the script, `where` adds where it runs."""
-    parser = argparse.ArgumentParser(
-        prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=program, description=__doc__)
     where(parser)
-    group = add_training_arguments(parser, IOPFLRecipe)
+    group = add_training_arguments(parser, IOPFL)
     outside = "sites, comma separated: for each in turn, train all others and adapt to it"
     group.add_argument("--outside", default="", help=outside)
     add_options(group, AdaptationSettings, _OF_OUTSIDE)
@@ -57,7 +51,9 @@ def parse_args(argv: Sequence[str] | None = None, program: str | None = None) ->
 
 def build_recipe(args: argparse.Namespace) -> IOPFLRecipe:
     """The recipe the arguments describe."""
-    return IOPFLRecipe(**recipe_arguments(args, IOPFLRecipe))
+    from flare_mri.flare.recipes import IOPFLRecipe
+
+    return IOPFLRecipe(**recipe_arguments(args, IOPFL))
 
 
 def _with_sites(args: argparse.Namespace, sites: str) -> argparse.Namespace:
@@ -67,6 +63,10 @@ def _with_sites(args: argparse.Namespace, sites: str) -> argparse.Namespace:
 
 def leave_out(args: argparse.Namespace, outside: str) -> dict:
     """Train on all sites but `outside`, then adapt to it; returns the results of both jobs as they stand in files."""
+    from flare_mri.flare.recipes import IOPFLOutsideRecipe
+    from flare_mri.flare.recipes.simulate import build_environment, results_path
+    from flare_mri.routing.space import SPACE_FILE
+
     inside = argparse.Namespace(**{**vars(args), "name": f"{args.name}-without-{outside}"})
     names = [name for name in site_names(args) if name != outside]
     if not names:
@@ -88,6 +88,9 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
 
 def leave_each_out(args: argparse.Namespace) -> None:
     """One table over all sites left out: the model made for each, and all that needs no label beside it."""
+    from flare_mri.flare.recipes.simulate import results_path, stores_path
+    from flare_mri.routing.space import SPACE_FILE
+
     merged: dict = {}
     site_names(_with_sites(args, args.outside))  # raises where one is not there, before any trains
     for outside in args.outside.split(","):
@@ -106,14 +109,17 @@ def leave_each_out(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
-    """Run, or with FLARE's ``--export`` write, the job; `folder` is the one of its job.py where that is what runs."""
+    """Run, or with ``--export`` write, the job; `folder` is the one of its job.py where that is what runs."""
     args = parse_args(argv, None if folder else "flare-mri train iopfl")
     try:
-        if args.outside and args.env != "sim":
+        if args.outside and (args.env != "sim" or args.export):
             raise InputError("--outside runs two jobs in the simulator; elsewhere submit jobs/iopfl_outside yourself")
+        recipe_arguments(args, IOPFL)
         if args.outside:
             leave_each_out(args)
             return 0
     except (InputError, RuntimeError) as e:
         return fail(e)
+    from flare_mri.flare.recipes.simulate import execute
+
     return execute(build_recipe, args, folder, "slice_dice", "dice", "hd95")

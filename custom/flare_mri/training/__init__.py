@@ -7,7 +7,7 @@ from flare_mri.training.build import RECONSTRUCTION, SEGMENTATION, build_task
 from flare_mri.training.learner import Learner, RoundReport
 from flare_mri.training.run_states import RunStates, check_round, check_run
 from flare_mri.training.segmentation import SegmentationTask
-from flare_mri.training.site_store import SiteStore, check_name
+from flare_mri.training.site_store import SiteStore
 from flare_mri.training.task import SPLITS, AbortedError, Split, Task
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "Task",
     "TrainingSettings",
     "build_task",
-    "check_name",
     "check_round",
     "check_run",
 ]

@@ -16,6 +16,7 @@ from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.networks.differences import ErrorFeedback
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
+from flare_mri.training.optimizer import build_optimizer
 from flare_mri.training.precision import autocast
 from flare_mri.training.private_steps import PrivateSteps, check_network
 from flare_mri.training.task import Abort, AbortedError, Task, on_device, training_loader
@@ -84,7 +85,7 @@ class Learner:
         self.settings = settings
         self.shared = list(shared)
         self.hooks = hooks
-        self._optimizer = settings.build_optimizer(network)
+        self._optimizer = build_optimizer(settings, network)
         self._initial_norm = norm_of(network.parameters())
         self._average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
         self.feedback = ErrorFeedback(update_dtype)

@@ -14,13 +14,13 @@ from pydantic import Field
 
 from flare_mri.atomic_file import write_atomically
 from flare_mri.config.base import Settings
+from flare_mri.config.names import check_name
 from flare_mri.config.privacy import Budget, Unit
 from flare_mri.errors import InputError
 from flare_mri.extras import import_extra
 from flare_mri.files import read_json
 from flare_mri.folders import private_folder
 from flare_mri.training.run_states import check_run
-from flare_mri.training.site_store import check_name
 
 FOLDER = "_privacy"
 """In a site's store; no job can have a name that begins so."""

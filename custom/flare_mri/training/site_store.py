@@ -4,7 +4,6 @@
 
 import fcntl
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,26 +15,14 @@ import numpy as np
 import torch
 
 from flare_mri.atomic_file import atomic_file, remove_unfinished
+from flare_mri.config.names import NAME, check_name
 from flare_mri.errors import InputError
 from flare_mri.folders import private_folder
 from flare_mri.networks.state_check import not_finite
 from flare_mri.tensor_file import pack_tensors, stored_description
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _LOCK = "lock"
 _LOCK_PATIENCE = 5.0  # seconds: where FLARE gives every task a process, the one before may still be ending
-
-
-def check_name(kind: str, name: Any) -> None:
-    """See that a name can be part of a path and not lead out of it.
-
-    Raises:
-        InputError: it holds other than letters, digits, ".", "_" and "-", or is longer than file systems take.
-    """
-    if not isinstance(name, str) or not _NAME.match(name) or len(name) > 128:
-        raise InputError(
-            f"{kind} name {name!r:.160}: expected letters, digits, '.', '_' and '-' only, at most 128; rename it"
-        )
 
 
 class SiteStore:
@@ -73,7 +60,7 @@ class SiteStore:
 
     def path(self, name: str, run: str = "") -> Path:
         """Path of the file called `name` in this store, in the folder of a run if one is given."""
-        if not _NAME.match(name) or (run and not _NAME.match(run)):
+        if not NAME.match(name) or (run and not NAME.match(run)):
             raise InputError(f"site {self.site}: {name!r} is no file name for the site store")
         return self.folder / run / name
 
@@ -176,7 +163,7 @@ class SiteStore:
                 file.flush()
                 runs = [path for path in self.folder.iterdir() if path.is_dir() and not path.is_symlink()]
                 for folder in (self.folder, *runs):
-                    remove_unfinished(folder, _NAME.match)
+                    remove_unfinished(folder, NAME.match)
             except BaseException:
                 file.close()
                 raise

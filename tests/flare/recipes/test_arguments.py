@@ -16,24 +16,21 @@ from conftest import TINY
 from federation import build
 from flare_mri.config.server import ServerSettings
 from flare_mri.config.training import TrainingSettings
+from flare_mri.config.where import add_consortium_arguments, add_environment_arguments
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import open_site, use_threads
 from flare_mri.flare.filters.update_privacy import MECHANISMS
 from flare_mri.flare.recipes import FedMRIRecipe, IOPFLRecipe
-from flare_mri.flare.recipes.arguments import add_training_arguments, recipe_arguments
-from flare_mri.flare.recipes.simulate import (
-    add_consortium_arguments,
-    add_environment_arguments,
-    build_environment,
-    stores_path,
-)
+from flare_mri.flare.recipes.simulate import build_environment, stores_path
+from flare_mri.methods.systems import FEDMRI, IOPFL
+from flare_mri.program.training_arguments import add_training_arguments, recipe_arguments
 
 ROOT = Path(__file__).parents[3]
 
 
 def parse(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    add_training_arguments(parser, FedMRIRecipe)
+    add_training_arguments(parser, FEDMRI)
     return parser.parse_args(words)
 
 
@@ -125,9 +122,9 @@ def test_initial_weights_lie_on_this_machine_or_on_the_server(monkeypatch: pytes
         parser = argparse.ArgumentParser()
         where(parser)
         parser.set_defaults(n_clients=1)
-        add_training_arguments(parser, FedMRIRecipe)
+        add_training_arguments(parser, FEDMRI)
         args = parser.parse_args(["--initial_weights", "model.pt", "--clients", "site-1"])
-        taken.append(recipe_arguments(args, FedMRIRecipe)["initial_weights"])
+        taken.append(recipe_arguments(args, FEDMRI)["initial_weights"])
     assert taken == [str(tmp_path / "model.pt"), "model.pt"]
 
 
@@ -274,7 +271,7 @@ def test_what_a_job_alone_shows_to_be_impossible_is_refused_at_once() -> None:
 
 def test_organs_and_patches_are_lists_of_words() -> None:
     parser = argparse.ArgumentParser()
-    add_training_arguments(parser, IOPFLRecipe)
+    add_training_arguments(parser, IOPFL)
     args = parser.parse_args(["--organs", "liver", "kidney", "--patch_size", "8", "16", "32"])
     assert (args.organs, args.patch_size) == (["liver", "kidney"], [8, 16, 32])
     settings = TrainingSettings.read({"organs": args.organs, "patch_size": args.patch_size}, "command line")
@@ -283,4 +280,4 @@ def test_organs_and_patches_are_lists_of_words() -> None:
         with pytest.raises(InputError, match="organs"):
             TrainingSettings.read({"organs": bad}, "command line")
     with pytest.raises(InputError, match="patch_size: expected none for reconstruction"):
-        FedMRIRecipe(training=FedMRIRecipe.default_training.model_copy(update={"patch_size": (8, 8, 8)}))
+        FedMRIRecipe(training=FedMRIRecipe.system.training.model_copy(update={"patch_size": (8, 8, 8)}))

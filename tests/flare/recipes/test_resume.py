@@ -25,7 +25,7 @@ SITES = ["site-1", "site-2"]
 def federation(root: Path, rounds: int = 3, **options: Any) -> Federation:
     harness = {k: options.pop(k) for k in ("tamper", "connected", "fresh") if k in options}
     settings = {"training": TrainingSettings(lr=1e-3), "min_clients": 2, "num_rounds": rounds, **options}
-    if settings.get("method") in FedMRIRecipe.methods or "method" not in settings:
+    if settings.get("method") in FedMRIRecipe.system.methods or "method" not in settings:
         return Federation(FedMRIRecipe(network=TINY, include_code=False, **settings), SITES, root, **harness)
     network = {"path": TINY["path"], "args": {**TINY["args"], "in_channels": 3, "out_channels": 2, "norm": "batch"}}
     return Federation(IOPFLRecipe(network=network, include_code=False, **settings), SITES, root, **harness)

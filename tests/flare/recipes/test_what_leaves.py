@@ -108,7 +108,7 @@ def settle(root: Path, names: list[str], cache: Path, consent: bool = False) -> 
 
 def test_the_table_names_every_method() -> None:
     named = {(job, setting.split(" ")[0]) for job, setting, *_ in rows()}
-    expected = {("fedmri", m) for m in FedMRIRecipe.methods} | {("iopfl", m) for m in IOPFLRecipe.methods}
+    expected = {("fedmri", m) for m in FedMRIRecipe.system.methods} | {("iopfl", m) for m in IOPFLRecipe.system.methods}
     # centralised is one site: there is nobody to send to
     expected -= {("fedmri", "centralised"), ("iopfl", "centralised")}
     assert named == expected | {("iopfl_outside", ""), ("site_statistics", "")}

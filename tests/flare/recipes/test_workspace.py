@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flare_mri.config.where import default_workspace
 from flare_mri.errors import InputError
-from flare_mri.flare.recipes.simulate import default_workspace, own_workspace
+from flare_mri.flare.recipes.simulate import own_workspace
 
 
 def test_the_default_is_no_temp_folder() -> None:

@@ -10,13 +10,14 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from torch import Tensor
 
+from flare_mri.config.names import check_name
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.errors import InputError
 from flare_mri.flare.protocol import MetaKey
 from flare_mri.networks import build_meta_state
 from flare_mri.routing import check_experts
 from flare_mri.routing.space import RoutingSpace
-from flare_mri.training import check_name, check_round, check_run
+from flare_mri.training import check_round, check_run
 
 MOST_EXPERTS = 64
 """Of a routing space: memory and time at an outside site grow with their number."""

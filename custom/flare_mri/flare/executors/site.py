@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from flare_mri.config.names import check_name
 from flare_mri.config.site import SiteConfig, load_site_config, phantom_site_config
 from flare_mri.deploy.policy import Policy, find_policy
 from flare_mri.errors import InputError
-from flare_mri.training import check_name
 
 CONFIG_VARIABLE = "FLARE_MRI_SITE_CONFIG"
 STORE_VARIABLE = "FLARE_MRI_STORE"

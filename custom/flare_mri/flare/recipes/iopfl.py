@@ -3,8 +3,7 @@
 """The inside of IOP-FL and its baselines, as one FLARE recipe."""
 
 from flare_mri.flare.recipes.training import TrainingRecipe
-from flare_mri.methods import methods_of
-from flare_mri.training import SEGMENTATION, TrainingSettings
+from flare_mri.methods.systems import IOPFL
 
 
 class IOPFLRecipe(TrainingRecipe):
@@ -14,12 +13,4 @@ class IOPFLRecipe(TrainingRecipe):
     arXiv 2204.08467. Arguments are those of :class:`~flare_mri.flare.recipes.training.TrainingRecipe`.
     """
 
-    job_name = "iopfl"
-    site_task = SEGMENTATION
-    methods = methods_of(SEGMENTATION)
-    default_network = {
-        "path": "flare_mri.networks.unet.UNet",
-        "args": {"norm": "batch", "negative_slope": 0.0},
-    }
-    default_training = TrainingSettings(optimizer="adam", lr=1e-3, lr_step=0, test_each_round=True)
-    default_weighting = "slices"
+    system = IOPFL

@@ -1,43 +1,34 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The environment a recipe runs in: the arguments every ``job.py`` shares, and the simulator with its checks."""
+"""The environment a recipe runs in: the simulator with its checks, or a POC."""
 
 import argparse
 import datetime
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
 import yaml
 from nvflare.recipe.poc_env import PocEnv
 from nvflare.recipe.sim_env import SimEnv
 from nvflare.recipe.spec import ExecEnv
 
-from flare_mri.errors import InputError
+from flare_mri.config.where import site_names
+from flare_mri.errors import InputError, fail
 from flare_mri.flare.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
 from flare_mri.flare.executors.site_log import LOG_FILE, last_failure
 from flare_mri.flare.recipes.job import FlareMRIRecipe, results_path
 from flare_mri.flare.recipes.staging import stage_code
+from flare_mri.flare.workflows.tracking import tell_curves
 from flare_mri.folders import check_own_folder, private_folder
 from flare_mri.methods import centralised
 from flare_mri.report.results import load_results, summary_table
 from flare_mri.report.scores import natural
-from flare_mri.training import check_name
 
 CENTRALISED = centralised.METHOD.name
 """The method whose one site holds the data of all, and the name of that site."""
-
-Where = Callable[..., None]
-"""Adds the options that say where a job runs: :func:`add_environment_arguments`, :func:`add_consortium_arguments`."""
-
-
-def default_workspace() -> Path:
-    """Folder of simulated jobs and their personal models: under the user's own data, not in a temp folder."""
-    return platformdirs.user_data_path("flare-mri") / "workspace"
 
 
 def own_workspace(workspace: Path, job: str) -> None:
@@ -51,86 +42,6 @@ def own_workspace(workspace: Path, job: str) -> None:
     for folder in (workspace, workspace / job):
         if folder.exists() or folder.is_symlink():
             check_own_folder(folder, "workspace")
-
-
-def add_environment_arguments(parser: argparse.ArgumentParser, clients: str | None = None) -> None:
-    """Arguments that say where the job runs, not what it learns; ``clients`` is the default of ``--clients``."""
-    group = parser.add_argument_group("where to run")
-    group.add_argument(
-        "--env",
-        type=_environment,
-        choices=["sim", "poc"],
-        default="sim",
-        help="simulator; a new POC, replacing one that runs; default %(default)s",
-    )
-    number = argparse.SUPPRESS if clients else "sites named site-1, site-2, ...; default %(default)s"
-    group.add_argument("--n_clients", type=int, default=4, help=number)
-    default = "; default %(default)s" if clients else ""
-    names = f"names of the sites, comma separated: these and no others{default}"
-    group.add_argument("--clients", default=clients, help=names)
-    group.add_argument("--sites", type=Path, help="folder with <site>/site.yaml; its subfolders are the sites")
-    group.add_argument("--threads", type=int, help="sites that compute at the same time, same numbers (default: all)")
-    group.add_argument("--workspace", type=Path, default=default_workspace(), help="default %(default)s")
-    group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
-
-
-def _environment(name: str) -> str:
-    if name == "prod":
-        raise argparse.ArgumentTypeError("a consortium that runs is given a job by flare-mri submit")
-    return name
-
-
-def add_consortium_arguments(parser: argparse.ArgumentParser, clients: str | None = None) -> None:
-    """Arguments that say which consortium runs the job; ``clients``, a default for simulated sites, counts for none."""
-    group = parser.add_argument_group("where to run")
-    add_startup_kit(group)
-    group.add_argument("--clients", help="names of the sites, comma separated: these and no others")
-    group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
-    parser.set_defaults(env="prod", sites=None, require_site_config=True)
-
-
-def add_startup_kit(parser: argparse._ActionsContainer) -> None:
-    """The option that says who asks which consortium."""
-    told = "your startup kit (default: FLARE's active one, of nvflare config use or $NVFLARE_STARTUP_KIT_DIR)"
-    parser.add_argument("--startup_kit", type=Path, metavar="KIT", help=told)
-
-
-def same_kit(startup_kit: Path | None) -> str:
-    """The words that give another command the same startup kit, to be put behind it."""
-    return f" --startup_kit {shlex.quote(str(startup_kit))}" if startup_kit else ""
-
-
-def site_names(args: argparse.Namespace) -> list[str]:
-    """Names of the sites.
-
-    Raises:
-        InputError: no site, a name that comes twice, or a ``--sites`` folder without any ``site.yaml``.
-    """
-    if args.clients:
-        names = [name.strip() for name in args.clients.split(",")]
-    elif args.sites:
-        folders = sorted(path for path in args.sites.glob("*") if path.is_dir())
-        names = [path.name for path in folders if (path / "site.yaml").is_file()]
-        left_out = [path.name for path in folders if path.name not in names]
-        if names and left_out:
-            raise InputError(f"--sites {args.sites}: no site.yaml in {', '.join(left_out)}; write it or name --clients")
-        if not names:
-            raise InputError(f"--sites {args.sites}: no <site>/site.yaml in it; give the folder that holds the sites")
-    else:
-        names = [f"site-{i + 1}" for i in range(args.n_clients)]
-    for name in names:
-        check_name("site", name)
-    unknown = [name for name in names if args.sites and not (args.sites / name / "site.yaml").is_file()]
-    if unknown:
-        raise InputError(f"--sites {args.sites}: no {unknown[0]}/site.yaml in it; correct --clients or write the file")
-    if getattr(args, "min_sites", None) and args.min_sites > len(names):
-        raise InputError(f"--min_sites {args.min_sites}: there are {len(names)} sites; lower it or add sites")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"site name {twice[0]!r} comes twice; every site needs a name of its own")
-    if not names:
-        raise InputError(f"no usable site names in {args.clients or args.n_clients!r}; give at least one")
-    return names
 
 
 def build_environment(args: argparse.Namespace) -> ExecEnv:
@@ -178,7 +89,7 @@ def execute(
     folder: Path | None,
     *metrics: str,
 ) -> int:
-    """Run, or with FLARE's ``--export`` write, a job that trains, and show its table; returns the exit status.
+    """Run, or with ``--export`` write, a job that trains, and show its table; returns the exit status.
 
     Args:
         build_recipe: from the arguments to the recipe.
@@ -187,13 +98,15 @@ def execute(
         metrics: what the table at the end shows.
     """
     status = start(build_recipe, args, folder)
-    if status or args.env != "sim":
+    if status or args.env != "sim" or args.export:
         return status
     path = results_path(args.workspace, args.name)
     try:
         print(f"{summary_table(load_results(path), *metrics)}\nresults: {path}")
     except InputError as error:
         return fail(error)
+    if curves := tell_curves(path.parent, getattr(args, "tracking", "")):
+        print(curves)
     print(f"kept by the sites, their own models among it: {stores_path(args.workspace) / args.name}/<site>")
     return 0
 
@@ -201,7 +114,7 @@ def execute(
 def start(
     build_recipe: Callable[[argparse.Namespace], FlareMRIRecipe], args: argparse.Namespace, folder: Path | None
 ) -> int:
-    """Run, or with FLARE's ``--export`` write, the job that the arguments describe; returns the exit status."""
+    """Run, or with ``--export`` write, the job that the arguments describe; returns the exit status."""
     started = datetime.datetime.now().astimezone()
     try:
         if folder is not None:
@@ -212,7 +125,12 @@ def start(
         recipe = build_recipe(args)
         if args.clients and getattr(args, "method", None) != CENTRALISED:
             recipe.sites = site_names(args)  # these and no others, also where more are connected
-        recipe.execute(build_environment(args))
+        environment = build_environment(args)
+        if args.export:
+            recipe.export(args.export_dir, env=environment)
+            print(f"Job exported to: {args.export_dir}")
+            return 0
+        recipe.execute(environment)
     except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
     finally:
@@ -231,9 +149,3 @@ def tell_failed_sites(folder: Path, since: datetime.datetime) -> None:
     for log in sorted(folder.glob(f"*/{LOG_FILE}"), key=lambda path: natural(path.parent.name)):
         if told := last_failure(log.parent, since):
             print(f"{log.parent.name}: {told}", file=sys.stderr)
-
-
-def fail(error: Exception) -> int:
-    """Print the one line and give the exit status of a user's mistake."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2

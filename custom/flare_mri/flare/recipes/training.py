@@ -10,6 +10,7 @@ from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 
 from flare_mri.bundle.weights import load_initial_weights
+from flare_mri.config.network import UNROLLED
 from flare_mri.config.server import AggregationSettings, ServerSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators.robust import count_dishonest
@@ -25,8 +26,9 @@ from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
 from flare_mri.flare.workflows.tracking import MLFLOW, import_mlflow
 from flare_mri.methods import Method
+from flare_mri.methods.systems import System
 from flare_mri.networks import SharedPart, build_meta_network
-from flare_mri.networks.admitted import UNROLLED, full_name
+from flare_mri.networks.admitted import full_name
 from flare_mri.training import TrainingSettings
 from flare_mri.training.build import check_training
 from flare_mri.training.private_steps import check_network
@@ -38,9 +40,9 @@ class TrainingRecipe(FlareMRIRecipe):
 
     Args:
         name: name of the job and of its folder in every site's store.
-        method: one of the recipe's `methods`.
+        method: one of the system's.
         min_clients: sites the job needs, also the good updates a round needs.
-        network: network settings, ``{"path": ..., "args": {...}}``; `default_network` by default. ``spatial_dims``,
+        network: network settings, ``{"path": ..., "args": {...}}``; the system's by default. ``spatial_dims``,
             ``in_channels`` and ``out_channels`` of one of MONAI's are the task's where they are left out.
         shared_layers: what is shared, where it is to differ from the method's.
         training: settings of every site's training.
@@ -55,13 +57,7 @@ class TrainingRecipe(FlareMRIRecipe):
         InputError: a setting is unknown or out of range; the message names it.
     """
 
-    job_name: ClassVar[str]
-    site_task: ClassVar[str]
-    methods: ClassVar[dict[str, Method]]
-    default_network: ClassVar[dict[str, Any]]
-    network_flags: ClassVar[tuple[str, ...]] = ("channels", "num_pools", "norm")
-    default_training: ClassVar[TrainingSettings]
-    default_weighting: ClassVar[str]
+    system: ClassVar[System]
 
     def __init__(
         self,
@@ -78,16 +74,16 @@ class TrainingRecipe(FlareMRIRecipe):
         include_code: bool = True,
         **settings: Any,
     ):
-        name = name or self.job_name
-        chosen = self._method(method or next(iter(self.methods)))
+        name = name or self.system.name
+        chosen = self._method(method or next(iter(self.system.methods)))
         server, options = self._divide(chosen, {**settings, "min_sites": min_clients})
-        chosen_training = training or self.default_training
-        _check_training(chosen_training, self.site_task, network or self.default_network)
+        chosen_training = training or self.system.training
+        _check_training(chosen_training, self.system.task, network or self.system.network)
         learn = chosen_training.model_dump(mode="json")
         if learn["lr_schedule"] == "cosine":
             learn["lr_rounds"] = learn["lr_rounds"] or server.num_rounds
         shared: dict[str, Any] = {
-            "network": network_config(network or self.default_network, self.site_task, chosen_training),
+            "network": network_config(network or self.system.network, self.system.task, chosen_training),
             "shared_layers": chosen.shared_layers if shared_layers is None else shared_layers,
         }
         if server.privacy and chosen.gathers_personal_models:
@@ -136,7 +132,7 @@ class TrainingRecipe(FlareMRIRecipe):
         executor = PersonalizedExecutor(
             job=name,
             method=chosen.name,
-            task=self.site_task,
+            task=self.system.task,
             **shared,
             training=learn,
             options=options,
@@ -146,7 +142,7 @@ class TrainingRecipe(FlareMRIRecipe):
         )
         check_site_networks(**shared, site_networks=site_networks or {})
         _add_sites(job, executor, chosen, privacy, server.cross_site)
-        super().__init__(job, self.site_task, chosen_training, include_code, require_site_config)
+        super().__init__(job, self.system.task, chosen_training, include_code, require_site_config)
         self.resume = resume
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
@@ -163,19 +159,19 @@ class TrainingRecipe(FlareMRIRecipe):
         super().check_sites(names, workspace)
 
     def _method(self, name: str) -> Method:
-        if name not in self.methods:
-            raise InputError(f"method {name!r}: expected one of {', '.join(self.methods)}")
-        return self.methods[name]
+        if name not in self.system.methods:
+            raise InputError(f"method {name!r}: expected one of {', '.join(self.system.methods)}")
+        return self.system.methods[name]
 
     def _divide(self, method: Method, settings: dict[str, Any]) -> tuple[ServerSettings, dict[str, Any]]:
         """The server's settings and the method's options, each once."""
         own = {name: value for name, value in settings.items() if name not in ServerSettings.model_fields}
         if unknown := sorted(own.keys() - method.options.model_fields.keys()):
-            whose = [m.name for m in self.methods.values() if unknown[0] in m.options.model_fields]
+            whose = [m.name for m in self.system.methods.values() if unknown[0] in m.options.model_fields]
             takes = ", ".join(method.options.model_fields) or "no settings of its own"
             told = f"it is of {' and '.join(whose)}; leave it out" if whose else "correct its name"
             raise InputError(f"{unknown[0]}: method {method.name} takes {takes}; {told}")
-        server = {"weighting": self.default_weighting} | {k: v for k, v in settings.items() if k not in own}
+        server = {"weighting": self.system.weighting} | {k: v for k, v in settings.items() if k not in own}
         options = method.options.read(own, f"method {method.name}")
         return ServerSettings.read(server, "job"), options.model_dump()
 

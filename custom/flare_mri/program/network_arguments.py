@@ -3,14 +3,12 @@
 """The command-line arguments that say which network a training job learns."""
 
 import argparse
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flare_mri.config.cli import read_json_option
+from flare_mri.config.network import OWN, U_NET_DEFAULTS, U_NETS, UNROLLED
 from flare_mri.errors import InputError
-from flare_mri.networks import UNet
-from flare_mri.networks.admitted import OWN, U_NETS, UNROLLED
 
 _SHORT_NAMES = {path.rpartition(".")[2]: path for path in OWN}
 _CHOICES = {"norm": ("instance", "batch", "group"), "decoder": ("plain", "refined")}
@@ -22,7 +20,6 @@ _SAID = {
 }
 _FLAGS = tuple(_SAID)
 _U_NET = U_NETS[0]
-_PARAMETERS = inspect.signature(UNet).parameters
 
 
 def add_network_arguments(group: argparse._ArgumentGroup, default: Mapping[str, Any], flags: Iterable[str]) -> None:
@@ -46,7 +43,7 @@ def add_network_arguments(group: argparse._ArgumentGroup, default: Mapping[str, 
         cascades = default["args"]["num_cascades"]
         group.add_argument("--num_cascades", type=int, help=f"of UnrolledNetwork; default {cascades}")
     for flag in flags:
-        value = of_unet.get(flag, _PARAMETERS[flag].default)
+        value = of_unet.get(flag, U_NET_DEFAULTS[flag])
         kind: dict[str, Any] = {"choices": _CHOICES[flag]} if flag in _CHOICES else {"type": int}
         group.add_argument(f"--{flag}", help=f"{_SAID[flag]} {whose}; default {value}", **kind)
     group.add_argument(
@@ -87,7 +84,7 @@ def read_network(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[s
         _refuse(flags, path)
         return {"path": path, "args": {**usual, **own}}
     _refuse_twice(flags, own)
-    full = {flag: usual.get(flag, _PARAMETERS[flag].default) for flag in _FLAGS if hasattr(args, flag)}
+    full = {flag: usual.get(flag, U_NET_DEFAULTS[flag]) for flag in _FLAGS if hasattr(args, flag)}
     return {"path": path, "args": {**usual, **full, **flags, **own}}
 
 

@@ -1,0 +1,126 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The options of flare-mri reconstruct and flare-mri segment, which are the same but for the task."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flare_mri.config.cli import Parser
+from flare_mri.config.tasks import RECONSTRUCTION, SEGMENTATION
+from flare_mri.errors import InputError
+from flare_mri.files import check_file
+
+COMMANDS = {RECONSTRUCTION: "reconstruct", SEGMENTATION: "segment"}
+EXTRA_IMAGES = ("phase", "complex", "uncertainty")
+"""Further images of a raw scan."""
+_SETTLE = 10.0
+
+
+def run(task: str, about: str | None, argv: Sequence[str] | None) -> int:
+    """Reads the words, looks whether what they name is there, and applies a model of a task.
+
+    Args:
+        task: reconstruction or segmentation.
+        about: what help says.
+        argv: words after the command.
+
+    Returns:
+        0, or 2 after a line on stderr for each input that is wrong.
+    """
+    args = build_parser(task, about).parse_args(argv)
+    try:
+        _check(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    # PyTorch and MONAI take seconds to import: commands import them where they work.
+    from flare_mri.inference.command import apply
+
+    return apply(task, args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    check_file(args.model, "give the personal.safetensors that a job left in the site's store")
+    check_file(args.site, "give the hospital's site.yaml")
+    for name in ("scans", "watch"):
+        path = getattr(args, name)
+        if path is not None and not path.exists():
+            raise InputError(f"--{name}: expected a file or a folder, got {path}, which is none; correct the path")
+    if args.dicom_node is None and (args.series or args.study):
+        raise InputError("series, study: expected --dicom_node with them, got none; give the node's address")
+    if args.dicom_node is not None and not args.series and not args.study:
+        raise InputError("dicom_node: expected --series or --study with the UID of what to fetch, got none; add it")
+
+
+def build_parser(task: str, about: str | None) -> argparse.ArgumentParser:
+    """The options of a task's command."""
+    parser = Parser(prog=f"flare-mri {COMMANDS[task]}", description=about)
+    parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
+    parser.add_argument(
+        "--site", type=Path, required=True, help="the hospital's site.yaml: spatial_size, mask, device ..."
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--scans",
+        type=Path,
+        help="new scans: a file, a folder of a DICOM series, or a folder of these or laid out as data.root (default: "
+        "the volumes that site.yaml names)",
+    )
+    source.add_argument(
+        "--watch",
+        type=Path,
+        metavar="FOLDER",
+        help="do scans that are put into this folder, each once, until Ctrl-C",
+    )
+    source.add_argument(
+        "--dicom_node",
+        metavar="URL",
+        help="fetch --series or --study from this node by DICOMweb, and store the results there; name and password: "
+        "~/.netrc",
+    )
+    parser.add_argument("--series", nargs="+", default=(), metavar="UID", help="of the node: Series Instance UIDs")
+    parser.add_argument("--study", metavar="UID", help="of the node: all MR series of this Study Instance UID")
+    parser.add_argument(
+        "--settle",
+        type=_seconds,
+        default=_SETTLE,
+        metavar="SECONDS",
+        help="of --watch: a scan is complete when it has not changed for so long; default %(default)g",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results; made if missing")
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="of DICOM series also write DICOM: a segmentation object, or a derived series (always of --dicom_node)",
+    )
+    if task == RECONSTRUCTION:
+        _add_reconstruction(parser)
+    else:
+        parser.set_defaults(undersampled=False, extra=())
+    return parser
+
+
+def _add_reconstruction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--undersampled",
+        action="store_true",
+        help="the scans are undersampled already, by the protocol the model knows (default: they are fully sampled, "
+        "are undersampled with the site's mask, and scored, but for raw scans with missing samples)",
+    )
+    parser.add_argument(
+        "--extra",
+        nargs="+",
+        default=(),
+        choices=EXTRA_IMAGES,
+        help="raw scans: further images of each, beside the magnitude: phase (radians), complex, uncertainty (spread "
+        "over the cascades)",
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.01 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"expected 0.01 to 3600 seconds, got {text}")
+    return value
