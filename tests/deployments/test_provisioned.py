@@ -78,7 +78,11 @@ def submit(consortium: Consortium, *arguments: str | Path) -> str:
 
 
 def test_a_lead_learns_of_a_misspelt_hospital(consortium: Consortium) -> None:
-    done = flare_mri(consortium, "submit", "fedmri", "--no_code", *SMALL, "--clients", "hospital-1,hospital-x")
+    words = ["submit", "fedmri", "--no_code", *SMALL, "--clients", "hospital-1,hospital-x"]
+    done = flare_mri(consortium, *words)
+    assert done.returncode == 2 and not done.stdout and done.stderr.startswith("error: not connected"), done.stderr
+    assert consortium.jobs() == {}
+    done = flare_mri(consortium, *words, "--absent_ok")
     assert "not connected to the server: hospital-x; connected: hospital-1, hospital-2" in done.stderr, done.stderr
     number = job_id(done.stdout)
     consortium.abort(number)

@@ -17,6 +17,7 @@ from flare_mri.flare.session import check_archive, download_job, submit_job
 from flare_mri.flare.watching import follow, tell_end
 from flare_mri.program.completion import completion_script
 from flare_mri.program.main import COMMANDS, main
+from flare_mri.program.submit import check_present, sites_of
 
 JOB = "0f1ec52a-5a6f-49f8-ba3e-56884cdb020d"
 
@@ -171,3 +172,37 @@ def test_shells_complete_commands_and_options(shell: str) -> None:
     pytest.importorskip("shtab")
     script = completion_script(shell)
     assert all(name in script for name in COMMANDS) and "--contrastive_weight" in script and "--against" in script
+
+
+class Connected:
+    """A session that says who is there."""
+
+    def __init__(self, *names: str):
+        self.names = names
+
+    def get_connected_client_list(self) -> list[Any]:
+        return [SimpleNamespace(name=name) for name in self.names]
+
+
+def test_a_job_for_a_hospital_that_is_absent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    session: Any = Connected("b", "a")
+    check_present(session, ["a", "b"], False)
+    check_present(session, [], False)
+    with pytest.raises(InputError, match="not connected to the server: c, d; connected: a, b; .* give --absent_ok"):
+        check_present(session, ["a", "c", "d"], False)
+    assert capsys.readouterr().err == ""
+    check_present(session, ["a", "c"], True)
+    assert "not connected to the server: c; connected: a, b; the job waits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "meta, sites",
+    [
+        ('{"deploy_map": {"app": ["server", "b", "a"]}}', ["a", "b"]),
+        ('{"deploy_map": {"app": ["@ALL"]}}', []),
+        ("[]", []),
+    ],
+)
+def test_a_folder_names_its_hospitals(tmp_path: Path, meta: str, sites: list[str]) -> None:
+    (tmp_path / "meta.json").write_text(meta)
+    assert sites_of(tmp_path) == sites

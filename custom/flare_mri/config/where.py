@@ -55,6 +55,7 @@ def add_consortium_arguments(parser: argparse.ArgumentParser, clients: str | Non
     """Arguments that say which consortium runs the job; ``clients``, a default for simulated sites, counts for none."""
     group = parser.add_argument_group("where to run")
     add_startup_kit(group)
+    add_absent_ok(group)
     group.add_argument("--clients", help="names of the sites, comma separated: these and no others")
     group.add_argument("--no_code", action="store_true", help="leave the package's code out of the job")
     parser.set_defaults(env="prod", sites=None, require_site_config=True)
@@ -64,6 +65,12 @@ def add_startup_kit(parser: argparse._ActionsContainer) -> None:
     """The option that says who asks which consortium."""
     told = "your startup kit (default: FLARE's active one, of nvflare config use or $NVFLARE_STARTUP_KIT_DIR)"
     parser.add_argument("--startup_kit", type=Path, metavar="KIT", help=told)
+
+
+def add_absent_ok(parser: argparse._ActionsContainer) -> None:
+    """The option that lets a job wait for hospitals."""
+    told = "submit although a hospital that the job names is not connected: the job waits"
+    parser.add_argument("--absent_ok", action="store_true", help=told)
 
 
 def check_kit(startup_kit: Path | None) -> None:

@@ -3,7 +3,8 @@
 """Hands a job to a consortium that runs, and prints the job's id; does not wait for it.
 
 A job is a name, with the options of flare-mri train NAME, or a folder as --export writes it. Neither the folder nor
-anything else here is written to. A hospital without site.yaml is refused, never trained on the phantom.
+anything else here is written to. A hospital that the job names and that is not connected is told, and the job is not
+submitted unless --absent_ok says so. A hospital without site.yaml is refused, never trained on the phantom.
 
 examples:
   flare-mri submit fedmri --clients hospital-1,hospital-2 --no_code --startup_kit lead@coordination.example
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from flare_mri.config.cli import Parser
 from flare_mri.config.where import (
+    add_absent_ok,
     add_consortium_arguments,
     add_startup_kit,
     check_kit,
@@ -37,6 +39,7 @@ from flare_mri.config.where import (
     site_names,
 )
 from flare_mri.errors import InputError
+from flare_mri.files import read_json
 from flare_mri.program.main import Command
 from flare_mri.program.train import COMMANDS
 
@@ -52,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="flare-mri submit", description=__doc__)
     parser.add_argument("job", help=f"{', '.join(JOBS)}, or the folder of a job")
     add_startup_kit(parser)
+    add_absent_ok(parser)
     return parser
 
 
@@ -75,22 +79,45 @@ def submit_named(name: str, words: Sequence[str]) -> str:
     recipe = module.build_recipe(args)
     recipe.sites = sites
     with _flare_on_stderr(), tempfile.TemporaryDirectory() as folder, open_session(args.startup_kit) as session:
-        warn_of_absent(session, sites)
+        check_present(session, sites, args.absent_ok)
         recipe.export(folder)
         return submit_job(session, Path(folder) / recipe.name)
 
 
-def warn_of_absent(session: Session, sites: Sequence[str]) -> None:
-    """Say which of the hospitals that are named are not connected."""
+def check_present(session: Session, sites: Sequence[str], absent_ok: bool) -> None:
+    """See that the hospitals that a job names are connected.
+
+    Args:
+        session: of the person who submits.
+        sites: names, which may be none.
+        absent_ok: only say who is not.
+
+    Raises:
+        InputError: one is not, and that is not said to be right.
+    """
     connected = sorted(client.name for client in session.get_connected_client_list())
     absent = [name for name in sites if name not in connected]
-    if absent:
-        print(
-            f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}. A "
-            "misspelt name never will be: FLARE keeps a job waiting until as many as --min_sites are there, or "
-            "until nvflare job abort takes it back",
-            file=sys.stderr,
+    if not absent:
+        return
+    told = f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}"
+    if not absent_ok:
+        raise InputError(
+            f"{told}; correct a misspelt name, wait for the hospital, or give --absent_ok: FLARE then keeps the job "
+            "waiting until as many as --min_sites are there"
         )
+    print(f"{told}; the job waits until as many as --min_sites are there, or until nvflare job abort", file=sys.stderr)
+
+
+def sites_of(folder: Path) -> list[str]:
+    """The hospitals that a job's folder names; none where it is for all that are connected.
+
+    Raises:
+        InputError: its meta.json is missing or no JSON.
+    """
+    meta = read_json(folder / "meta.json", 2**20, "give the folder of a job, as --export writes it")
+    deployed = meta.get("deploy_map") if isinstance(meta, dict) else None
+    names = [name for sites in deployed.values() for name in sites] if isinstance(deployed, dict) else []
+    return sorted({name for name in names if isinstance(name, str)} - {"server", "@ALL"})
 
 
 def submit_folder(words: Sequence[str]) -> str:
@@ -104,9 +131,11 @@ def submit_folder(words: Sequence[str]) -> str:
     if not folder.is_dir():
         raise InputError(f"{args.job}: expected {', '.join(JOBS)} or the folder of a job, got neither; correct it")
     check_kit(args.startup_kit)
+    sites = sites_of(folder)
     from flare_mri.flare.session import open_session, submit_job
 
     with _flare_on_stderr(), open_session(args.startup_kit) as session:
+        check_present(session, sites, args.absent_ok)
         return submit_job(session, folder)
 
 
