@@ -19,6 +19,7 @@ from flare_mri.config.where import site_names
 from flare_mri.errors import InputError, fail
 from flare_mri.flare.executors.site import CONFIG_VARIABLE, STORE_VARIABLE
 from flare_mri.flare.executors.site_log import LOG_FILE, last_failure
+from flare_mri.flare.recipes.console import configure_console
 from flare_mri.flare.recipes.job import FlareMRIRecipe, results_path
 from flare_mri.flare.recipes.staging import stage_code
 from flare_mri.flare.workflows.tracking import tell_curves
@@ -63,7 +64,8 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(names))))
     # Threads that spin while they wait take the cores from other sites: on a busy machine three times slower than this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace))
+    log_config = configure_console(args.workspace / args.name)
+    return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace), log_config=log_config)
 
 
 def write_pool(names: list[str], args: argparse.Namespace) -> str:

@@ -1,0 +1,36 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The console of a simulated job, by FLARE's own reader of log configurations; a whole job is in tests/jobs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flare_mri.flare.recipes.console import configure_console
+
+_SPEAK = """
+import logging, sys
+from nvflare.fuel.utils.log_utils import dynamic_log_config
+dynamic_log_config(sys.argv[1], sys.argv[2], sys.argv[1])
+for name in ("flare_mri.flare.workflows.x.Controller", "nvflare.app_common.workflows.x.Controller", "nvflare.private.y",
+             "matplotlib"):
+    for level in ("INFO", "WARNING", "ERROR"):
+        logging.getLogger(name).log(getattr(logging, level), f"{level} of {name}")
+"""
+
+
+def test_ours_and_warnings_are_printed_and_all_is_filed(tmp_path: Path) -> None:
+    config = configure_console(tmp_path / "job")
+    done = subprocess.run([sys.executable, "-c", _SPEAK, config, tmp_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = [line.rpartition(" - ")[2] for line in done.stdout.splitlines()]
+    filed = [line.rpartition(" - ")[2] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert len(filed) == 12 and not done.stderr
+    assert said == [line for line in filed if not line.startswith("INFO") or "flare_mri" in line]
+
+
+def test_who_wants_more_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FL_LOG_LEVEL", "full")
+    assert configure_console(tmp_path) == "full" and not list(tmp_path.iterdir())
