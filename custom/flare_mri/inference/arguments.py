@@ -48,6 +48,8 @@ def _check(args: argparse.Namespace) -> None:
         path = getattr(args, name)
         if path is not None and not path.exists():
             raise InputError(f"--{name}: expected a file or a folder, got {path}, which is none; correct the path")
+    if args.patient_id and not args.dicom:
+        raise InputError("patient_id: expected --dicom with it, got none; add --dicom, or leave it out")
     if args.dicom_node is None and (args.series or args.study):
         raise InputError("series, study: expected --dicom_node with them, got none; give the node's address")
     if args.dicom_node is not None and not args.series and not args.study:
@@ -93,12 +95,13 @@ def build_parser(task: str, about: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dicom",
         action="store_true",
-        help="of DICOM series also write DICOM: a segmentation object, or a derived series (always of --dicom_node)",
+        help="of DICOM series also write DICOM: a segmentation object, or a derived series (always of --dicom_node); "
+        "reconstruct: of raw scans a new study",
     )
     if task == RECONSTRUCTION:
         _add_reconstruction(parser)
     else:
-        parser.set_defaults(undersampled=False, extra=())
+        parser.set_defaults(undersampled=False, extra=(), patient_id="")
     return parser
 
 
@@ -117,6 +120,19 @@ def _add_reconstruction(parser: argparse.ArgumentParser) -> None:
         help="raw scans: further images of each, beside the magnitude: phase (radians), complex, uncertainty (spread "
         "over the cascades)",
     )
+    parser.add_argument(
+        "--patient_id",
+        default="",
+        type=_patient,
+        metavar="ID",
+        help="raw scans with --dicom: the patient's ID or a pseudonym (default: the ID in each scan's header)",
+    )
+
+
+def _patient(text: str) -> str:
+    if not 0 < len(text) <= 64 or not text.isprintable() or "\\" in text:
+        raise argparse.ArgumentTypeError(f"expected 1 to 64 printable characters without \\, got {text!r}")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -32,6 +32,8 @@ def apply(task: str, args: argparse.Namespace) -> int:
         model = _load_model(args.model, task)
         config = load_site_config(args.site, model.site)
         node = DicomNode(args.dicom_node) if args.dicom_node else None
+        if node is not None and config.data.is_raw():
+            raise InputError("dicom_node: expected settings of images, got some of raw scans; give these by --scans")
         look = args.watch is None and node is None
         application = open_application(
             model,
@@ -40,6 +42,7 @@ def apply(task: str, args: argparse.Namespace) -> int:
             args.undersampled,
             args.extra,
             args.dicom or node is not None,
+            args.patient_id,
             look,
         )
         results = ResultsFolder(application, args.out)

@@ -51,11 +51,14 @@ _KEPT = (  # of the source: where the slice lies, and how it was measured; nothi
 def encode_series(source: Sequence[FileDataset], images: np.ndarray, model: PersonalModel, how: str) -> Iterator[bytes]:
     """The files of a new series in the study of the source, a slice each, at the same place.
 
+    Of a raw scan, of which no image is there, the headers are those of a study that is new itself.
+
     Values are stored in 16 bits with one rescale slope and intercept for the series: after rescaling they are those of
     `images` within half a slope.
 
     Args:
-        source: of :func:`~flare_mri.inference.dicom_source.read_source`.
+        source: of :func:`~flare_mri.inference.dicom_source.read_source`, or of
+            :func:`~flare_mri.inference.dicom_from_raw.make_study`.
         images: float32 [S, rows, columns], on the voxels of the source.
         model: that made the images.
         how: what they were made of, for Derivation Description.
@@ -109,7 +112,8 @@ def encode_series(source: Sequence[FileDataset], images: np.ndarray, model: Pers
                     image[name] = header[name]
             for name, value in common.items():
                 setattr(image, name, value)
-            image.SourceImageSequence = [_refer_to(header)]
+            if "SOPInstanceUID" in header:
+                image.SourceImageSequence = [_refer_to(header)]
             stored = np.clip(np.rint((values.astype(np.float64) - low) / slope), 0, _LEVELS)
             image.PixelData = stored.astype("<u2").tobytes()
             image["PixelData"].VR = "OW"

@@ -26,7 +26,7 @@ _NEEDED = (
     "ImageOrientationPatient",
     "PixelSpacing",
 )
-_MAY_BE_EMPTY = (
+MAY_BE_EMPTY = (
     "PatientID",
     "PatientName",
     "PatientBirthDate",
@@ -37,6 +37,7 @@ _MAY_BE_EMPTY = (
     "StudyTime",
     "ReferringPhysicianName",
 )
+"""Of the patient and the study: DICOM wants them, with a value or without."""
 _MOST_SERIES_NUMBER = 20_000_000
 
 
@@ -69,7 +70,7 @@ def read_source(scan: Scan) -> list[FileDataset] | None:
                 "again, or leave out --dicom"
             )
         del header.PixelData
-        for name in _MAY_BE_EMPTY:
+        for name in MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, None)
         if not header.get("SliceThickness"):

@@ -22,6 +22,7 @@ def open_application(
     undersampled: bool = False,
     extra: Sequence[str] = (),
     dicom: bool = False,
+    patient: str = "",
     look: bool = True,
 ) -> Application:
     """The model with the scans it is to be applied to; everything is checked that can be without reading an image.
@@ -34,7 +35,8 @@ def open_application(
         undersampled: for reconstruction, see :class:`~flare_mri.inference.reconstruction.Reconstructor`.
         extra: for reconstruction of raw scans, see
             :class:`~flare_mri.inference.raw_reconstruction.RawReconstructor`.
-        dicom: also write DICOM where the scan is DICOM.
+        dicom: also write DICOM where the scan is DICOM, or raw.
+        patient: ID in DICOM of raw scans; empty: the one that each header names.
         look: False where the scans are still to come, see :meth:`~flare_mri.inference.application.Application.at`.
 
     Raises:
@@ -52,7 +54,7 @@ def open_application(
             raise InputError(f"scans: expected a file or a folder, got {scans}, which is none; correct the path")
         if undersampled and model.task == SEGMENTATION:
             raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
-        application = _open(model, config, scans, undersampled, extra, dicom)
+        application = _open(model, config, scans, undersampled, extra, dicom, patient)
         if look:
             _ = application.scans
         return application
@@ -65,12 +67,13 @@ def _open(
     undersampled: bool,
     extra: Sequence[str],
     dicom: bool,
+    patient: str,
 ) -> Application:
     data = config.data if scans is None else config.data.model_copy(update={"root": scans})
     if model.task == RECONSTRUCTION and data.is_raw():
-        if dicom:
-            raise InputError("dicom: expected scans of images, got settings of raw scans, which are no DICOM; omit it")
-        return RawReconstructor(model, config, scans, undersampled, extra)
+        return RawReconstructor(model, config, scans, undersampled, extra, dicom, patient)
+    if patient:
+        raise InputError("patient_id: expected raw scans with it, got images, which name their patient; leave it out")
     if extra:
         raise InputError(f"extra: expected a reconstruction of raw scans for {', '.join(extra)}; omit it")
     if model.task == SEGMENTATION:

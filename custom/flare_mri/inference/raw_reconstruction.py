@@ -18,10 +18,14 @@ from torch.utils.data import DataLoader
 
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.acquisition import MEASURED, SIMULATED, Acquisition
+from flare_mri.datasets.pictures import upright_slice
 from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.application import Application, Result
 from flare_mri.inference.arguments import EXTRA_IMAGES
+from flare_mri.inference.dicom_from_raw import check_can_be_dicom, make_study
+from flare_mri.inference.dicom_series import encode_series
+from flare_mri.inference.dicom_source import check_dicom_extra
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import encode_nifti
 from flare_mri.inference.raw_slices import RawSlices
@@ -42,7 +46,7 @@ from flare_mri.training.task import on_device
 from flare_mri.transforms.masks import make_mask
 
 _BATCH = 4
-_NUMBERS = "_reconstruction.json"
+_NUMBERS, _DICOM = "_reconstruction.json", "_reconstruction_dicom"
 """What can be written beside the magnitude, by a network of complex images."""
 
 
@@ -61,9 +65,11 @@ class RawReconstructor(Application):
         scans: folder of raw scans of any format; None for those that the site's own settings name.
         undersampled: fully sampled scans, too, are taken as they are, without scores.
         extra: names of :data:`EXTRA_IMAGES`.
+        dicom: also write the magnitudes as the DICOM series of a new study.
+        patient: ID in it; empty: the one that the scan's header names.
 
     Raises:
-        InputError: a state that does not fit the network, or extra images that it does not have.
+        InputError: a state that does not fit the network, extra images that it does not have, or no package for DICOM.
     """
 
     ending = "_reconstruction.nii.gz"
@@ -75,6 +81,8 @@ class RawReconstructor(Application):
         scans: Path | None = None,
         undersampled: bool = False,
         extra: Sequence[str] = (),
+        dicom: bool = False,
+        patient: str = "",
     ):
         super().__init__(scans)
         self._sensitivities = config.data.sensitivities  # type: ignore[attr-defined]
@@ -88,6 +96,10 @@ class RawReconstructor(Application):
             )
         self.extra = tuple(name for name in EXTRA_IMAGES if name in extra)
         self.more_endings = (_NUMBERS, *(f"_{name}.nii.gz" for name in self.extra))
+        self._dicom, self._patient = dicom, patient
+        if dicom:
+            check_dicom_extra()
+            self.more_endings += (_DICOM,)
 
     def _find(self, place: Path | None) -> list[Scan]:
         if place is None:
@@ -98,11 +110,13 @@ class RawReconstructor(Application):
         """Reconstruction of all slices of one scan, with its numbers, and scores where it is fully sampled.
 
         Raises:
-            InputError: a scan that cannot be read, or a mask whose centre is too small for coil sensitivities.
+            InputError: a scan that cannot be read, a mask whose centre is too small for coil sensitivities, or one that
+                does not say for DICOM where it lies or whose it is.
         """
         found = self.scans[number]
         reader = raw_reader(found)
         scan = reader.read_raw(found.files)
+        patient = check_can_be_dicom(found.origin, scan, self._patient) if self._dicom else ""
         if self._undersampled:
             scan = replace(scan, target=None)
         masks = np.asarray(scan.mask)
@@ -122,12 +136,21 @@ class RawReconstructor(Application):
         if target is not None:
             pictures["target"] = target[middle]
             scores = {name: score_images(images[name], target) for name in ("zero_filled", "reconstruction")}
+        if scan.geometry is not None:
+            pictures = {name: upright_slice(part, scan.geometry, 2) for name, part in pictures.items()}
         acquisition = _find_acquisition(scan, masks, reader.simulated)
         warnings = self._find_warnings(acquisition)
         numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
         numbers |= {"centre": replace(scan, mask=masks).centre, "warnings": warnings, "notes": list(scan.notes)}
         more = {_NUMBERS: (json.dumps(_without_nan(numbers), indent=2) + "\n").encode()}
         more |= {f"_{name}.nii.gz": _to_nifti(images[name], scan) for name in self.extra}
+        if self._dicom:
+            headers, turned = make_study(scan, images["reconstruction"], patient, found.origin)
+            how = (
+                f"raw k-space, {'fully sampled and undersampled afterwards' if target is not None else 'undersampled'}"
+            )
+            files = encode_series(headers, turned, self._model, how)
+            more |= {f"{_DICOM}/{place:04d}.dcm": content for place, content in enumerate(files, 1)}
         text = _describe(scan, numbers) + tell_scores(scores)
         text += "" if scan.geometry is not None else "; the scan does not say where it lies, nor does the result"
         scored = scores.get("reconstruction", {})

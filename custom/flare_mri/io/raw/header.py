@@ -44,6 +44,9 @@ class Header:
         slices: how many the limits announce.
         calibration: how lines for calibration were measured: `embedded`, `interleaved`, `separate`, `external`.
         encodings: how many grids the file holds; this is the first.
+        patient: the patient's ID.
+        protocol: name of the protocol.
+        frame: UID of the frame of reference, which scans of one position of the patient share.
     """
 
     encoded: Space | None = None
@@ -53,6 +56,9 @@ class Header:
     slices: int | None = None
     calibration: str | None = None
     encodings: int = 0
+    patient: str | None = None
+    protocol: str | None = None
+    frame: str | None = None
 
 
 def parse_header(text: str) -> Header:
@@ -85,6 +91,9 @@ def parse_header(text: str) -> Header:
         None if last is None else last + 1,
         (first.findtext("{*}parallelImaging/{*}calibrationMode") or "").strip().lower() or None,
         len(encodings),
+        _text(root.findtext("{*}subjectInformation/{*}patientID")),
+        _text(root.findtext("{*}measurementInformation/{*}protocolName")),
+        _text(root.findtext("{*}measurementInformation/{*}frameOfReferenceUID")),
     )
 
 
@@ -101,6 +110,12 @@ def _space(element: ElementTree.Element | None) -> Space | None:
         mm = [math.nan] * 3
     field = (mm[0], mm[1], mm[2]) if all(0.01 <= size <= 10_000 for size in (*mm, mm[2] / z)) else None
     return Space((x, y, z), field)
+
+
+def _text(text: str | None) -> str | None:
+    """Words of at most 64 printable characters, as DICOM holds them; None of others."""
+    words = " ".join((text or "").split())
+    return words if 0 < len(words) <= 64 and words.isprintable() and "\\" not in words else None
 
 
 def _whole(text: str | None) -> int | None:

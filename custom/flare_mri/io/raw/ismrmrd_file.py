@@ -57,7 +57,8 @@ def read_ismrmrd(path: Path, prewhiten: bool = True) -> RawScan:
         heads = acquisitions.heads[lines.rows]
         place = place_slices(acquisitions.header, heads, lines.slices, kspace.shape)
         scan = build_scan(path, kspace, mask, (*notes, *place.notes))
-    return replace(scan, geometry=place.geometry, field_of_view=place.field_of_view, whitened=bool(noise.size))
+    found = {"geometry": place.geometry, "field_of_view": place.field_of_view, "header": acquisitions.header}
+    return replace(scan, whitened=bool(noise.size), **found)
 
 
 def _check_amount(acquisitions: Acquisitions, lines: Lines, readout: Readout) -> None:

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from flare_mri.io.raw.header import Header
 from flare_mri.io.raw.sampling import is_complete
 from flare_mri.physics.coil_sensitivities import fully_sampled_centre
 
@@ -29,6 +30,7 @@ class RawScan:
         notes: what was found and done, a line each: averages, oversampling, dead coils.
         target: float32 [S, H, W], root of the sum of squares of the fully sampled coils; None where the scan is
             undersampled.
+        header: what the file says of the scan; empty where it has no header of ISMRMRD.
         whitened: whether the coils' noise was made white with a noise acquisition; its variance is then 1, real and
             imaginary part together, in samples that were measured once.
     """
@@ -40,6 +42,7 @@ class RawScan:
     notes: tuple[str, ...] = ()
     target: np.ndarray | None = None
     whitened: bool = False
+    header: Header = Header()
 
     @cached_property
     def fully_sampled(self) -> bool:
