@@ -140,3 +140,14 @@ def test_organs_are_told_apart_without_colours():
     assert np.abs(one - two).max() > 100
     one, two = (pixels(images.overlay_panel(image, 0 * first, marked, organs)) for marked in (first, 2 * first))
     assert np.abs(one - two).max() > 100, "numbered where the network alone marks it"
+
+
+@pytest.mark.parametrize("rounds, ticks", [([0, 1, 2], [1, 2, 3]), ([4], [5])])
+def test_curves_begin_at_the_left_with_their_first_round(monkeypatch, rounds, ticks):
+    drawn = []
+    monkeypatch.setattr(figures, "write_svg", lambda figure: drawn.append(figure) or b"")
+    figures.curve_chart({"A": (rounds, [20.0] * len(rounds))}, STYLES, "PSNR (dB)", None)
+    (axes,) = drawn[0].axes
+    low, high = axes.get_xlim()
+    assert ticks[0] - 1 < low < ticks[0] and ticks[-1] < high < ticks[-1] + 1
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == ticks

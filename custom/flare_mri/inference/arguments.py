@@ -130,8 +130,8 @@ def _add_reconstruction(parser: argparse.ArgumentParser) -> None:
 
 
 def _patient(text: str) -> str:
-    if not 0 < len(text) <= 64 or not text.isprintable() or "\\" in text:
-        raise argparse.ArgumentTypeError(f"expected 1 to 64 printable characters without \\, got {text!r}")
+    if len(text) > 64 or not text.isprintable() or "\\" in text:
+        raise argparse.ArgumentTypeError(f"expected at most 64 printable characters without \\, got {text!r}")
     return text
 
 

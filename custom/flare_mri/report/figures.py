@@ -110,7 +110,9 @@ def curve_chart(curves: dict[str, Curve], styles: dict[str, Style], label: str, 
         axes.grid(color=INK, alpha=0.12, linewidth=0.8)
         axes.set(xlabel="Round", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_xlim(0, 1.5 + max(rounds[-1] for rounds, _ in curves.values()))
+        first, last = min(rounds[0] for rounds, _ in curves.values()), max(rounds[-1] for rounds, _ in curves.values())
+        margin = max(0.04 * (last - first), 0.2)
+        axes.set_xlim(first + 1 - margin, last + 1 + margin)
         return write_svg(figure)
 
 
