@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two systems: what a job of each learns, and with which settings unless it says otherwise."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ class System:
 
     name: str
     task: str
-    network: Mapping[str, Any]
+    network: dict[str, Any]
     network_flags: tuple[str, ...]
     training: TrainingSettings
     weighting: str

@@ -14,7 +14,7 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +167,8 @@ def tell_curves(run_dir: Path, kind: str = "") -> str:
 
 
 def _has_pages() -> bool:
-    """Whether MLflow's server is installed too: mlflow-skinny, of the extra, has its command and not what it runs."""
-    return find_spec("flask_cors") is not None and find_spec("mlflow") is not None
+    """Whether the whole MLflow is installed: mlflow-skinny, of the extra, has the command `mlflow ui`, which fails."""
+    return any(found.name == "mlflow" for found in distributions(name="mlflow"))
 
 
 def import_mlflow() -> Any:

@@ -57,8 +57,13 @@ def read_ismrmrd(path: Path, prewhiten: bool = True) -> RawScan:
         heads = acquisitions.heads[lines.rows]
         place = place_slices(acquisitions.header, heads, lines.slices, kspace.shape)
         scan = build_scan(path, kspace, mask, (*notes, *place.notes))
-    found = {"geometry": place.geometry, "field_of_view": place.field_of_view, "header": acquisitions.header}
-    return replace(scan, whitened=bool(noise.size), **found)
+    return replace(
+        scan,
+        geometry=place.geometry,
+        field_of_view=place.field_of_view,
+        whitened=bool(noise.size),
+        header=acquisitions.header,
+    )
 
 
 def _check_amount(acquisitions: Acquisitions, lines: Lines, readout: Readout) -> None:
