@@ -60,14 +60,16 @@ def make_study(scan: RawScan, images: np.ndarray, patient: str, origin: str) -> 
     volume = apply_orientation(np.moveaxis(images, 0, -1), turn)
     affine = _TO_LPS @ geometry.matrix @ inv_ornt_aff(turn, geometry.shape)
     down, across, between = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
-    study, frame, protocol = generate_uid(), scan.header.frame or "", scan.header.protocol
+    study, known, protocol = generate_uid(), scan.header.frame or "", scan.header.protocol
+    frame = known if UID(known).is_valid else generate_uid()
     headers = []
     for number in range(volume.shape[2]):
         header = FileDataset(origin, {})
         for name in MAY_BE_EMPTY:
             setattr(header, name, None)
         header.StudyInstanceUID, header.PatientID = study, patient
-        header.FrameOfReferenceUID = frame if UID(frame).is_valid else f"{study}.1"
+        header.FrameOfReferenceUID = frame
+        header.SOPInstanceUID = generate_uid()  # highdicom names the header by it
         header.PositionReferenceIndicator = None
         header.SeriesDescription = protocol or Path(origin).stem
         header.ImagePositionPatient = _numbers(affine[:3, 3] + number * affine[:3, 2])
