@@ -99,13 +99,17 @@ def check_present(session: Session, sites: Sequence[str], absent_ok: bool) -> No
     absent = [name for name in sites if name not in connected]
     if not absent:
         return
-    told = f"not connected to the server: {', '.join(absent)}; connected: {', '.join(connected) or 'none'}"
+    missing, there = ", ".join(absent), ", ".join(connected) or "none"
     if not absent_ok:
         raise InputError(
-            f"{told}; correct a misspelt name, wait for the hospital, or give --absent_ok: FLARE then keeps the job "
-            "waiting until as many as --min_sites are there"
+            f"not connected to the server: {missing}; connected: {there}; correct a misspelt name, wait for the "
+            "hospital, or give --absent_ok, with which the job waits until as many as --min_sites are there"
         )
-    print(f"{told}; the job waits until as many as --min_sites are there, or until nvflare job abort", file=sys.stderr)
+    print(
+        f"not connected to the server: {missing}; connected: {there}; the job waits until as many as --min_sites are "
+        "there, or until nvflare job abort",
+        file=sys.stderr,
+    )
 
 
 def sites_of(folder: Path) -> list[str]:

@@ -77,10 +77,10 @@ def at_common_sites(runs: Sequence[Run]) -> tuple[list[Run], dict[str, list[str]
     if not common:
         first = runs[0]
         other = min(runs[1:], key=lambda run: len(run.entry["sites"].keys() & first.entry["sites"]))
+        sites, first_sites = _names(other.entry["sites"]), _names(first.entry["sites"])
         raise InputError(
-            f"{other.file}: {other.method}: expected a site that all runs have, got {_names(other.entry['sites'])}, "
-            f"beside {_names(first.entry['sites'])} of {first.method} in {first.file}; leave one out, and look at each "
-            "by flare-mri report"
+            f"{other.file}: {other.method}: expected a site that all runs have, got {sites}, beside {first_sites} of "
+            f"{first.method} in {first.file}; leave one out, and look at each by flare-mri report"
         )
     kept, left_out = [], {}
     for run in runs:
