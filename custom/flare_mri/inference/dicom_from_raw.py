@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from pydicom.dataset import FileDataset
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import UID, MRImageStorage, generate_uid
 
 from flare_mri.errors import InputError
 from flare_mri.inference.dicom_source import MAY_BE_EMPTY
@@ -69,7 +69,7 @@ def make_study(scan: RawScan, images: np.ndarray, patient: str, origin: str) -> 
             setattr(header, name, None)
         header.StudyInstanceUID, header.PatientID = study, patient
         header.FrameOfReferenceUID = frame
-        header.SOPInstanceUID = generate_uid()  # highdicom names the header by it
+        header.SOPClassUID, header.SOPInstanceUID = MRImageStorage, generate_uid()  # without them highdicom copies none
         header.PositionReferenceIndicator = None
         header.SeriesDescription = protocol or Path(origin).stem
         header.ImagePositionPatient = _numbers(affine[:3, 3] + number * affine[:3, 2])

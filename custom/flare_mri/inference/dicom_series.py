@@ -112,7 +112,7 @@ def encode_series(source: Sequence[FileDataset], images: np.ndarray, model: Pers
                     image[name] = header[name]
             for name, value in common.items():
                 setattr(image, name, value)
-            if "SOPClassUID" in header:  # a raw scan has no images to refer to
+            if "SeriesInstanceUID" in header:  # a raw scan has no images to refer to
                 image.SourceImageSequence = [_refer_to(header)]
             stored = np.clip(np.rint((values.astype(np.float64) - low) / slope), 0, _LEVELS)
             image.PixelData = stored.astype("<u2").tobytes()
