@@ -48,6 +48,7 @@ WRONG = {
     "submit no": "no: expected fedmri",
     "submit fedmri": "which sites?",
     "submit fedmri --clients a,a": "comes twice",
+    "submit fedmri --clients a --lr 7": "lr: expected a number > 0 and <= 1, got 7.0",
     "submit fedmri --clients a --startup_kit no": "--startup_kit no: ",
     "follow JOB --startup_kit no": "--startup_kit no: ",
     "results JOB --out /": "--out /: expected a new or empty folder",

@@ -74,10 +74,10 @@ def submit_named(name: str, words: Sequence[str]) -> str:
     args.n_clients = getattr(args, "min_sites", None)  # where no names are given
     sites = site_names(args) if args.clients else []
     check_kit(args.startup_kit)
-    from flare_mri.flare.session import open_session, submit_job
-
     recipe = module.build_recipe(args)
     recipe.sites = sites
+    from flare_mri.flare.session import open_session, submit_job
+
     with _flare_on_stderr(), tempfile.TemporaryDirectory() as folder, open_session(args.startup_kit) as session:
         check_present(session, sites, args.absent_ok)
         recipe.export(folder)

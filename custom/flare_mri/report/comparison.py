@@ -74,13 +74,13 @@ def at_common_sites(runs: Sequence[Run]) -> tuple[list[Run], dict[str, list[str]
         InputError: no site is in all runs.
     """
     common = set.intersection(*(set(run.entry["sites"]) for run in runs))
-    if not common:
+    if not common and len(runs) > 1:
         first = runs[0]
         other = min(runs[1:], key=lambda run: len(run.entry["sites"].keys() & first.entry["sites"]))
-        sites, first_sites = _names(other.entry["sites"]), _names(first.entry["sites"])
+        other_sites, first_sites = _names(other.entry["sites"]), _names(first.entry["sites"])
         raise InputError(
-            f"{other.file}: {other.method}: expected a site that all runs have, got {sites}, beside {first_sites} of "
-            f"{first.method} in {first.file}; leave one out, and look at each by flare-mri report"
+            f"{other.file}: {other.method}: expected a site that all runs have, got {other_sites}, beside "
+            f"{first_sites} of {first.method} in {first.file}; leave one out, and look at each by flare-mri report"
         )
     kept, left_out = [], {}
     for run in runs:
