@@ -31,16 +31,21 @@ def pack_program(network: nn.Module, plan: BundlePlan) -> bytes:
     """
     traced, checked = plan.make_inputs(_TRACED), plan.make_inputs(_CHECKED)
     sizes = tuple(_find_free_axes(tensor) for tensor in traced)
-    refused = f"torch_export: expected a network that torch.export can trace, got {plan.class_name}"
     try:
         with torch.no_grad():
             program = torch.export.export(network, traced, dynamic_shapes=sizes)
             differs = _differ(program.module()(*checked), network(*checked))
     except Exception as error:  # whatever PyTorch raises, it was the network's code
         why = next(iter(str(error).strip().splitlines()), "")
-        raise InputError(f"{refused} ({type(error).__name__}: {why:.120}); leave the option out") from error
+        raise InputError(
+            f"torch_export: expected a network that torch.export can trace, got {plan.class_name} "
+            f"({type(error).__name__}: {why:.120}); leave the option out"
+        ) from error
     if differs:
-        raise InputError(f"{refused}, whose program gives other values; leave the option out")
+        raise InputError(
+            f"torch_export: expected a program that gives what the network gives, got other values of "
+            f"{plan.class_name}; leave the option out"
+        )
     _forget_source(program)
     content = io.BytesIO()
     torch.export.save(program, content)
