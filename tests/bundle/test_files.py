@@ -76,15 +76,13 @@ def test_the_weights_are_the_models_in_both_files(tmp_path: Path, scans: Path) -
     assert replace(loaded, state={}) == replace(known, state={}, job="bundle", site="bundle")
 
 
-@pytest.mark.parametrize(
-    ("lost", "told"), [("task", "'task' is a required"), ("num_channels", "is not valid under any")]
-)
-def test_the_schema_refuses_what_is_not_metadata(tmp_path: Path, scans: Path, lost: str, told: str) -> None:
+@pytest.mark.parametrize("lost", ["task", "num_channels"])
+def test_the_schema_refuses_what_is_not_metadata(tmp_path: Path, scans: Path, lost: str) -> None:
     export_bundle(model("own"), site(tmp_path, scans), tmp_path / "bundle")
     file = tmp_path / "bundle" / "configs" / "metadata.json"
     content = json.loads(file.read_text())
     content.pop(lost, None)
     content["network_data_format"]["inputs"]["image"].pop(lost, None)
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=f"'{lost}' is a required property"):
         assert_fits_schema(file, tmp_path)
