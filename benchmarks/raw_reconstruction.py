@@ -40,7 +40,7 @@ def find_classical(sites: Path, titles: list[str]) -> dict[str, dict[str, Scores
         config = load_site_config(path, site)
         data = ReconstructionData(config, 0)
         task = ReconstructionTask(data, config, torch.device("cpu"))
-        found["zero-filled"][site] = task.baselines(classical=False)["zero_filled"]
+        found["zero-filled"][site] = task.baselines(classical=False)["zero_filled"].metrics
         for title in titles:
             found[title][site], weight = score_classical(data, TITLES[title])
             print(f"{site}: {title}, weight {weight:g}: PSNR {found[title][site]['psnr']:.2f} dB", flush=True)

@@ -19,6 +19,8 @@ from flare_mri.flare.recipes.staging import find_staged_differences, stage_code
 
 JOBS = Path(__file__).parent.absolute()
 NAMES = ["fedmri", "iopfl", "iopfl_outside", "site_statistics"]
+ARGUMENTS = {"site_statistics": ["--min_sites", "2"]}
+"""Of the folders that differ from what job.py does alone: before training nobody knows how many sites there are."""
 
 
 def load_job(name: str) -> ModuleType:
@@ -51,7 +53,7 @@ def differences(name: str) -> list[str]:
     """The changes `write` would make, a line each; empty where the folder is fresh."""
     root = JOBS / name
     found = []
-    for path, text in export_texts(name).items():
+    for path, text in export_texts(name, ARGUMENTS.get(name, ())).items():
         if not (root / path).is_file() or (root / path).read_text() != text:
             found.append(f"{name}/{path}: differs from the recipe")
     return found + find_staged_differences(root)
@@ -59,7 +61,7 @@ def differences(name: str) -> list[str]:
 
 def write(name: str) -> None:
     """Bring the folder of a job up to date."""
-    for path, text in export_texts(name).items():
+    for path, text in export_texts(name, ARGUMENTS.get(name, ())).items():
         (JOBS / name / path).parent.mkdir(parents=True, exist_ok=True)
         (JOBS / name / path).write_text(text)
     stage_code(JOBS / name)

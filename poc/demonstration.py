@@ -19,6 +19,7 @@ from flare_mri.flare.recipes.follow import show_progress
 from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
+from flare_mri.report.volume_scores import find_volume_scores
 
 JOBS = Path(__file__).parents[1] / "jobs"
 COMPLETED = "FINISHED:COMPLETED"
@@ -111,7 +112,9 @@ def report(consortium: Consortium, run_folders: dict[str, Path], output: Path, *
         stores[list(parts[-1]["methods"])[-1]] = {name: path for name, path in pictures.items() if path.exists()}
     results = merge_results(parts)
     save_results(results, output.with_suffix(".json"))
-    write_report(results, stores, output.with_suffix(".html"))
+    kept = [consortium.kit(name) / "site_store" for name in consortium.sites]
+    volumes = find_volume_scores(results, [folder for folder in kept if folder.is_dir()])
+    write_report(results, stores, output.with_suffix(".html"), volumes=volumes)
     print(f"\n{summary_table(results, *metrics)}\nreport: {output.with_suffix('.html')}", flush=True)
 
 

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
+from flare_mri.report.volume_scores import find_volume_scores
 
 VOID = {"meta", "img", "br", "path", "circle", "use", "image", "rect"}
 
@@ -53,6 +54,8 @@ class Page(HTMLParser):
 
 
 def make(results, stores, tmp_path, **kwargs) -> tuple[str, Page]:
-    path = write_report(results, find_examples(results, [stores] if stores else []), tmp_path / "report.html", **kwargs)
+    folders = [stores] if stores else []
+    volumes = find_volume_scores(results, folders)
+    path = write_report(results, find_examples(results, folders), tmp_path / "report.html", volumes=volumes, **kwargs)
     text = path.read_text(encoding="utf-8")
     return text, Page(text)

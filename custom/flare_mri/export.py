@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """flare-mri export MODEL --site SITE_YAML --out FOLDER: a hospital's model as a MONAI bundle.
 
-MODEL is the personal.safetensors that a job of segmentation left in the hospital's site store, SITE_YAML the hospital's
-settings as they were for that job; their keys stand in docs/reference/site-yaml.md. MONAI alone runs FOLDER where the
-network is one of MONAI's, else this package must be installed too. Nothing is sent, and nothing that is there is
-overwritten; only their owner may read the files. They name neither job nor hospital.
+MODEL is the personal.safetensors that a job left in the hospital's site store, SITE_YAML the hospital's settings as
+they were for that job, for reconstruction those of raw scans; their keys stand in docs/reference/site-yaml.md. MONAI
+alone runs FOLDER where a model of segmentation has a network of MONAI's, else this package must be installed too.
+Nothing is sent, and nothing that is there is overwritten; only their owner may read the files. They name neither job
+nor hospital.
 """
 
 import argparse
@@ -24,6 +25,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, help="personal.safetensors of the hospital's site store")
     parser.add_argument("--site", type=Path, required=True, help="the hospital's site.yaml: spatial_size, spacing ...")
     parser.add_argument("--out", type=Path, required=True, help="folder for the bundle; made if missing, else empty")
+    parser.add_argument(
+        "--torch_export",
+        action="store_true",
+        help="also write models/model.pt2, network and weights as a program of torch.export, which needs no code",
+    )
     return parser
 
 
@@ -40,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from flare_mri.inference.personal_model import load_personal_model
 
         model = load_personal_model(args.model)
-        plan = export_bundle(model, load_site_config(args.site, model.site), args.out)
+        plan = export_bundle(model, load_site_config(args.site, model.site), args.out, args.torch_export)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    needs = "this package and MONAI" if plan.own_network else "MONAI alone"
-    print(f"Bundle of {plan.target.rpartition('.')[2]} ({', '.join(plan.organs)}), which needs {needs}: {args.out}")
+    needs = "this package and MONAI" if plan.needs_package else "MONAI alone"
+    print(f"Bundle of {plan.class_name} ({plan.subject}), which needs {needs}: {args.out}")
     print(f"{RUN.format(root=args.out)} --dataset_dir SCANS --output_dir RESULTS")
     return 0

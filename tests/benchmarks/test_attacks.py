@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import attacks
+import inversion_attack
+import membership_attack
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,9 @@ def test_membership_is_found_where_losses_tell_it_and_not_where_they_do_not() ->
     members = np.array([np.isin(owners, pair) for pair in (["a", "b"], ["c", "d"], ["a", "c"])])
     difficulty = np.random.default_rng(0).random(20)
     marked = np.ones(20, bool)
-    told = attacks._attack(0, members, difficulty + 0.1 * ~members, owners, names, marked)
+    told = membership_attack._attack(0, members, difficulty + 0.1 * ~members, owners, names, marked)
     assert told["AUC, shadow models, slices"] > 0.9 > told["AUC, loss, slices"], "shadows take the difficulty out"
-    silent = attacks._attack(0, members, np.tile(difficulty, (3, 1)), owners, names, marked)
+    silent = membership_attack._attack(0, members, np.tile(difficulty, (3, 1)), owners, names, marked)
     assert silent["AUC, shadow models, slices"] == 0.5
 
 
@@ -42,8 +44,8 @@ def test_inversion_finds_an_image_where_the_gradient_tells_it() -> None:
     truth[..., 4:12, 4:12] = 1
     mask, start = torch.ones(16, 16, dtype=torch.bool), torch.rand(1, 1, 16, 16)
     network = Dense()
-    seen = attacks.encoder_gradient(network, truth, mask)
-    found = [attacks.invert(network, one, start, mask, 300) for one in (seen, torch.randn_like(seen))]
+    seen = inversion_attack.encoder_gradient(network, truth, mask)
+    found = [inversion_attack.invert(network, one, start, mask, 300) for one in (seen, torch.randn_like(seen))]
     like = [np.corrcoef(image.flatten(), truth.flatten())[0, 1] for image in found]
     assert like[0] > 0.8 > 0.4 > abs(like[1])
 

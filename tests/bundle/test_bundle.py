@@ -112,7 +112,7 @@ def test_a_channel_of_files_of_several_images(tmp_path: Path, scans: Path, chann
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"task": "reconstruction"}, "task: expected a model of segmentation, got one of reconstruction"),
+        ({"task": "reconstruction"}, "data.format: expected one of .* for a reconstruction job, got .prostate."),
         ({"experts": ("a", "b")}, "experts: expected one plain network, got a routed one over 2 models"),
         ({"orientations": ("RAS", "LAS")}, "orientations: expected volumes of one orientation, got RAS, LAS"),
         ({"spatial_size": (32, 32)}, r"expected slices of \[32, 32\], which the model was made with, got \[24, 32\]"),

@@ -8,37 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import monai.bundle
+import pytest
 import torch
 
 from bundles import NETWORKS, model, site
 from flare_mri.bundle import export_bundle
 from flare_mri.inference.personal_model import load_personal_model
-
-REQUIRED = {  # of MONAI's specification, https://docs.monai.io/en/stable/mb_specification.html
-    "version": str,
-    "monai_version": str,
-    "pytorch_version": str,
-    "numpy_version": str,
-    "required_packages_version": dict,
-    "task": str,
-    "description": str,
-    "authors": str,
-    "copyright": str,
-    "network_data_format": dict,
-}
-
-
-TENSOR = {
-    "type": str,
-    "format": str,
-    "modality": str,
-    "num_channels": int,
-    "spatial_shape": list,
-    "dtype": str,
-    "value_range": list,
-    "is_patch_data": bool,
-    "channel_def": dict,
-}
+from metadata_schema import assert_fits_schema
 
 
 def test_metadata_has_what_monai_asks_for(tmp_path: Path, scans: Path) -> None:
@@ -46,12 +22,10 @@ def test_metadata_has_what_monai_asks_for(tmp_path: Path, scans: Path) -> None:
         export_bundle(model(name), site(tmp_path, scans), tmp_path / str(number))
         configs = tmp_path / str(number) / "configs"
         told = json.loads((configs / "metadata.json").read_text())
-        assert {key: type(told[key]) for key in REQUIRED} == REQUIRED
-        assert told["schema"].startswith("https://github.com/Project-MONAI/MONAI-extra-test-data/releases/")
+        assert_fits_schema(configs / "metadata.json", tmp_path)
         formats = told["network_data_format"]
         for tensor in (formats["inputs"]["image"], formats["outputs"]["pred"]):
-            assert {key: type(tensor[key]) for key in TENSOR} == TENSOR
-            assert len(tensor["channel_def"]) == tensor["num_channels"]
+            assert tensor["modality"] and len(tensor["channel_def"]) == tensor["num_channels"]
         assert formats["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "liver", "2": "kidney"}
         packages = told["required_packages_version"]
         assert ("flare-mri" in packages) == name.startswith("own") and "nibabel" in packages
@@ -100,3 +74,15 @@ def test_the_weights_are_the_models_in_both_files(tmp_path: Path, scans: Path) -
     assert pickled.keys() == loaded.state.keys() == known.state.keys()
     assert all(torch.equal(pickled[k], v) and torch.equal(loaded.state[k], v) for k, v in known.state.items())
     assert replace(loaded, state={}) == replace(known, state={}, job="bundle", site="bundle")
+
+
+@pytest.mark.parametrize("lost", ["task", "num_channels"])
+def test_the_schema_refuses_what_is_not_metadata(tmp_path: Path, scans: Path, lost: str) -> None:
+    export_bundle(model("own"), site(tmp_path, scans), tmp_path / "bundle")
+    file = tmp_path / "bundle" / "configs" / "metadata.json"
+    content = json.loads(file.read_text())
+    content.pop(lost, None)
+    content["network_data_format"]["inputs"]["image"].pop(lost, None)
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"'{lost}' is a required property"):
+        assert_fits_schema(file, tmp_path)

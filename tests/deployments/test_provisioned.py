@@ -122,7 +122,7 @@ def test_a_lead_submits_follows_and_takes_the_results(consortium: Consortium, tm
     assert again.returncode == 2 and "expected a new or empty folder" in again.stderr
     config = consortium.kit("hospital-1") / number / "app_hospital-1" / "config" / "config_fed_client.json"
     assert '"require_site_config": true' in config.read_text()
-    scores = next((consortium.kit("hospital-1") / "site_store" / "fedmri").rglob("volume_scores.json"))
+    scores = next((consortium.kit("hospital-1") / "site_store" / "fedmri").glob("*/*/volume_scores.json"))
     kept = json.loads(scores.read_text())["rows"]["FedMRI"]
     site = json.loads((out / "results.json").read_text())["methods"]["FedMRI"]["sites"]["hospital-1"]
     assert statistics.fmean(one["psnr"] for one in kept.values()) == pytest.approx(site["test"]["psnr"])

@@ -10,8 +10,9 @@ import pytest
 
 from conftest import write_site
 from flare_mri.flare.recipes.job import run_dir
+from flare_mri.flare.recipes.staging import stage_code
 from flare_mri.program.main import main
-from simulation import run
+from simulation import NVFLARE, REPO, prepare, run
 
 SITES = ["site-1", "site-2"]
 
@@ -37,3 +38,20 @@ def test_two_sites_tell_of_their_data(tmp_path: Path, cache: Path, capsys: pytes
     damaged.write_text((folder / "statistics.json").read_text().replace('"brightness"', '"<script>"'))
     assert main(["report", str(damaged), "--out", str(tmp_path / "other.html")]) == 2
     assert "expected features of this version, got '<script>'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_folder_of_the_job_runs_by_flares_own_command(tmp_path: Path, cache: Path) -> None:
+    """As it stands in jobs/, with its code, at two sites; the dashboard and the admin console take the same folder."""
+    stage_code(REPO / "jobs" / "site_statistics")
+    workspace = prepare(tmp_path / "w", SITES, cache)
+    for site in SITES:
+        path = workspace / "local" / site / "site.yaml"
+        path.write_text(path.read_text() + "statistics: {min_count: 3, max_bins_percent: 100}\n")
+    run(NVFLARE, "simulator", REPO / "jobs" / "site_statistics", "-w", workspace, "-n", "2", "-t", "2", cwd=tmp_path)
+    left = workspace / "server" / "simulate_job" / "statistics.json"
+    found = json.loads(left.read_text())["statistics"]
+    assert found["height"]["mean"].keys() == {*SITES, "Global"}
+    assert main(["report", str(left), "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert all(word in page for word in (*SITES, "Intensities", "<svg"))

@@ -30,7 +30,6 @@ PHONE = {"width": 360, "height": 740}
 PAGES = ("reconstruction", "segmentation", "site check")
 ORGANS = {"organs": np.array(["liver", "spleen"]), "colours": np.array(["", ""])}
 SCORES = {"score": np.array([0.5, 0.75]), "rank": np.array([1, 2]), "ranked": np.array([2, 2])}
-SCORES["volume_scores"] = np.array([0.5, 0.75])
 
 
 @pytest.fixture(scope="module")

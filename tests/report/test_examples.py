@@ -27,7 +27,6 @@ def test_reads_what_a_site_stored(tmp_path, examples):
         ({"score": np.zeros(2)}, r"rank: expected the shape \(2,\), got none"),
         ({"score": np.zeros(2), "rank": np.zeros(3), "ranked": np.zeros(2)}, "rank: expected the shape"),
         ({"score": np.array([np.inf, 1]), "rank": np.zeros(2), "ranked": np.zeros(2)}, "score: expected finite"),
-        ({"volume_scores": np.zeros((2, 2))}, "volume_scores: expected the shape"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, examples, replaced, words):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from flare_mri.errors import InputError
+from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.report.html import write_report
 from report_page import Page, make
 
@@ -140,7 +141,7 @@ def test_worse_slices_come_before_better_ones(results, stores, tmp_path, example
     for name, psnr in (("FedMRI", [31.25, 22.5]), ("FedAvg", [20.0, 30.0])):
         ranks = {"score": np.array(psnr), "rank": np.argsort(np.argsort(psnr)) + 1, "ranked": np.array([2, 2])}
         path = stores / "site-2" / "site_store" / name.lower() / "site-2" / "examples.npz"
-        examples(path, **ranks, volume_scores=np.array([20.0, 24.0, 40.0]))
+        examples(path, **ranks)
     html, page = make(results, stores / "site-2", tmp_path)
     alts = [attrs["alt"] for attrs in page.attributes("img")]
     assert len(alts) == len(set(alts)) == 2 * 2 * 3 + 2 * 7, "worst and best of two methods, two slices by all"
@@ -152,7 +153,30 @@ def test_worse_slices_come_before_better_ones(results, stores, tmp_path, example
     assert html.index("The worst test slice") < html.index("The best test slice") < html.index("by all methods")
     by_all = alts[12:]
     assert by_all[0] == "Input: volume 0, slice 5 of site-2" and "volume 3, slice 9" in by_all[7], "25.6 before 26.9 dB"
-    assert ["FedMRI", "3", "28.00", "10.58", "20.00", "24.00", "40.00"] in page.rows
+
+
+def keep_scores(folder, **rows):
+    """Scores of volumes in a site's store, by rows of the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {row: {f"{n:016x}": {"psnr": value} for n, value in enumerate(values)} for row, values in rows.items()}
+    (folder / SCORES_FILE).write_text(scores_text(named))
+
+
+def test_single_volumes_scores_come_from_the_sites_own_file(results, stores, tmp_path):
+    """Of the run whose means are those of the results; what learns nothing stands in a file beside the runs'."""
+    sites = results["methods"]["FedMRI"]["sites"]
+    folder = stores / "site-2" / "site_store" / "fedmri" / "site-2"
+    keep_scores(folder / "run-1", **{"FedMRI": [99.0, 98.0]})
+    mean, best = sites["site-2"]["test"]["psnr"], sites["site-2"]["best"]["test"]["psnr"]
+    keep_scores(folder / "run-2", **{"FedMRI": [mean - 5, mean - 1, mean + 6], "FedMRI (best)": [best, best]})
+    base = sites["site-2"]["zero_filled"]["psnr"]
+    keep_scores(folder, **{"Zero-filled": [base - 1, base + 1], "CG-SENSE": [7.0]})
+    _, page = make(results, stores / "site-2", tmp_path)
+    numbers = [f"{mean + shift:.2f}" for shift in (-5, -1, 6)]
+    assert ["FedMRI", "3", f"{mean:.2f}", "5.57", *numbers] in page.rows
+    assert ["FedMRI (best)", "2", f"{best:.2f}", "0.00", *3 * [f"{best:.2f}"]] in page.rows
+    assert ["Zero-filled", "2", f"{base:.2f}", "1.41", f"{base - 1:.2f}", f"{base:.2f}", f"{base + 1:.2f}"] in page.rows
+    assert "99.00" not in page.text and not any(row[:2] == ["CG-SENSE", "1"] for row in page.rows)
 
 
 def test_classical_images_stand_beside_the_networks(results, stores, tmp_path, examples):
@@ -167,9 +191,9 @@ def test_classical_images_stand_beside_the_networks(results, stores, tmp_path, e
     assert sum("Error map of l1-ESPIRiT" in alt for alt in alts) == 2 * 3
 
 
-def test_numbers_can_be_taken_along(results, stores, tmp_path, examples):
-    path = stores / "site-2" / "site_store" / "fedavg" / "site-2" / "examples.npz"
-    examples(path, volume_scores=np.array([20.5, 24.0]))
+def test_numbers_can_be_taken_along(results, stores, tmp_path):
+    mean = results["methods"]["FedAvg"]["sites"]["site-2"]["test"]["psnr"]
+    keep_scores(stores / "site-2" / "site_store" / "fedavg" / "site-2" / "run", FedAvg=[mean - 1.5, mean + 1.5])
     results["methods"]["=1+1"] = {**copy.deepcopy(results["methods"]["FedAvg"]), "job": "other"}
     _, page = make(results, stores, tmp_path)
     files = {attrs["download"]: attrs["href"] for attrs in page.attributes("a") if "download" in attrs}
@@ -179,7 +203,7 @@ def test_numbers_can_be_taken_along(results, stores, tmp_path, examples):
     assert {**one, "model": "final", "value": 25.0} in rows
     assert {**one, "model": "best on validation", "value": 25.25} in rows
     assert {**one, "method": "Zero-filled", "model": "none", "value": 20.0} in rows
-    assert {**one, "method": "FedAvg", "model": "kept", "split": "test volume 1", "value": 20.5} in rows
+    assert {**one, "method": "FedAvg", "model": "final", "split": "test volume 1", "value": mean - 1.5} in rows
     table = list(csv.DictReader(io.StringIO(content["scores.csv"])))
     assert [float(row["value"]) for row in table] == [row["value"] for row in rows]
     assert {row["method"] for row in table} == {"FedMRI", "FedAvg", "'=1+1", "Zero-filled"}, "no spreadsheet computes"

@@ -3,6 +3,7 @@
 """Scores of classical reconstructions: of the networks' slices, better than zero-filled, their absence told."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,14 +45,17 @@ def test_they_are_better_than_zero_filled(site: SiteConfig) -> None:
     kept: dict[str, dict[str, np.ndarray]] = {}
     found = task.baselines(True, kept.__setitem__)
     assert found.keys() == BASELINES.keys()
-    assert min(found[name]["psnr"] for name in CLASSICAL) > found["zero_filled"]["psnr"]
-    assert all(scores.keys() == found["zero_filled"].keys() for scores in found.values())
+    assert min(found[name].metrics["psnr"] for name in CLASSICAL) > found["zero_filled"].metrics["psnr"]
+    assert all(one.metrics.keys() == found["zero_filled"].metrics.keys() for one in found.values())
+    volumes = task.evaluate_volumes(Identity(), "test").volumes
+    for one in found.values():
+        assert one.volumes.keys() == volumes.keys(), "a paired test needs the same volumes of all"
+        assert np.mean([scores["psnr"] for scores in one.volumes.values()]) == pytest.approx(one.metrics["psnr"])
     assert kept.keys() == {f"examples-{name}.npz" for name in CLASSICAL}
     own = task.examples(Identity())
     for name, entry in CLASSICAL.items():
         arrays = kept[f"examples-{name}.npz"]
         assert arrays["method"] == entry.title
-        assert arrays["volume_scores"].mean() == pytest.approx(found[name]["psnr"])
         keys = [tuple(zip(a["volume"].tolist(), a["slice"].tolist(), strict=True)) for a in (arrays, own)]
         both = set(keys[0]) & set(keys[1])
         assert len(both) >= COMMON, "of every method the common slices are kept"
@@ -67,10 +71,12 @@ def test_the_weight_is_the_best_of_the_training_slices(site: SiteConfig, monkeyp
     best = {tuple(data.train.indices): 0.03, tuple(data.test.indices): 0.1}
     monkeypatch.setattr(
         "flare_mri.training.classical._score",
-        lambda dataset, places, entry, weight, examples=None: {"psnr": 30 - abs(weight - best[tuple(dataset.indices)])},
+        lambda dataset, places, entry, weight, examples=None: SimpleNamespace(
+            aggregate=lambda: {"psnr": 30 - abs(weight - best[tuple(dataset.indices)])}
+        ),
     )
     scores, weight = score_classical(data, "cg_sense")
-    assert weight == 0.03 and scores["psnr"] == pytest.approx(30 - 0.07)
+    assert weight == 0.03 and scores.aggregate()["psnr"] == pytest.approx(30 - 0.07)
 
 
 def test_without_sigpy_the_log_says_what_is_left_out(

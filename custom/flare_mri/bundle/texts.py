@@ -3,11 +3,12 @@
 """What a bundle tells its readers: ``docs/README.md`` and ``LICENSE``, which name neither hospital nor job."""
 
 from flare_mri.bundle.metadata import INTENDED_USE
-from flare_mri.bundle.plan import BundlePlan
+from flare_mri.bundle.reconstruction_plan import ReconstructionBundle
+from flare_mri.bundle.segmentation_plan import SegmentationBundle
 
 RUN = "python -m monai.bundle run --config_file {root}/configs/inference.json --bundle_root {root}"
 
-_README = """\
+_SEGMENTATION = """\
 # Segmentation of {organs} in MRI
 
 **{use}**
@@ -29,6 +30,34 @@ MR volumes like those that it learned from: the same organ, contrast and field o
 z-scored as a whole, and brought to slices of {height} x {width} by {fit}. Nothing checks that a scan is like these:
 look at every result.
 {neighbours}
+"""
+
+_RECONSTRUCTION = """\
+# Reconstruction of MR images from undersampled k-space
+
+**{use}**
+
+A hospital's own model, made by personalised federated learning with flare-mri: `{network}`.
+
+## Run it
+
+    pip install "monai[fire,ignite,nibabel]"    # and flare-mri{extra}, which reads raw scans
+    {run} --dataset_dir SCANS --output_dir RESULTS
+
+Every raw scan of `SCANS` (fastMRI's layout or ISMRMRD: `.h5`, `.mrd`; BART: `.cfl` beside its `.hdr`) gets
+`<name>_reconstruction.nii.gz`: magnitudes in the scanner's units, at the place that the scan's header says. All
+samples that were measured are used, by the mask in the file or where k-space is not zero. Results that are there are
+not written over, and their owner alone may read them.
+
+## What it expects
+
+Scans like those that it learned from: the same contrast and organ, {kspace} k-space, {coils} coils, slices of
+{height} x {width}, acceleration {acceleration:.1f}. {maps}Nothing checks that a scan is like these: look at
+every result.
+
+"""
+
+_ENDING = """\
 ## What it learned from
 
 MR scans of the hospital, and what a federation of hospitals shared of their models. How many scans and of whom is not
@@ -39,7 +68,9 @@ hospital's data protection decides who gets this folder.
 
 - `configs/metadata.json`, `configs/inference.json`: MONAI's description and configuration.
 - `models/model.pt`: the weights, for `torch.load(..., weights_only=True)`.
-- `models/model.safetensors`: the same for flare-mri (`flare-mri segment`).
+- `models/model.safetensors`: the same for flare-mri (`flare-mri {command}`).
+- `models/model.pt2`, where it was asked for: network and weights as a program for `torch.export.load`, for inputs of
+  the size that it learned from, whatever their number.
 - `LICENSE`: who may do what.
 """
 
@@ -54,16 +85,17 @@ Research use only. The model is provided "as is", without warranty of any kind. 
 """
 
 
-def readme(plan: BundlePlan) -> str:
-    """The content of ``docs/README.md``."""
+def segmentation_readme(plan: SegmentationBundle) -> str:
+    """The content of ``docs/README.md`` for a model of segmentation."""
     numbered = ", ".join(f"{number} is {name}" for number, name in enumerate(("background", *plan.organs)))
     patches = "" if plan.patch_size is None else " x ".join(map(str, plan.patch_size))
-    return _README.format(
-        organs=", ".join(plan.organs),
+    return (_SEGMENTATION + _ENDING).format(
+        command="segment",
+        organs=plan.subject,
         use=INTENDED_USE,
         network=plan.target,
         pieces=f"which sees 3D patches of {patches}" if patches else "which sees slices between neighbours (2.5D)",
-        more="    # and flare-mri, of which the network is" if plan.own_network else "",
+        more="    # and flare-mri, of which the network is" if plan.needs_package else "",
         run=RUN.format(root="."),
         files="3D" if plan.channel is None else f"4D, whose image {plan.channel} from 0 is taken",
         classes=numbered,
@@ -73,6 +105,25 @@ def readme(plan: BundlePlan) -> str:
         width=plan.spatial_size[1],
         fit="padding and cropping about the centre" if plan.fit == "pad" else "resizing",
         neighbours="" if patches else _NEIGHBOURS.format(axis=["first", "second", "third"][plan.slice_axis]),
+    )
+
+
+def reconstruction_readme(plan: ReconstructionBundle) -> str:
+    """The content of ``docs/README.md`` for a model of reconstruction."""
+    learned = plan.acquisition
+    maps = f"Coil sensitivities are found in the sampled centre of k-space ({plan.sensitivities}). "
+    return (_RECONSTRUCTION + _ENDING).format(
+        command="reconstruct",
+        use=INTENDED_USE,
+        network=plan.target,
+        extra="[raw]" if plan.sensitivities == "espirit" else "",
+        run=RUN.format(root="."),
+        kspace=learned.kspace,
+        coils=learned.coils,
+        height=learned.spatial_size[0],
+        width=learned.spatial_size[1],
+        acceleration=learned.acceleration,
+        maps=maps if plan.sensitivities else "",
     )
 
 

@@ -2,19 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """results.json: the record that every run leaves. Keys that do not stand here are kept and ignored.
 
-Everything about a site may be missing, as where it went away; a method has test scores of one site at least. A
-metric's value is a number, or null where it is not defined (HD95 of an empty outline).
+Everything about a site may be missing, as where it went away; a method has test scores of one site at least. Scores are
+as in :mod:`flare_mri.config.scores`.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, create_model, model_validator
+from pydantic import Field, model_validator
 
-from flare_mri.config.base import Settings
-from flare_mri.metrics.metric_table import KNOWN, METRICS, metrics_in
+from flare_mri.config.scores import BestScores, Entry, Scores, TwoScores
+from flare_mri.metrics.metric_table import KNOWN, metrics_in
 
 FORMAT_VERSION = 1
-PERSONAL = " (personal)"
+PERSONAL, BEST = " (personal)", " (best)"
+"""Ends of rows: of personal models, and of those that were best on validation."""
 BASELINES = {"zero_filled": "Zero-filled", "cg_sense": "CG-SENSE", "l1_espirit": "l1-ESPIRiT"}
 """Reconstructions that learn nothing: keys of a site, and their rows of tables."""
 GLOBAL_ROW = "global model"
@@ -23,48 +24,7 @@ BASELINE = BASELINES["zero_filled"]
 """Name of the row of the unprocessed input, which every reconstruction is compared with."""
 
 
-class _Entry(Settings):
-    """An object of results.json; a later version may write more into it."""
-
-    model_config = ConfigDict(extra="allow")
-    fix: ClassVar[str] = "use the results.json of a finished flare-mri run"
-    mapping: ClassVar[str] = "an object"
-
-
-_METRICS = create_model(
-    "Scores",
-    __base__=_Entry,
-    **{metric.key: (float | None, Field(None, description=metric.meaning)) for metric in METRICS},  # type: ignore[call-overload]
-)
-
-
-def _check_scores(scores: dict[str, Any]) -> dict[str, Any]:
-    if scores and not metrics_in(scores):
-        raise ValueError(f"expected at least one of {', '.join(KNOWN)}")
-    _METRICS.model_validate(scores)
-    return scores
-
-
-Scores = Annotated[dict[str, Any], AfterValidator(_check_scores), WithJsonSchema(_METRICS.model_json_schema())]
-
-
-class TwoScores(_Entry):
-    """Scores of one model of a site."""
-
-    validation: Scores | None = None
-    """of the validation split"""
-    test: Scores | None = None
-    """of the test split"""
-
-
-class BestScores(TwoScores):
-    """Scores of the model that did best on the validation split."""
-
-    round: int
-    """a round number"""
-
-
-class Entropy(_Entry):
+class Entropy(Entry):
     """Mean entropy of an outside site's outlines."""
 
     before: float
@@ -73,7 +33,7 @@ class Entropy(_Entry):
     """a number; after it"""
 
 
-class Routing(_Entry):
+class Routing(Entry):
     """Weights of the experts in every routed layer of an outside site."""
 
     experts: list[Any] = Field(min_length=1)
@@ -96,7 +56,7 @@ class Routing(_Entry):
         return self
 
 
-class CrossSite(_Entry):
+class CrossSite(Entry):
     """Scores of personal models on the test data of other sites, of sites that consent."""
 
     models: list[str] = Field(min_length=1)
@@ -115,7 +75,7 @@ class CrossSite(_Entry):
         return self
 
 
-class PrivacySpent(_Entry):
+class PrivacySpent(Entry):
     """What a site has spent of its patients' privacy in a run."""
 
     epsilon: float
@@ -172,7 +132,7 @@ class SiteRound(TwoScores):
     """slices it trained on"""
 
 
-class RoundResults(_Entry):
+class RoundResults(Entry):
     """A round of training."""
 
     round: int
@@ -187,7 +147,7 @@ class RoundResults(_Entry):
     """sites whose update was scaled down"""
 
 
-class MethodResults(_Entry):
+class MethodResults(Entry):
     """A run of one method."""
 
     job: str
@@ -221,7 +181,7 @@ class MethodResults(_Entry):
         return self
 
 
-class Results(_Entry):
+class Results(Entry):
     """A results.json."""
 
     format_version: Literal[1]
@@ -247,22 +207,11 @@ class Results(_Entry):
         if not self.methods:
             raise ValueError("methods: expected at least one method, got none; run a job first")
         for name in self.methods:
-            if name in BASELINES.values() or name.endswith(PERSONAL):
+            if name in BASELINES.values() or name.endswith((PERSONAL, BEST)):
                 raise ValueError(
                     f"methods: expected names that the report does not give itself, got {name!r}; rename the method"
                 )
         return self
-
-
-class VolumeScores(_Entry):
-    """Scores of single test volumes: what a site keeps in its own store, and no results.json holds."""
-
-    fix: ClassVar[str] = "give --stores the site store of a finished run"
-
-    format_version: Literal[1]
-    """the number 1"""
-    rows: dict[str, dict[str, Scores]]
-    """an object with one entry a row of the table; in it scores by pseudonym of a volume"""
 
 
 def validate_results(results: Any, source: str = "results") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import MetaTensor, NibabelWriter
 from monai.transforms import Compose
 
@@ -107,3 +108,14 @@ def encode_nifti(volume: MetaTensor, dtype: type) -> bytes:
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = b"flare-mri"
     return gzip.compress(image.to_bytes(), mtime=0)
+
+
+def slices_to_nifti(images: np.ndarray, affine: np.ndarray) -> bytes:
+    """Slices [S, H, W] as ``.nii.gz`` of [H, W, S].
+
+    Args:
+        images: of any type that NIfTI knows.
+        affine: [4, 4], from voxels (h, w, s) to mm, RAS.
+    """
+    volume = MetaTensor(torch.from_numpy(images).movedim(0, -1), affine=torch.from_numpy(affine))
+    return encode_nifti(volume, images.dtype.type)

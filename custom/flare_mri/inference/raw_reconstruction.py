@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -27,7 +26,7 @@ from flare_mri.inference.dicom_from_raw import check_can_be_dicom, make_study
 from flare_mri.inference.dicom_series import encode_series
 from flare_mri.inference.dicom_source import check_dicom_extra
 from flare_mri.inference.personal_model import PersonalModel
-from flare_mri.inference.placement import encode_nifti
+from flare_mri.inference.placement import slices_to_nifti
 from flare_mri.inference.raw_slices import RawSlices
 from flare_mri.inference.reconstruction import score_images, tell_scores
 from flare_mri.inference.scan_noise import estimate_noise
@@ -45,9 +44,9 @@ from flare_mri.training.scanner_units import restore_units
 from flare_mri.training.task import on_device
 from flare_mri.transforms.masks import make_mask
 
-_BATCH = 4
+BATCH = 4
+"""The most slices in a batch."""
 _NUMBERS, _DICOM = "_reconstruction.json", "_reconstruction_dicom"
-"""What can be written beside the magnitude, by a network of complex images."""
 
 
 Images = defaultdict[str, list[np.ndarray]]  # by name, a batch of slices each, in the scanner's units
@@ -57,7 +56,8 @@ class RawReconstructor(Application):
     """Reconstructs raw scans: undersampled ones as they are, fully sampled ones after the site's mask, with scores.
 
     Which of the two a file is it says itself. A scan that differs from what the model learned from is done with a
-    warning that says how. Coil sensitivities come from the centre of k-space that is used.
+    warning that says how. Coil sensitivities come from the centre of k-space that is used, where the
+    network takes some.
 
     Args:
         model: of a reconstruction job.
@@ -85,10 +85,11 @@ class RawReconstructor(Application):
         patient: str = "",
     ):
         super().__init__(scans)
-        self._sensitivities = config.data.sensitivities  # type: ignore[attr-defined]
         self._config, self._model, self._undersampled = config, model, undersampled
         self._device = resolve_device(config.device, config.site, config.file)
         self._network = model.build().to(self._device)
+        method: str = config.data.sensitivities  # type: ignore[attr-defined]
+        self._sensitivities = method if "sensitivities" in getattr(self._network, "sample_keys", ()) else None
         if extra and not isinstance(self._network, UnrolledNetwork):
             raise InputError(
                 f"extra: expected a network of complex images (UnrolledNetwork) for {', '.join(extra)}, got "
@@ -125,7 +126,7 @@ class RawReconstructor(Application):
             masks = masks & chosen
         residual, batches = Residual(), Images(list)
         try:
-            for batch in DataLoader(RawSlices(scan, masks, self._sensitivities), batch_size=_BATCH):
+            for batch in DataLoader(RawSlices(scan, masks, self._sensitivities), batch_size=BATCH):
                 self._reconstruct(on_device(batch, self._device), batches, residual)
         except InputError as error:
             raise InputError(f"{found.origin}: {error}") from None
@@ -143,7 +144,8 @@ class RawReconstructor(Application):
         numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
         numbers |= {"centre": replace(scan, mask=masks).centre, "warnings": warnings, "notes": list(scan.notes)}
         more = {_NUMBERS: (json.dumps(_without_nan(numbers), indent=2) + "\n").encode()}
-        more |= {f"_{name}.nii.gz": _to_nifti(images[name], scan) for name in self.extra}
+        affine = geometry_of(scan).matrix
+        more |= {f"_{name}.nii.gz": slices_to_nifti(images[name], affine) for name in self.extra}
         if self._dicom:
             headers, turned = make_study(scan, images["reconstruction"], patient, found.origin)
             how = (
@@ -154,7 +156,7 @@ class RawReconstructor(Application):
         text = _describe(scan, numbers) + tell_scores(scores)
         text += "" if scan.geometry is not None else "; the scan does not say where it lies, nor does the result"
         scored = scores.get("reconstruction", {})
-        return Result(_to_nifti(images["reconstruction"], scan), text, pictures, scored, more, tuple(warnings))
+        return Result(slices_to_nifti(images["reconstruction"], affine), text, pictures, scored, more, tuple(warnings))
 
     def _reconstruct(self, batch: dict[str, Any], images: Images, residual: Residual) -> None:
         """Add a batch's images [B, H, W] and what they leave of the measurement."""
@@ -165,7 +167,7 @@ class RawReconstructor(Application):
                 images["reconstruction"].append(restore_units(batch, reconstruct(network, batch)))
                 return
             kspace, mask = batch["kspace"], batch["mask"]
-            maps = network.find_sensitivities(kspace, mask, batch["sensitivities"])
+            maps = network.find_sensitivities(kspace, mask, batch.get("sensitivities"))
             cascades = network.run_cascades(kspace, mask, maps)
             magnitude = network.find_magnitude(cascades[-1], kspace, mask, maps)
             residual.add(cascades[-1], maps, batch)
@@ -212,9 +214,3 @@ def _describe(scan: RawScan, numbers: dict[str, Any]) -> str:
 def _without_nan(numbers: dict[str, Any]) -> dict[str, Any]:
     """The numbers with None for those that are not known, which JSON has no other word for."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in numbers.items()}
-
-
-def _to_nifti(images: np.ndarray, scan: RawScan) -> bytes:
-    """Images [S, H, W] at the place that the scan's header says, or with its spacing alone."""
-    volume = MetaTensor(torch.from_numpy(images).movedim(0, -1), affine=torch.from_numpy(geometry_of(scan).matrix))
-    return encode_nifti(volume, images.dtype.type)

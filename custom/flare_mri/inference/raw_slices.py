@@ -16,16 +16,16 @@ from flare_mri.transforms.kspace import build_undersampling
 class RawSlices(Dataset[dict[str, Any]]):
     """Samples of a raw scan, as of :class:`~flare_mri.datasets.reconstruction.ReconstructionDataset`.
 
-    Beside `image`, `scale` and `offset` a sample has `kspace`, `mask` and `sensitivities`, and `target` where the scan
-    is fully sampled.
+    Beside `image`, `scale` and `offset` a sample has `kspace` and `mask`, `sensitivities` where they are asked for, and
+    `target` where the scan is fully sampled.
 
     Args:
         scan: of one volume.
         masks: bool [S, H, W], what of each slice is used: all that was measured, or a part of it.
-        method: of :func:`flare_mri.physics.coil_sensitivities.estimate_sensitivities`.
+        method: of :func:`flare_mri.physics.coil_sensitivities.estimate_sensitivities`; None: no sensitivities.
     """
 
-    def __init__(self, scan: RawScan, masks: np.ndarray, method: str):
+    def __init__(self, scan: RawScan, masks: np.ndarray, method: str | None):
         self.scan, self.masks, self.method = scan, masks, method
 
     def __len__(self) -> int:
@@ -35,7 +35,8 @@ class RawSlices(Dataset[dict[str, Any]]):
         mask = torch.from_numpy(np.array(self.masks[index]))[None, None]
         kspace = torch.from_numpy(self.scan.kspace[index])
         item: dict[str, Any] = {"full": kspace}
-        item["sensitivities"] = estimate_sensitivities(kspace[None] * mask, mask, self.method)[0]
+        if self.method is not None:
+            item["sensitivities"] = estimate_sensitivities(kspace[None] * mask, mask, self.method)[0]
         if self.scan.target is not None:
             item["target"] = torch.from_numpy(self.scan.target[index])[None]
         return build_undersampling(mask[0, 0].numpy())(item)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flare_mri.config.results import VolumeScores
+from flare_mri.config.scores import VolumeScores
 from flare_mri.files import read_json
 
 SCORES_FILE = "volume_scores.json"

@@ -35,6 +35,7 @@ from flare_mri.report.paired import PairedTest, compare_pairs, find_scores
 from flare_mri.report.results import chosen_metrics, summary_table
 from flare_mri.report.scores import collect, comparison_notes
 from flare_mri.report.tables import Cell, Table, describe_run, table_of
+from flare_mri.report.volume_scores import Volumes, find_volume_scores
 
 _DEFAULT = "FedAvg"
 _NO_STORES = (
@@ -146,12 +147,17 @@ def write_page(comparison: Comparison, args: argparse.Namespace, tests: list[Tab
     from flare_mri.report.html import Compared, write_report  # matplotlib takes a second
 
     stores: dict[str, dict[str, Path]] = {}
+    volumes: dict[str, dict[str, Volumes]] = {}
     for row in comparison.rows if args.stores else ():
         run = row.runs[0]
         found = find_examples({"methods": {run.method: run.entry}}, args.stores, needed=False)
         stores |= {row.label: found[run.method]} if run.method in found else {}
+        of_run = find_volume_scores({"methods": {run.method: run.entry}}, args.stores)
+        for name, by_site in of_run.items():
+            label = name if name in BASELINES.values() else row.label + name.removeprefix(run.method)
+            volumes.setdefault(label, by_site)
     compared = Compared(comparison.spread, seeds_table(comparison), tests, notes)
-    return write_report(comparison.results, stores, args.out, args.examples, compared)
+    return write_report(comparison.results, stores, args.out, args.examples, volumes, compared)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ from flare_mri.files import read_json
 from flare_mri.report.examples import find_examples
 from flare_mri.report.extra import check_report_extra
 from flare_mri.report.results import load_results, summary_table
+from flare_mri.report.volume_scores import find_volume_scores
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="DIR",
-        help="folder in or under which <job>/<site>/examples.npz lie on this computer; may be given several times; "
-        "without it the report has no images",
+        help="folder in or under which site stores, <job>/<site>, lie on this computer; may be given several times; "
+        "without it the report has no images and no spread over test volumes",
     )
     parser.add_argument("--out", default="report.html", help="file to write (default: %(default)s)")
     parser.add_argument("--examples", type=int, default=2, help="test slices shown a site (default: %(default)s)")
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_report_extra("report")
         from flare_mri.report.html import write_report  # matplotlib takes a second: only once the inputs are good
 
-        out = write_report(results, stores, args.out, args.examples)
+        out = write_report(results, stores, args.out, args.examples, find_volume_scores(results, args.stores))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ from flare_mri.files import DEFLATE_RATIO, read_member
 FILES = "examples*.npz"
 _IMAGES = ("input", "output", "target")
 _RANKS = ("score", "rank", "ranked")
-_NAMES = (*_IMAGES, "volume", "slice", "features", *_RANKS, "volume_scores")
+_NAMES = (*_IMAGES, "volume", "slice", "features", *_RANKS)
 CASES = ("worst", "median", "best")
 """The slices of a method that a page shows of it alone, in this order."""
 _MOST_BYTES = 2**28  # of one array; a few slices are kept, not volumes
@@ -44,7 +44,6 @@ class Examples:
         score: [N] PSNR in dB or Dice of each slice; NaN where it has none. None: the file is of an older version.
         rank: [N] whole numbers: 1 for the worst of the method's test slices, 0 without a score.
         ranked: [N] how many test slices have a score.
-        volume_scores: [V] the mean PSNR, or the Dice, of each test volume.
     """
 
     input: np.ndarray
@@ -56,7 +55,6 @@ class Examples:
     score: np.ndarray | None = None
     rank: np.ndarray | None = None
     ranked: np.ndarray | None = None
-    volume_scores: np.ndarray | None = None
 
     def find_case(self, case: str) -> int | None:
         """Place of the slice that is one of :data:`CASES`; None where slices have no scores, or no target.
@@ -116,10 +114,7 @@ def load_examples(path: str | Path) -> Examples:
             if name not in arrays or arrays[name].shape != shape[:1]:
                 got = arrays[name].shape if name in arrays else "none"
                 raise InputError(f"{path}: {name}: expected the shape {shape[:1]}, got {got}; {_REMEDY}")
-    if "volume_scores" in arrays and arrays["volume_scores"].ndim != 1:
-        got = arrays["volume_scores"].shape
-        raise InputError(f"{path}: volume_scores: expected the shape (V,), got {got}; {_REMEDY}")
-    real = (*_IMAGES, "features", "rank", "ranked", "volume_scores")
+    real = (*_IMAGES, "features", "rank", "ranked")
     found = {name: _finite(path, name, arrays[name]) if name in arrays else None for name in real}
     if "score" in arrays:
         found["score"] = _finite(path, "score", arrays["score"], admit_nan=True)

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flare_mri.atomic_file import write_atomically
@@ -22,6 +21,7 @@ from flare_mri.report.numbers import downloads, score_rows
 from flare_mri.report.panels import common_error_limit
 from flare_mri.report.scores import Spread, collect, leading_metrics, metrics_of, rows_of
 from flare_mri.report.tables import Table, overview, privacy_table
+from flare_mri.report.volume_scores import Volumes
 
 TEMPLATES = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -33,6 +33,7 @@ def write_report(
     site_stores: dict[str, dict[str, Path]],
     out: str | Path,
     examples: int = 2,
+    volumes: Mapping[str, Mapping[str, Volumes]] | None = None,
     compared: Compared | None = None,
 ) -> Path:
     """Writes the report.
@@ -43,6 +44,8 @@ def write_report(
             hand are left out, as a hospital holds its own only; then the page shows their numbers without images.
         out: The file to write, atomically; missing folders are made.
         examples: Most test slices a site that are shown.
+        volumes: row of the tables -> site -> scores of test volumes, from the stores at hand, see
+            :func:`flare_mri.report.volume_scores.find_volume_scores`.
         compared: What several seeds and a paired test say, where the results are those of a comparison.
 
     Returns:
@@ -88,9 +91,9 @@ def write_report(
         ],
         privacy=privacy_table(results),
         compared=compared,
-        downloads=downloads("scores", score_rows(results, metrics[0].key, _volume_scores(stores))),
+        downloads=downloads("scores", score_rows(results, volumes or {})),
         curves=sections.curves(results, scores),
-        sites=sections.sites(results, metrics, found, examples, limit),
+        sites=sections.sites(results, metrics, found, volumes or {}, examples, limit),
         cross_site=sections.cross_site(results),
         routing=sections.routing(results),
         features=sections.embeddings(results, stores, scores.sites),
@@ -107,13 +110,6 @@ class Compared(NamedTuple):
     seeds: Table
     tests: list[Table]
     notes: list[str]
-
-
-def _volume_scores(stores: dict[str, dict[str, Examples]]) -> dict[str, dict[str, np.ndarray]]:
-    return {
-        method: {site: found.volume_scores for site, found in by_site.items() if found.volume_scores is not None}
-        for method, by_site in stores.items()
-    }
 
 
 def _check_one_task(results: dict[str, Any]) -> None:

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flare_mri.config.results import BASELINES
+from flare_mri.config.results import BASELINES, BEST, PERSONAL
 from flare_mri.metrics.metric_table import format_bytes, metrics_in
 from flare_mri.report.tables import Table
+from flare_mri.report.volume_scores import Volumes
 
 Row = Mapping[str, str | float]
+_MODELS = {"": "final", BEST: "best on validation", PERSONAL: "personal"}
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -60,16 +62,17 @@ def _harmless(value: str | float) -> str | float:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def score_rows(results: dict[str, Any], main: str, volumes: Mapping[str, Mapping[str, np.ndarray]]) -> list[Row]:
+def score_rows(results: dict[str, Any], volumes: Mapping[str, Mapping[str, Volumes]]) -> list[Row]:
     """Every known score of every site and method, a row each, and the scores of its test volumes where they are known.
 
     Args:
         results: Checked results.
-        main: Key of the metric of `volumes`.
-        volumes: method -> site -> scores [V], a test volume each, of the model that the site keeps.
+        volumes: row of the tables -> site -> scores of test volumes; they get numbers in the place of their pseudonyms.
     """
     rows: list[Row] = []
+    models_of_rows = {title: (title, "none") for title in BASELINES.values()}
     for method, content in results["methods"].items():
+        models_of_rows |= {method + end: (method, model) for end, model in _MODELS.items()}
         for site, entry in content["sites"].items():
             models = {"final": entry, "best on validation": entry.get("best"), "personal": entry.get("personal")}
             for model, found in models.items():
@@ -83,11 +86,11 @@ def score_rows(results: dict[str, Any], main: str, volumes: Mapping[str, Mapping
                     known.setdefault(site, entry[key])
         for site, scores in known.items():
             rows += _rows(title, site, "none", "test", scores)
-    for method, by_site in volumes.items():
-        model = "none" if method in BASELINES.values() else "kept"
-        for site, values in by_site.items():
-            for number, value in enumerate(values, 1):
-                rows += _rows(method, site, model, f"test volume {number}", {main: float(value)})
+    for row, by_site in volumes.items():
+        method, model = models_of_rows[row]
+        for site, of_site in by_site.items():
+            for number, of_volume in enumerate(of_site.values(), 1):
+                rows += _rows(method, site, model, f"test volume {number}", of_volume)
     return rows
 
 

@@ -2,15 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paired test of methods over test volumes: the same volumes, scored under two methods.
 
-Scores of single volumes stand in no results.json, since no number of a single patient leaves a hospital. They lie in
-the site stores, beside the personal models; a test needs those at hand (``--stores``).
+Scores of single volumes lie in the site stores, beside the personal models; a test needs those at hand (``--stores``).
 """
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +17,12 @@ from scipy.stats import wilcoxon
 from flare_mri.config.results import PERSONAL
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import Metric
-from flare_mri.metrics.volume_scores import SCORES_FILE, Rows, load_scores
-from flare_mri.report.comparison import Comparison, Run
+from flare_mri.metrics.volume_scores import SCORES_FILE
+from flare_mri.report.comparison import Comparison
+from flare_mri.report.volume_scores import find_rows, read_stores
 
 FEWEST = 6
 """Pairs that differ, with fewer of which the signed-rank test gives no p below 0.05: the least is 2 / 2^n."""
-_SAME = 1e-4  # relative: what a site tells is the mean of what it keeps
 
 Place = tuple[int, str, str]
 """Seed, site, pseudonym of a volume."""
@@ -60,26 +58,17 @@ class PairedTest(NamedTuple):
 def find_scores(comparison: Comparison, stores: Sequence[Path]) -> dict[str, dict[Place, dict[str, float]]]:
     """Row of the table -> scores of volumes, from the stores of the runs that are compared.
 
-    A file belongs to a run where job and site are the run's, and its means are what the site told.
-
     Raises:
         InputError: a folder that is none, a file that is none, or nothing at all of these runs.
     """
-    files: dict[tuple[str, str], list[Rows]] = {}
-    for store in stores:
-        if not store.is_dir():
-            raise InputError(f"{store}: expected the folder of a site store, found none; check --stores")
-        for path in sorted(store.resolve().rglob(SCORES_FILE)):
-            for job, site in (path.parts[-3:-1], path.parts[-4:-2]):  # a run's own folder may lie between
-                files.setdefault((job, site), []).append(load_scores(path))
+    kept = read_stores(stores)
     found: dict[str, dict[Place, dict[str, float]]] = {}
     for row in comparison.rows:
         for run in row.runs:
             for site, entry in run.entry["sites"].items():
-                kept = files.get((run.entry["job"], site), [])
-                for name, test in _tests(run, entry):
-                    for scores in [rows[name] for rows in kept if name in rows and _is_mean(rows[name], test)][:1]:
-                        label = row.label + (PERSONAL if name.endswith(PERSONAL) else "")
+                for name, scores in find_rows(kept, run.method, run.entry["job"], site, entry):
+                    if name in (run.method, run.method + PERSONAL):
+                        label = row.label + name.removeprefix(run.method)
                         places = {(run.seed, site, volume): dict(values) for volume, values in scores.items()}
                         found.setdefault(label, {}).update(places)
     if stores and not found:
@@ -89,21 +78,6 @@ def find_scores(comparison: Comparison, stores: Sequence[Path]) -> dict[str, dic
             "whose means are those of the results; give the stores of these very runs"
         )
     return found
-
-
-def _tests(run: Run, entry: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield run.method, entry.get("test") or {}
-    if personal := (entry.get("personal") or {}).get("test"):
-        yield run.method + PERSONAL, personal
-
-
-def _is_mean(scores: Any, test: dict[str, Any]) -> bool:
-    """Whether the volumes' scores are those that a site's mean was made of; a metric of slices is not compared."""
-    if not scores:
-        return False
-    keys = [key for key in next(iter(scores.values())) if isinstance(test.get(key), int | float)]
-    pairs = [(statistics.fmean(values[key] for values in scores.values()), test[key]) for key in keys]
-    return bool(pairs) and any(math.isclose(mean, told, rel_tol=_SAME, abs_tol=1e-9) for mean, told in pairs)
 
 
 def compare_pairs(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from flare_mri.report.scores import (
 )
 from flare_mri.report.summary import summary_sentences
 from flare_mri.report.tables import Table, describe_run, settings_table, site_table, spread_table, table_of
+from flare_mri.report.volume_scores import Volumes
 
 
 class Chart(NamedTuple):
@@ -90,7 +92,12 @@ def curves(results: dict[str, Any], scores: Scores) -> dict[str, Any]:
 
 
 def sites(
-    results: dict[str, Any], metrics: list[Metric], examples: dict[str, SiteExamples], count: int, limit: float | None
+    results: dict[str, Any],
+    metrics: list[Metric],
+    examples: dict[str, SiteExamples],
+    volumes: Mapping[str, Mapping[str, Volumes]],
+    count: int,
+    limit: float | None,
 ) -> list[dict[str, Any]]:
     """Every site's name, scores by metric and their spread over volumes, entries by method, description of its data,
     each method's worst, median and best slice, and slices by all methods.
@@ -99,6 +106,7 @@ def sites(
         results: Checked results.
         metrics: Those that the results hold, the main one first.
         examples: site -> method -> examples, of the sites whose store is at hand.
+        volumes: row of the tables -> site -> scores of test volumes, of the same sites.
         count: Most slices a site that are shown.
         limit: Upper end of the error scale in % for reconstruction; None for segmentation.
     """
@@ -112,7 +120,7 @@ def sites(
             "entries": entries,
             "table": site_table(results, metrics, site),
             "data": settings_table("As the site describes it", data),
-            "spread": spread_table(metrics[0], site, {name: one.volume_scores for name, one in found.items()}),
+            "spread": spread_table(metrics, site, {row: of[site] for row, of in volumes.items() if site in of}),
             "cases": site_cases(site, found, limit),
             "slices": site_panels(site, found, count, limit) if found else [],
         })  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 from flare_mri.config.results import BASELINE
 from flare_mri.metrics.metric_table import MISSING, Metric
 from flare_mri.report.scores import Scores, Spread, collect, privacy_spent, rows_of, site_names
+from flare_mri.report.volume_scores import Volumes
 
 NETWORK, LOSS = "network.path", "training.loss"
 """Names of two settings by which runs are told apart."""
@@ -112,24 +113,28 @@ def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> Tab
     return Table(f"{site}, final models on the test data. {directions}.{kept}", tuple(header), tuple(rows))
 
 
-def spread_table(metric: Metric, site: str, scores: Mapping[str, np.ndarray | None]) -> Table | None:
-    """How the scores of a site's test volumes differ, method by method; None where no method has them.
+def spread_table(metrics: Sequence[Metric], site: str, scores: Mapping[str, Volumes]) -> Table | None:
+    """How the scores of a site's test volumes differ, row by row; None where none are at hand.
 
     Args:
-        metric: What is scored.
+        metrics: The first that volumes have is shown.
         site: Its name.
-        scores: method -> [V], a test volume each, of the model that the site keeps.
+        scores: row of the tables -> scores of volumes.
     """
+    known = [values for volumes in scores.values() for values in volumes.values()]
+    metric = next((metric for metric in metrics if any(metric.key in values for values in known)), None)
+    if metric is None:
+        return None
     rows = []
-    for method, values in scores.items():
-        if values is None or not len(values):
+    for method, volumes in scores.items():
+        values = np.array([values[metric.key] for values in volumes.values() if metric.key in values])
+        if not len(values):
             continue
         deviation = float(values.std(ddof=1)) if len(values) > 1 else None
         found = [float(values.mean()), deviation, *map(float, (values.min(), np.median(values), values.max()))]
         rows.append((method, [str(len(values)), *map(metric.number, found)]))
     header = ("Method", "Volumes", "Mean", "Standard deviation", "Lowest", "Median", "Highest")
-    caption = f"{metric.heading} of the single test volumes at {site}, of the model that the site keeps"
-    return table_of(caption, header, rows) if rows else None
+    return table_of(f"{metric.heading} of the single test volumes at {site}", header, rows)
 
 
 def _kept(best: dict[str, Any] | None, metric: Metric) -> Cell:

@@ -46,8 +46,8 @@ CLASSICAL = {
 
 def score_classical(
     data: ReconstructionData, name: str, examples: ReconstructionExamples | None = None
-) -> tuple[dict[str, float], float]:
-    """Test metrics of a classical reconstruction and the weight it had, on the slices and masks of the networks.
+) -> tuple[VolumeMetrics | HeldOutSnr, float]:
+    """Test scores of a classical reconstruction and the weight it had, on the slices and masks of the networks.
 
     Args:
         data: of the site.
@@ -61,7 +61,7 @@ def score_classical(
     train, test = data.train.with_keys(needs), data.test.with_keys(needs)
     some = torch.linspace(0, len(train) - 1, min(SOME, len(train))).long().tolist()
     entry = CLASSICAL[name]
-    tried = {weight: _score(train, some, entry, weight)[data.key_metric] for weight in entry.weights}
+    tried = {weight: _score(train, some, entry, weight).aggregate()[data.key_metric] for weight in entry.weights}
     best = max(tried, key=lambda weight: tried[weight])
     return _score(test, range(len(test)), entry, best, examples), best
 
@@ -72,7 +72,7 @@ def _score(
     entry: Classical,
     weight: float,
     examples: ReconstructionExamples | None = None,
-) -> dict[str, float]:
+) -> VolumeMetrics | HeldOutSnr:
     metrics, held_out, common = VolumeMetrics(), HeldOutSnr(), spread_evenly(len(dataset))
     for place in places:
         batch: dict[str, Any] = default_collate([dataset[place]])
@@ -88,4 +88,4 @@ def _score(
             seen, rest = held_out.split(batch)
             image = entry.solve(kspace * seen, seen, sensitivities, penalty=weight)
             held_out.add(batch, rest, image, sensitivities)
-    return (metrics if "target" in batch else held_out).aggregate()
+    return metrics if "target" in batch else held_out

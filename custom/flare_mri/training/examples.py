@@ -68,7 +68,7 @@ class ReconstructionExamples:
 
         Returns:
             `input`, `output` and, where known, `target`, float32 [N, H, W]; `volume` and `slice` [N]; `score` (PSNR in
-            dB), `rank` and `ranked` [N]; and `volume_scores` [V], the PSNR of each volume with targets.
+            dB), `rank` and `ranked` [N].
         """
         columns = {key: join_images(parts) for key, parts in self._columns.items()}
         # batches hold slices of one shape: their order is not the same for every method
@@ -76,9 +76,7 @@ class ReconstructionExamples:
         psnr = {volume: iter(values) for volume, values in self._metrics.psnr_of_slices().items()}
         scores = np.array([next(psnr[volume], np.nan) if volume in psnr else np.nan for volume in columns["volume"]])
         places, ranks = choose_slices(scores[order], count)
-        by_volume = [found["psnr"] for found in self._metrics.score_volumes().values()]
-        chosen = {key: column[order][places] for key, column in columns.items()}
-        return chosen | ranks | {"volume_scores": np.array(by_volume, np.float32)}
+        return {key: column[order][places] for key, column in columns.items()} | ranks
 
 
 def join_examples(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

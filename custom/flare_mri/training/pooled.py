@@ -65,18 +65,16 @@ class PooledTask:
 
     def evaluate_volumes(self, network: nn.Module, split: Split) -> Evaluation:
         """As :meth:`evaluate`, and of each volume of all sites."""
-        found = [task.evaluate_volumes(network, split) for task in self.tasks]
-        volumes = {name: scores for one in found for name, scores in one.volumes.items()}
-        return Evaluation(_mean([one.metrics for one in found]), volumes)
+        return _pool([task.evaluate_volumes(network, split) for task in self.tasks])
 
-    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
-        """Means over the sites."""
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, Evaluation]:
+        """Means over the sites, and of each volume of all."""
         examples: dict[str, list[dict[str, np.ndarray]]] = {}
         found = [task.baselines(classical, lambda n, a: examples.setdefault(n, []).append(a)) for task in self.tasks]
         if keep is not None:
             for name, parts in examples.items():
                 keep(name, join_examples(parts))
-        return {name: _mean([scores[name] for scores in found]) for name in found[0] if all(name in s for s in found)}
+        return {name: _pool([scores[name] for scores in found]) for name in found[0] if all(name in s for s in found)}
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the sites' own, in their order."""
@@ -85,6 +83,11 @@ class PooledTask:
     def examples(self, network: nn.Module) -> dict[str, np.ndarray]:
         """The examples of all sites, one after the other."""
         return join_examples([task.examples(network) for task in self.tasks])
+
+
+def _pool(found: Sequence[Evaluation]) -> Evaluation:
+    volumes = {name: scores for one in found for name, scores in one.volumes.items()}
+    return Evaluation(_mean([one.metrics for one in found]), volumes)
 
 
 def _mean(metrics: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -110,28 +110,29 @@ class ReconstructionTask:
             metrics = VolumeMetrics()
             for batch, output in self._outputs(network, split):
                 add_scores(metrics, batch, output)
-        volumes = by_pseudonym(self.site, self.data.volume_names, metrics.score_volumes())  # type: ignore[arg-type]
-        return Evaluation(metrics.aggregate(), volumes)
+        return self._evaluation(metrics)
 
-    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
-        """Test metrics of the zero-filled input, and of classical reconstructions; without SigPy the log says so."""
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, Evaluation]:
+        """Test scores of the zero-filled input, and of classical reconstructions; without SigPy the log says so."""
         found = {}
+        metrics: VolumeMetrics | HeldOutSnr
         if not self.data.undersampled:
             metrics = VolumeMetrics()
             for batch in self._batches("test"):
                 add_scores(metrics, batch, batch["image"])
-            found["zero_filled"] = metrics.aggregate()
+            found["zero_filled"] = self._evaluation(metrics)
         for name, entry in CLASSICAL.items() if classical else ():
             examples = ReconstructionExamples()
             try:
-                found[name], weight = score_classical(self.data, name, examples)
+                metrics, weight = score_classical(self.data, name, examples)
             except MissingExtraError as error:
                 _LOG.warning("site %r: left out: %s", self.site, error)
                 continue
             if keep is not None:
                 keep(f"examples-{name}.npz", {**examples.choose(), "method": np.array(entry.title)})
+            found[name] = self._evaluation(metrics)
             metric = KNOWN[self.key_metric]
-            score = metric.quantity(found[name][metric.key])
+            score = metric.quantity(found[name].metrics[metric.key])
             _LOG.info("site %r: %s, weight %g: %s %s", self.site, entry.title, weight, metric.name, score)
         return found
 
@@ -148,6 +149,10 @@ class ReconstructionTask:
             for batch, output in self._outputs(network, "test"):
                 examples.add(batch, output)
         return examples.choose(count) | ({"features": np.concatenate(features)} if features else {})
+
+    def _evaluation(self, metrics: VolumeMetrics | HeldOutSnr) -> Evaluation:
+        volumes = by_pseudonym(self.site, self.data.volume_names, metrics.score_volumes())  # type: ignore[arg-type]
+        return Evaluation(metrics.aggregate(), volumes)
 
     def _check_targets(self) -> None:
         if self._loss and self.data.undersampled:

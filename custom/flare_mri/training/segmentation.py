@@ -84,7 +84,7 @@ class SegmentationTask:
         metrics = score(dataset, predictions, batch)
         return Evaluation(metrics.aggregate(), by_pseudonym(self.site, self.data.volume_names, metrics.score_volumes()))  # type: ignore[arg-type]
 
-    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, Evaluation]:
         """Nothing: there is no segmentation without a network.
 
         Raises:
@@ -104,9 +104,9 @@ class SegmentationTask:
         Returns:
             `input` (centre channel, z-scored, float32), `output` (predicted classes) and `target` (classes; both
             uint8), [N, H, W], with `volume` and `slice` [N]; `score` (Dice of the slice), `rank` and `ranked` as of
-            :func:`~flare_mri.training.examples.choose_slices`; `volume_scores` [V], the Dice of each volume. Where the
-            site has no labels there is neither `target` nor score. Of several organs their names, `organs` [O], and
-            `colours` [O], empty where the site does not choose.
+            :func:`~flare_mri.training.examples.choose_slices`. Where the site has no labels there is neither `target`
+            nor score. Of several organs their names, `organs` [O], and `colours` [O], empty where the site does not
+            choose.
         """
         predictions = self.data.pieces(self.data.test).classes(network, _EVALUATION_BATCH)
         return self._pictures(self.data.test, predictions, count)
@@ -116,11 +116,10 @@ class SegmentationTask:
         return self._pictures(self.data.outside, np.asarray(predictions, np.uint8), count)
 
     def _pictures(self, dataset: SegmentationDataset, predictions: np.ndarray, count: int) -> dict[str, np.ndarray]:
-        scores, by_volume = np.full(len(dataset), np.nan), np.empty(0, np.float32)
+        scores = np.full(len(dataset), np.nan)
         if dataset.labelled:
             metrics = score(dataset, predictions)
             scores = np.array([np.nan if dice is None else dice for dice in metrics.dice_of_slices()])
-            by_volume = np.array([found["dice"] for found in metrics.score_volumes().values()], np.float32)
         places, ranks = choose_slices(scores, count)
         items = [dataset[place] for place in places]
         arrays = {
@@ -134,7 +133,7 @@ class SegmentationTask:
             arrays["colours"] = np.array([self._colours.get(name, "") for name in self.data.plan.organs])
         if dataset.labelled:
             arrays["target"] = np.stack([dataset.truth(place) for place in places])
-        return arrays | ranks | {"volume_scores": by_volume}
+        return arrays | ranks
 
     def _split(self, split: Split) -> SegmentationDataset:
         return {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}[split]

@@ -72,8 +72,8 @@ class Task(Protocol):
     def evaluate_volumes(self, network: nn.Module, split: Split) -> Evaluation:
         """The same, and those of each volume by its :func:`~flare_mri.metrics.volume_scores.pseudonym`."""
 
-    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, dict[str, float]]:
-        """Test metrics of what learns nothing, by its name in results.json; empty where there is no such thing.
+    def baselines(self, classical: bool, keep: Keep | None = None) -> dict[str, Evaluation]:
+        """Test scores of what learns nothing, by its name in results.json; empty where there is no such thing.
 
         Args:
             classical: whether reconstructions that take a while are among them.

@@ -12,6 +12,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 from torch import Tensor, zeros_like
 
+from flare_mri.config.results import BASELINES, BEST
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, ModelExecutor
 from flare_mri.flare.executors.evaluation import evaluate, keep_personal_model
@@ -131,12 +132,15 @@ class PersonalizedExecutor(ModelExecutor):
             learner.private.check(learner.network)
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
-            if found := RunStates(store, run).last(MOST_ROUNDS + 1):
-                learner.restore(found[1], found[0])
+            if last := RunStates(store, run).last(MOST_ROUNDS + 1):
+                learner.restore(last[1], last[0])
         slices: dict[str, float] = {split: float(len(task.dataset(split))) for split in SPLITS}  # type: ignore[arg-type]
         metrics = add_prefix("slices", slices)
-        for name, scores in task.baselines(self._settings.classical, store.save_arrays).items():
-            metrics |= add_prefix(f"{name}/test", scores)
+        baselines = task.baselines(self._settings.classical, store.save_arrays)
+        for name, found in baselines.items():
+            metrics |= add_prefix(f"{name}/test", found.metrics)
+        if baselines:
+            store.save_text(SCORES_FILE, scores_text({BASELINES[name]: one.volumes for name, one in baselines.items()}))
         if self._method.gathers_personal_models and self.open_site(fl_ctx).config.cross_site:
             metrics[CONSENT] = 1.0
         return FLModel(metrics=metrics)
@@ -182,7 +186,8 @@ class PersonalizedExecutor(ModelExecutor):
         if learner.best is None:
             raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
         best = learner.network_with(learner.best["network"])
-        metrics |= add_prefix("best/test", task.evaluate(best, "test"))
+        found = task.evaluate_volumes(best, "test")
+        metrics |= add_prefix("best/test", found.metrics)
         metrics |= add_prefix("best/validation", learner.best["validation"])
         metrics["best/round"] = float(learner.best["round"])
         metrics |= learner.private.metrics() if learner.private else {}
@@ -190,7 +195,7 @@ class PersonalizedExecutor(ModelExecutor):
         network = self._network_of(task.site)
         if former := keep_personal_model(learner, states, self.job, self.task, network, personal):
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former}")
-        states.store.save_text(SCORES_FILE, scores_text(volumes), states.run)
+        states.store.save_text(SCORES_FILE, scores_text({**volumes, self.method + BEST: found.volumes}), states.run)
         return FLModel(metrics=metrics)
 
     def _submit(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:

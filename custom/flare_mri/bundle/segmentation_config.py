@@ -1,13 +1,13 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration ``inference.json`` of a bundle, in MONAI's own transforms, inferers and engine.
+"""``inference.json`` of a segmentation bundle, in MONAI's own transforms, inferers and engine.
 
 It says what :class:`~flare_mri.inference.segmentation.Segmenter` does: tests compare the two voxel by voxel.
 """
 
 from typing import Any
 
-from flare_mri.bundle.plan import BundlePlan
+from flare_mri.bundle.segmentation_plan import SegmentationBundle
 from flare_mri.datasets.pieces import OVERLAP
 
 _SCANS = (
@@ -26,7 +26,7 @@ _NEIGHBOURS = (
 )
 
 
-def inference_config(plan: BundlePlan) -> dict[str, Any]:
+def segmentation_config(plan: SegmentationBundle) -> dict[str, Any]:
     """The content of ``configs/inference.json``.
 
     Its ids are those that MONAI's tools ask for (:mod:`monai.bundle.properties`). It reads all NIfTI files of
@@ -66,7 +66,7 @@ def inference_config(plan: BundlePlan) -> dict[str, Any]:
     }
 
 
-def _preprocessing(plan: BundlePlan) -> list[dict[str, Any]]:
+def _preprocessing(plan: SegmentationBundle) -> list[dict[str, Any]]:
     """As :func:`flare_mri.transforms.volume.segmentation_volume`, then the slices as the network's batch has them."""
     steps: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image", "reader": "NibabelReader"},
@@ -96,7 +96,7 @@ def _preprocessing(plan: BundlePlan) -> list[dict[str, Any]]:
     return steps
 
 
-def _inferer(plan: BundlePlan) -> dict[str, Any]:
+def _inferer(plan: SegmentationBundle) -> dict[str, Any]:
     if plan.patch_size is None:
         sizes = {"roi_size": list(plan.spatial_size), "sw_batch_size": plan.batch_size}
         return {"_target_": "SliceInferer", "spatial_dim": plan.slice_axis, **sizes}
