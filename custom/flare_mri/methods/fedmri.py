@@ -95,7 +95,9 @@ class FedMRIServer(ServerHooks):
     ) -> None:
         """Keep what the sites sent, as differences from the new global encoder."""
         kept = updates if self.options.whose() == "all" else {}
-        self._differences = negative_differences(kept, shared, self.options.negatives_dtype)
+        self._differences = negative_differences(
+            kept, shared, self.options.negatives_dtype, self.options.most_negatives
+        )
 
     def state(self) -> dict[str, Any]:
         """The differences, by site."""
