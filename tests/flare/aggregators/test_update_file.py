@@ -165,7 +165,7 @@ REFUSED = {
     "not finite": lambda m: m.params.update({"encoder.weight": torch.full((5, 6), float("nan"))}),
     "shape": lambda m: m.params.update({"encoder.weight": torch.zeros(6, 5)}),
     "stale": lambda m: setattr(m, "current_round", 1),
-    "second answer": lambda m: m.meta.update(client_name="site-1"),
+    "second answer": lambda m: m.meta.update(client_name="site-0"),
     "far too large": lambda m: m.params.update({"encoder.weight": torch.full((5, 6), 1e9)}),
 }
 

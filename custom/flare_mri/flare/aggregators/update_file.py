@@ -38,7 +38,8 @@ class UpdateFile:
         self._places: dict[str, int] = {}
         try:
             free = shutil.disk_usage(folder).free
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # it lasts for a round
+            # It lasts for a round. Without a buffer, in which what a full disk does not take would stay for the next.
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._failure(error) from error
         if sites * self._size > free:
@@ -62,8 +63,9 @@ class UpdateFile:
             self._file.seek(place * self._size)
             for key in self._layout:
                 flat = update[key].detach().cpu().contiguous().reshape(-1)
-                self._file.write(flat.view(torch.uint8).numpy().data)
-            self._file.flush()
+                rest = memoryview(flat.view(torch.uint8).numpy())
+                while rest:
+                    rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise self._failure(error) from error
         self._places[site] = place
@@ -81,8 +83,11 @@ class UpdateFile:
         content = bytearray(count * like.element_size())
         try:
             self._file.seek(self._places[site] * self._size + self._starts[key] + start * like.element_size())
-            if self._file.readinto(content) != len(content):  # type: ignore[attr-defined]
-                raise OSError(0, "it is shorter than what was written")
+            rest = memoryview(content)
+            while rest:
+                if not (came := self._file.readinto(rest)):  # type: ignore[attr-defined]
+                    raise OSError(0, "it is shorter than what was written")
+                rest = rest[came:]
         except OSError as error:
             raise self._failure(error) from error
         values = torch.frombuffer(content, dtype=like.dtype)
