@@ -63,7 +63,7 @@ class UpdateFile:
             self._file.seek(place * self._size)
             for key in self._layout:
                 flat = update[key].detach().cpu().contiguous().reshape(-1)
-                rest = memoryview(flat.view(torch.uint8).numpy())
+                rest = flat.view(torch.uint8).numpy().data
                 while rest:
                     rest = rest[self._file.write(rest) :]
         except OSError as error:
@@ -85,7 +85,7 @@ class UpdateFile:
             self._file.seek(self._places[site] * self._size + self._starts[key] + start * like.element_size())
             rest = memoryview(content)
             while rest:
-                if not (came := self._file.readinto(rest)):  # type: ignore[attr-defined]
+                if not (came := self._file.readinto(rest)):
                     raise OSError(0, "it is shorter than what was written")
                 rest = rest[came:]
         except OSError as error:
