@@ -36,7 +36,7 @@ MARKS = {
     "results": "results of",
 }
 ROWS = ("until the sites are asked", "until they train", "after the last word", "whole run", "processor")
-_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) .*?- (.*)")
+_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - \w+ - (.*)")
 
 
 def write_sites(folder: Path, count: int) -> Path:

@@ -181,6 +181,7 @@ def draw(parts: dict[str, dict[int, Row]], path: Path) -> None:
                 panel.plot(sites, [a + b * n for n in sites], "-", color=colour, linewidth=1)
         panel.set_xlabel("sites")
         panel.set_title(words, fontsize=10)
+        panel.margins(y=0.15)
         panel.set_ylim(bottom=0)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=9)
