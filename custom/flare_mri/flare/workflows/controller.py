@@ -103,7 +103,7 @@ class SiteController(ModelController):
         failures: list[InputError] = []
         needs = list(needs)
 
-        def receive(answer: FLModel) -> bool:
+        def receive(answer: FLModel) -> Any:  # False where it is left out, which FLARE tells its own listeners
             if failures or not answers.is_usable(answer, task, needs):
                 return False
             try:
