@@ -97,6 +97,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
     "python jobs/fedmri/job.py --n_clients 40 --sites_per_round": "tests/flare/workflows/test_many_sites.py",
     "python benchmarks/many_sites.py": "tests/benchmarks/test_many_sites.py",
+    "python benchmarks/fixed_cost.py": "tests/benchmarks/test_fixed_cost.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",
     "flare-mri-policies": "tests/deployments/test_provisioned.py",
     "flare-mri site init": "tests/program/test_site_init.py",
