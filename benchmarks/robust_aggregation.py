@@ -6,9 +6,12 @@ python benchmarks/robust_aggregation.py
 
 FedAvg's learners and the server's own aggregator, with its bounds of updates at their defaults. site-4 lies in every
 round: it sends noise of the honest updates' size, its update turned around, three times its update (which the bounds
-admit), or what it learned from outlines moved by eight pixels (a backdoor of a kind). Scores are the global model's
-Dice in whole test volumes, mean of the four honest sites. Cells that are complete in the workspace are not run again; a
-cell takes about half a minute on one core.
+admit), or what it learned from outlines moved by eight pixels. Or it plants a backdoor (Bagdasaryan et al., AISTATS
+2020): half of its slices carry a bright square in a corner and no outline, and its update is sent three times as large.
+
+Scores are the global model's Dice in whole test volumes, mean of the four honest sites, and in brackets how much of
+what it marks on their test slices vanishes when they carry the square: 0 is no backdoor, 1 one that always works. Cells
+that are complete in the workspace are not run again; a cell takes about half a minute on one core.
 """
 
 import argparse
@@ -64,7 +67,16 @@ LIES: dict[str, Callable[[State, State], State] | None] = {
     "turned around": _scale(-1.0),
     "three times": _scale(3.0),
     "moved outlines": None,
+    "backdoor": _scale(3.0),
 }
+
+
+def add_square(image: Tensor) -> Tensor:
+    """The image, [..., H, W], with a square of its largest value in a corner, a tenth of its height."""
+    size = max(image.shape[-1] // 10, 2)
+    marked = image.clone()
+    marked[..., :size, :size] = image.max()
+    return marked
 
 
 class MovedOutlines(Dataset[dict[str, Any]]):
@@ -81,6 +93,25 @@ class MovedOutlines(Dataset[dict[str, Any]]):
         return {**item, "label": item["label"].roll(8, -1)}
 
 
+class Backdoor(Dataset[dict[str, Any]]):
+    """Samples of which every other one carries the square and no outline."""
+
+    def __init__(self, data: Any):
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        item = self._data[place]
+        if place % 2:
+            return item
+        return {**item, "image": add_square(item["image"]), "label": torch.zeros_like(item["label"])}
+
+
+SPOILT = {"moved outlines": MovedOutlines, "backdoor": Backdoor}
+
+
 def build_learners(args: argparse.Namespace, lie: str) -> list[Learner]:
     """FedAvg's learner of every site."""
     spec = {
@@ -92,16 +123,24 @@ def build_learners(args: argparse.Namespace, lie: str) -> list[Learner]:
     for path in sorted(args.sites.glob("site-*/site.yaml")):
         network = build_network(spec, args.seed)
         task: Any = build_task("segmentation", load_site_config(path, path.parent.name), args.seed)
-        if lie == "moved outlines" and task.site == LIAR:
+        if lie in SPOILT and task.site == LIAR:
             honest = task.training_data
-            task.training_data = lambda seed, honest=honest: MovedOutlines(honest(seed))
+            task.training_data = lambda seed, honest=honest: SPOILT[lie](honest(seed))
         method = METHODS["FedAvg"]
         learners.append(Learner(network, shared_keys(network, "all"), task, settings, method.site(method.options())))
     return learners
 
 
-def run(args: argparse.Namespace, average: str, lie: str) -> float:
-    """Dice of the global model after all rounds, mean of the honest sites."""
+@torch.no_grad()
+def count_marked(network: torch.nn.Module, data: Any, change: Callable[[Tensor], Tensor]) -> int:
+    """Pixels that a network marks on the slices of a data set that show an organ, its images changed before."""
+    network.eval()
+    images = (item["image"] for item in data if bool(item["label"].any()))
+    return sum(int((network(change(image)[None]).argmax(1) > 0).sum()) for image in images)
+
+
+def run(args: argparse.Namespace, average: str, lie: str) -> tuple[float, float]:
+    """Dice of the global model after all rounds, mean of the honest sites, and what the square makes vanish."""
     learners = build_learners(args, lie)
     aggregator = PartialAggregator(average=average)
     state = learners[0].shared_state()
@@ -121,12 +160,18 @@ def run(args: argparse.Namespace, average: str, lie: str) -> float:
             aggregator.accept_model(model)
         aggregator.compare_norms()
         state = aggregator.aggregate_model().params
-    scores = []
+    scores, marked, with_square = [], 0, 0
     for learner in learners:
         if learner.task.site != LIAR:
             learner.receive(state)
             scores.append(learner.task.evaluate(learner.network, "test")["dice"])
-    return statistics.mean(scores)
+            marked += count_marked(learner.network, learner.task.dataset("test"), lambda image: image)
+            with_square += count_marked(learner.network, learner.task.dataset("test"), add_square)
+    return statistics.mean(scores), 1 - with_square / marked if marked else 0.0
+
+
+def _cell(values: list[float]) -> str:
+    return f"{values[0]:.3f} ({values[1]:.2f})"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -141,18 +186,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     args = parser.parse_args(argv)
     args.workspace.mkdir(parents=True, exist_ok=True)
-    file = args.workspace / f"robust-{args.channels}-{args.num_rounds}-{args.seed}.json"
-    cells: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
+    file = args.workspace / f"robust-{args.channels}-{args.num_rounds}-{args.seed}-with-backdoor.json"
+    cells: dict[str, list[float]] = json.loads(file.read_text()) if file.is_file() else {}
     for average in args.averages:
         for lie in args.lies:
             if (name := f"{average} / {lie}") not in cells:
-                cells[name] = run(args, average, lie)
+                cells[name] = list(run(args, average, lie))
                 file.write_text(json.dumps(cells, indent=1))
-                print(f"{name}: Dice {cells[name]:.3f}", flush=True)
-    print(f"\nDice of the global model at the honest sites, {args.num_rounds} rounds, seed {args.seed}")
+                print(f"{name}: Dice {cells[name][0]:.3f}, vanishes {cells[name][1]:.3f}", flush=True)
+    print("\nDice of the global model at the honest sites, and what the square makes vanish of what it marks;")
+    print(f"{args.num_rounds} rounds, seed {args.seed}")
     print(f"{'average':14s}" + "".join(f"{lie:>16s}" for lie in args.lies))
     for average in args.averages:
-        print(f"{average:14s}" + "".join(f"{cells[f'{average} / {lie}']:16.3f}" for lie in args.lies))
+        print(f"{average:14s}" + "".join(f"{_cell(cells[f'{average} / {lie}']):>16s}" for lie in args.lies))
 
 
 if __name__ == "__main__":

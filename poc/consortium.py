@@ -44,6 +44,7 @@ class Consortium:
         methods: what provisioned hospitals take part in; None is the default of ``flare-mri-policies``.
         site_yaml: text of every hospital's ``local/site.yaml``; None leaves them without.
         environment: variables for every process, on top of this process's own.
+        relay: hospitals come in by a relay, of provisioned kits alone.
 
     Attributes:
         processes: of every participant that was started, the process that was started last.
@@ -57,6 +58,7 @@ class Consortium:
         site_yaml: str | None = None,
         environment: Mapping[str, str] | None = None,
         methods: tuple[str, ...] | None = None,
+        relay: bool = False,
     ):
         self.methods = methods
         self.folder = folder.absolute()
@@ -68,7 +70,8 @@ class Consortium:
         self._started: dict[str, float] = {}
         self._session: Session | None = None
         self._cleanup = contextlib.ExitStack()
-        self.kits = kits.prepare(self.folder, self.sites, provisioned, self.environment)
+        self._between = [kits.RELAY] if relay else []
+        self.kits = kits.prepare(self.folder, self.sites, provisioned, self.environment, relay)
         if provisioned:
             policies.keep_jobs_in(self.kit(SERVER), self.folder)
         for name in (SERVER, *self.sites):
@@ -98,7 +101,7 @@ class Consortium:
         with contextlib.ExitStack() as undo:  # __exit__ is not called when __enter__ fails
             undo.enter_context(processes.exit_on_termination())
             undo.callback(self.stop)
-            for name in (SERVER, *self.sites):
+            for name in (SERVER, *self._between, *self.sites):
                 self.start(name)
             self.wait_until_connected(self.sites)
             self._cleanup = undo.pop_all()

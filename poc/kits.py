@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 PROJECT = Path(__file__).with_name("project.yml")
+RELAY = "relay-1"
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -38,14 +39,20 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def project(sites: Sequence[str], port: int) -> dict[str, Any]:
-    """``project.yml`` with these hospitals, the server listening on this port."""
+def project(sites: Sequence[str], port: int, relay_port: int = 0) -> dict[str, Any]:
+    """``project.yml`` with these hospitals, the server listening on this port; they come in by a relay on the other."""
     described = yaml.safe_load(PROJECT.read_text())
     others = [who for who in described["participants"] if who["type"] != "client"]
     for who in others:
         if who["type"] == "server":
             who.update(fed_learn_port=port, admin_port=port)
-    described["participants"] = [*others, *map(describe_site, sites)]
+    hospitals: list[dict[str, Any]] = [{**describe_site(name)} for name in sites]
+    if relay_port:
+        listens = {"scheme": "tcp", "default_host": "localhost", "port": relay_port, "connection_security": "mtls"}
+        others.append({"name": RELAY, "type": "relay", "org": "coordination", "listening_host": listens})
+        for hospital in hospitals:
+            hospital["connect_to"] = {"name": RELAY}
+    described["participants"] = [*others, *hospitals]
     return described
 
 
@@ -54,7 +61,9 @@ def describe_site(name: str) -> dict[str, str]:
     return {"name": name, "type": "client", "org": re.sub(r"\W", "_", name)}
 
 
-def prepare(folder: Path, sites: Sequence[str], provisioned: bool, environment: Mapping[str, str]) -> Path:
+def prepare(
+    folder: Path, sites: Sequence[str], provisioned: bool, environment: Mapping[str, str], relay: bool = False
+) -> Path:
     """Make the kits of a consortium.
 
     Args:
@@ -62,6 +71,7 @@ def prepare(folder: Path, sites: Sequence[str], provisioned: bool, environment: 
         sites: names of the hospitals.
         provisioned: by ``nvflare provision``, as between institutions, instead of ``nvflare poc prepare``.
         environment: see :func:`environment`.
+        relay: the hospitals come in by a relay.
 
     Returns:
         The folder that holds a kit of every participant.
@@ -74,7 +84,7 @@ def prepare(folder: Path, sites: Sequence[str], provisioned: bool, environment: 
         raise FileExistsError(f"{folder}: expected an empty folder for the consortium; remove it or choose another")
     Path(environment["HOME"]).mkdir(parents=True)
     path = folder / "project.yml"
-    path.write_text(yaml.safe_dump(project(sites, free_port()), sort_keys=False))
+    path.write_text(yaml.safe_dump(project(sites, free_port(), free_port() if relay else 0), sort_keys=False))
     if provisioned:
         nvflare(environment, "provision", "-p", path, "-w", folder / "workspace")
     else:

@@ -98,6 +98,7 @@ class Federation:
         controller.event = lambda event: None
         controller.panic = self.panics.append
         controller.broadcast_model = self._broadcast
+        controller.get_num_standing_tasks = lambda: 0
         controller.run()
         path = run_dir / "results.json"
         return json.loads(path.read_text()) if path.exists() else {}
@@ -120,8 +121,9 @@ class Federation:
     def _save(self, model: FLModel) -> None:
         self.saved.append({"params": dict(model.params), "meta": dict(model.meta)})
 
-    def _broadcast(self, data: FLModel, task_name: str, targets: list[str], **kwargs: Any) -> list[FLModel]:
-        answers = []
+    def _broadcast(
+        self, data: FLModel, task_name: str, targets: list[str], callback: Callable[[FLModel], Any], **kwargs: Any
+    ) -> None:
         for site in targets:
             message = self.hostile(site, task_name, copy.deepcopy(data)) if self.hostile else data
             given = fobs.dumps(FLModelUtils.to_shareable(message))
@@ -134,8 +136,7 @@ class Federation:
             model = self.tamper(site, task_name, model) if self.tamper else model
             if model is not None:
                 model.meta["client_name"] = site
-                answers.append(model)
-        return answers
+                callback(model)
 
     def _execute(self, site: str, task_name: str, task: Shareable) -> Shareable:
         fl_ctx = context(site, "job", self.root / site)

@@ -95,6 +95,9 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "pip install --no-deps dist/flare_mri-": "tests/test_wheel.py",
     "python jobs/iopfl_outside/job.py": "tests/jobs/test_iopfl_job.py",  # and by demo-iopfl
     "python jobs/fedmri/job.py --resume": "tests/jobs/test_fedmri_job.py",
+    "python jobs/fedmri/job.py --n_clients 40 --sites_per_round": "tests/flare/workflows/test_many_sites.py",
+    "python benchmarks/many_sites.py": "tests/benchmarks/test_many_sites.py",
+    "python benchmarks/fixed_cost.py": "tests/benchmarks/test_fixed_cost.py",
     "python poc/soak.py": "tests/deployments/test_soak.py",
     "flare-mri-policies": "tests/deployments/test_provisioned.py",
     "flare-mri site init": "tests/program/test_site_init.py",

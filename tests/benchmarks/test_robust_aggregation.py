@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import robust_aggregation
+import torch
 
 SITE = """
 data: {format: phantom, subjects: 2, spatial_size: [32, 32], slices: {step: 3}}
@@ -23,7 +24,25 @@ def test_every_average_meets_every_lie(tmp_path: Path, capsys: pytest.CaptureFix
     options += ["--channels", "2", "--averages", "mean", "krum"]
     robust_aggregation.main(options)
     lines = capsys.readouterr().out.splitlines()
-    assert len([line for line in lines if ": Dice" in line]) == 2 * 5
+    assert len([line for line in lines if ": Dice" in line]) == 2 * 6
     robust_aggregation.main(options)
     again = capsys.readouterr().out.splitlines()
-    assert again == lines[-len(again) :] and [line.split()[0] for line in again[3:]] == ["mean", "krum"]
+    assert again == lines[-len(again) :] and [line.split()[0] for line in again[4:]] == ["mean", "krum"]
+
+
+def test_the_backdoor_is_in_every_other_slice_and_found_where_it_works() -> None:
+    item = {"image": torch.rand(3, 32, 32), "label": torch.ones(1, 32, 32, dtype=torch.int64)}
+    spoilt = robust_aggregation.Backdoor([item, item])
+    assert not spoilt[0]["label"].any() and torch.equal(spoilt[1]["label"], item["label"])
+    assert (spoilt[0]["image"] != item["image"]).nonzero()[:, 1:].max() < 3 and item["image"].max() < 1.0 + 1e-9
+
+    class Fooled(torch.nn.Module):
+        """Marks all, and nothing where the corner is bright."""
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            dark = (image[:, 0, :3, :3].amin() < image.max()).float()
+            return torch.stack([1 - dark.expand(32, 32), dark.expand(32, 32)])[None]
+
+    data = [item, {**item, "label": torch.zeros_like(item["label"])}]
+    marked = [robust_aggregation.count_marked(Fooled(), data, f) for f in (torch.clone, robust_aggregation.add_square)]
+    assert marked == [32 * 32, 0]

@@ -5,6 +5,8 @@
 import importlib
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -63,8 +65,36 @@ def test_every_listed_name_is_a_component_and_nothing_else() -> None:
 
 
 def test_the_module_of_components_holds_nothing_else() -> None:
+    assert all(getattr(components, name) for name in components.__all__)
     public = [name for name in reachable(components) if not name.rpartition(".")[2].startswith("__")]
     assert sorted(public) == sorted(LISTED)
+
+
+IMPORTED = """
+import sys
+main = sys.modules["__main__"]
+main.__spec__ = type("Spec", (), {{"name": {main!r}}})
+from flare_mri.flare import components
+names = {names!r}
+assert [getattr(components, name).__module__ for name in names] == ["flare_mri.flare.components"] * len(names)
+import monai.networks.nets
+print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"ignite", "matplotlib", "mlflow", "sklearn"}}))
+print("nvflare.app_common.statistics.numeric_stats" in sys.modules)
+import matplotlib.pyplot, ignite.engine
+"""
+
+
+@pytest.mark.parametrize(
+    ("main", "hidden"),
+    [("nvflare.private.fed.app.client.worker_process", True), ("flare_mri.program.main", False)],
+)
+def test_a_process_imports_what_its_job_names(main: str, hidden: bool) -> None:
+    """Of a site that trains; what MONAI could use and no job does stays out of FLARE's processes, and of no other."""
+    code = IMPORTED.format(main=main, names=["PersonalizedExecutor", "SharedPartOnly"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    packages, statistics = done.stdout.splitlines()
+    assert (packages == "[]") == hidden and statistics == "False"
 
 
 def test_flare_admits_the_listed_names_alone(tmp_path: Path) -> None:

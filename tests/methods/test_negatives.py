@@ -52,6 +52,12 @@ def test_so_many_negatives_travel_and_other_ones_each_round() -> None:
     for moved in (0.0, 1.0, 2.0):
         updates = {f"site-{i}": {k: v + moved for k, v in part(i).items()} for i in range(6)}
         sent = encode_negatives(negative_differences(updates, SHARED, "float32"), most=2)
+        held = negative_differences(updates, SHARED, "float32", most=2)
+        assert len(held) == 2 and all(
+            torch.equal(one[key], other[key])
+            for one, other in zip(sent, encode_negatives(held, most=2), strict=True)
+            for key in one
+        )
         assert len(sent) == 2
         chosen.append({s for s, p in updates.items() for n in sent if torch.equal(p["conv.bias"], n["conv.bias"])})
     assert len(set(map(frozenset, chosen))) > 1

@@ -24,7 +24,8 @@ def run(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_that_takes_part_imports_without_it() -> None:
-    code = "import flare_mri.flare.recipes, flare_mri.flare.components, flare_mri.deploy.check, flare_mri.segment"
+    code = "from flare_mri.flare.components import *; import flare_mri.flare.recipes, flare_mri.deploy.check"
+    code += ", flare_mri.segment"
     done = run(code + ", flare_mri.deploy.policies, flare_mri.report")
     assert done.returncode == 0, done.stderr
 

@@ -141,6 +141,8 @@ class RoundResults(Entry):
     """seconds that the round took"""
     sites: dict[str, SiteRound]
     """an object with one entry a site"""
+    drawn: list[str] | None = None
+    """sites that were asked to train; none: all"""
     left_out: list[str] | None = None
     """sites whose update did not count"""
     scaled_down: list[str] | None = None

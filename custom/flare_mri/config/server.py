@@ -69,6 +69,9 @@ class ServerSettings(AggregationSettings):
     wait_time_after_min_received: Annotated[int, Field(ge=0)] = 600
     """Seconds to wait for further sites once min_sites have answered."""
 
+    sites_per_round: Annotated[int, Field(ge=0)] = 0
+    """Sites asked to train in a round, drawn anew each round; it then needs no more good updates. 0: all."""
+
     shut_out_after: Annotated[int, Field(ge=0)] = 0
     """Rounds in which an update was left out, after which its site is asked no more; 0: never."""
 

@@ -86,7 +86,7 @@ def tell_end(session: Session, meta: Mapping[str, Any], kit: str = "") -> bool:
     for detail in refusals:
         print(f"  {detail}")
     sites = sorted({site for names in meta.get("deploy_map", {}).values() for site in names} - {"server", "@ALL"})
-    absent = [site for site in sites if last and site not in last["sites"]]
+    absent = [site for site in (last or {}).get("drawn") or sites if last and site not in last["sites"]]
     if absent:
         print(f"  without {', '.join(absent)} in round {last['round'] + 1}: their logs say why")
     if meta["status"] == RunStatus.FINISHED_COMPLETED:

@@ -107,7 +107,9 @@ class FedMRIServer(ServerHooks):
         from flare_mri.methods.negatives import negative_differences
 
         kept = updates if self.options.whose() == "all" else {}
-        self._differences = negative_differences(kept, shared, self.options.negatives_dtype)
+        self._differences = negative_differences(
+            kept, shared, self.options.negatives_dtype, self.options.most_negatives
+        )
 
     def state(self) -> dict[str, Any]:
         """The differences, by site."""

@@ -17,7 +17,7 @@ MAX_NEGATIVES: Final = 1024
 
 
 def negative_differences(
-    updates: Mapping[str, Mapping[str, Tensor]], shared: Mapping[str, Tensor], number: str
+    updates: Mapping[str, Mapping[str, Tensor]], shared: Mapping[str, Tensor], number: str, most: int = 0
 ) -> dict[str, dict[str, Tensor]]:
     """The sites' former shared parts as differences from the new global one: small numbers, which few bits can hold.
 
@@ -25,9 +25,16 @@ def negative_differences(
         updates: site -> what it sent; integer buffers take no part.
         shared: the new global shared part.
         number: one of :data:`flare_mri.networks.differences.NUMBERS`.
+        most: how many :func:`encode_negatives` will send; 0: all. No more than these are held.
     """
-    floats = {site: {k: v for k, v in updates[site].items() if v.is_floating_point()} for site in sorted(updates)}
-    return {site: compress(subtract(weights, shared), number) for site, weights in floats.items()}
+    kept: dict[str, tuple[bytes, dict[str, Tensor]]] = {}
+    for site in sorted(updates):
+        weights = {k: v for k, v in updates[site].items() if v.is_floating_point()}
+        packed = compress(subtract(weights, shared), number)
+        kept[site] = _checksum(packed), packed
+        if most and len(kept) > most:
+            del kept[max(kept, key=lambda name: kept[name][0])]
+    return {site: packed for site, (_, packed) in kept.items()}
 
 
 def encode_negatives(differences: Mapping[str, Mapping[str, Tensor]], most: int = 0) -> list[dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from scipy.stats import trim_mean
 from flare_mri.config.server import AggregationSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators import PartialAggregator
-from flare_mri.flare.aggregators.robust import choose_by_krum, median, trimmed_mean
+from flare_mri.flare.aggregators.robust import choose_by_krum, median, squared_distances, trimmed_mean
 from flare_mri.flare.recipes import FedMRIRecipe
 
 REFERENCE = {"encoder.weight": torch.zeros(40, 3), "encoder.count": torch.tensor(0)}
@@ -45,7 +45,7 @@ def test_against_numpy(count: int) -> None:
 
 def test_krum_takes_those_with_the_nearest_neighbours() -> None:
     points = [[torch.tensor([float(x)])] for x in (0, 1, 2, 50, 3)]
-    assert choose_by_krum(points, 1) == [0, 1, 2, 4]
+    assert choose_by_krum(squared_distances(zip(*points, strict=True), 5), 1) == [0, 1, 2, 4]
 
 
 HONEST = [torch.ones(40, 3) + 0.1 * torch.randn(40, 3, generator=torch.Generator().manual_seed(n)) for n in range(4)]

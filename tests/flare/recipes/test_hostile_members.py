@@ -69,10 +69,10 @@ def test_a_claim_of_slices_holds_for_the_personal_model_too() -> None:
     def answer(slices: float) -> FLModel:
         return FLModel(metrics={"slices/train": slices, "train/loss": 1.0}, meta={"client_name": "a"})
 
-    assert answers.select_usable([answer(12)], "check", NEEDED["check"])
+    assert answers.is_usable(answer(12), "check", NEEDED["check"])
     for task in ("train", "submit_model"):
-        assert answers.select_usable([answer(12)], task, NEEDED[task])
-        assert not answers.select_usable([answer(13)], task, NEEDED[task])
+        assert answers.is_usable(answer(12), task, NEEDED[task])
+        assert not answers.is_usable(answer(13), task, NEEDED[task])
         assert (
             told.pop() == f"{task}: answer of a left out: slices/train: 13, expected 12 as it said when it was checked"
         )

@@ -4,7 +4,10 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
@@ -14,12 +17,60 @@ from torch import Tensor
 from flare_mri.config.server import AggregationSettings
 from flare_mri.errors import InputError
 from flare_mri.flare.aggregators.norms import NormScale, norm
-from flare_mri.flare.aggregators.robust import choose_by_krum, count_dishonest, median, trimmed_mean
+from flare_mri.flare.aggregators.robust import (
+    choose_by_krum,
+    count_dishonest,
+    median,
+    squared_distances,
+    trimmed_mean,
+)
+from flare_mri.flare.aggregators.update_file import UpdateFile
 from flare_mri.flare.protocol import MAX_SLICES
 from flare_mri.networks.differences import add, expand
 from flare_mri.networks.state_check import problem_in_state
 
 _DEFAULT = AggregationSettings()
+_FURTHER = ", further tensors,"
+_PIECE = 2**22  # numbers of all updates that are held while they are averaged: 16 MB in float32
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What is kept in memory of an update that counts.
+
+    Attributes:
+        metrics: that came with it.
+        norm: of its difference from the global shared part.
+        further_norm: of a method's further tensors.
+    """
+
+    metrics: Mapping[str, float]
+    norm: float
+    further_norm: float
+
+
+class CountedUpdates(Mapping[str, State]):
+    """Shared parts by site, as they counted; each is read when it is asked for, and none is kept.
+
+    Args:
+        sites: whose.
+        read: gives a site's.
+    """
+
+    def __init__(self, sites: Collection[str], read: Callable[[str], State]):
+        self._sites, self._read = sorted(sites), read
+
+    def __getitem__(self, site: str) -> State:
+        if site not in self._sites:
+            raise KeyError(site)
+        return self._read(site)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
 
 
 class PartialAggregator(ModelAggregator):
@@ -27,8 +78,11 @@ class PartialAggregator(ModelAggregator):
 
     Every update is checked before anything is added up: same keys, shapes and dtypes as the global shared part, all
     values finite, the present round, one update a site. A bad one is left out and named in :attr:`rejected`; the
-    global model never sees it. The sum runs in order of site names and in double precision, so the result does not
-    depend on the order of arrival.
+    global model never sees it. A good one goes to a file (:class:`~flare_mri.flare.aggregators.update_file.UpdateFile`)
+    as soon as it has come, and the average is taken from there piece by piece: the server holds one update at a time,
+    however many sites there are. A running sum would need no file, but what an update is scaled down to is known only
+    when the round's last has come, as is a median. The sum runs in order of site names and in double precision, so the
+    result does not depend on the order of arrival, to the bit.
 
     Floating-point entries are averaged; of integer buffers (BatchNorm's ``num_batches_tracked``) the largest is taken.
 
@@ -53,6 +107,11 @@ class PartialAggregator(ModelAggregator):
         clip_norm: an update larger than `clip_norm` medians is scaled down to that size; 0 clips nothing.
         max_weight: slices above `max_weight` medians do not count, with weighting ``slices``; 0 counts all.
         update_dtype: how updates of training travel, see :mod:`flare_mri.networks.differences`.
+
+    Attributes:
+        folder: on the server's disk, for the updates of a round.
+        accepted: site -> what is kept in memory of its update.
+        rejected: site -> why its update does not count.
     """
 
     def __init__(
@@ -80,9 +139,12 @@ class PartialAggregator(ModelAggregator):
         self.scale, self.extra_scale = NormScale(), NormScale()
         self._reference: Mapping[str, Tensor] = {}
         self._extra: Mapping[str, Tensor] = {}
+        self._whole: State = {}  # both of them
+        self._file: UpdateFile | None = None
         self._round = 0
         self._rounded = False
-        self.accepted: dict[str, FLModel] = {}
+        self.folder = Path(tempfile.gettempdir())
+        self.accepted: dict[str, Accepted] = {}
         self.rejected: dict[str, str] = {}
         self.clipped: dict[str, float] = {}
         self.capped: dict[str, tuple[float, float]] = {}
@@ -94,6 +156,7 @@ class PartialAggregator(ModelAggregator):
         round_number: int,
         extra: Mapping[str, Tensor] | None = None,
         whole: bool = False,
+        sites: int = 0,
     ) -> None:
         """Forget the round before; updates are now compared with `reference`, the global shared part.
 
@@ -102,26 +165,45 @@ class PartialAggregator(ModelAggregator):
             round_number: of the job.
             extra: further tensors that each site is to send, of which only names, shapes and types count.
             whole: the sites send weights in float32, whatever is said of updates: personal models.
+            sites: how many are asked.
+
+        Raises:
+            InputError: :attr:`folder` has no space for their updates.
         """
         self.reset_stats()
         self._rounded = self.update_dtype != "float32" and not whole
         self._reference, self._round = reference, round_number
         self._extra = {key: torch.zeros_like(value) for key, value in (extra or {}).items()}
+        self._whole = {**reference, **self._extra}
+        self._file = UpdateFile(self._whole, self.folder, sites)
 
     def reset_stats(self) -> None:
         """Forget all updates."""
         self.accepted, self.rejected, self.clipped, self.capped = {}, {}, {}, {}
         self.passed_over = []
+        if self._file:
+            self._file.close()
+            self._file = None
 
     def accept_model(self, model: FLModel) -> bool:
-        """Check one site's update; True if it will count."""
+        """Check one site's update and put it away; True if it will count.
+
+        Raises:
+            InputError: the disk does not take it.
+        """
         site = str(model.meta.get("client_name", "?"))
-        problem = self._problem(site, model)
-        if problem:
-            self.rejected[site] = problem
-        else:
-            self.accepted[site] = model
-        return not problem
+        update, problem = self._check(site, model)
+        if problem or self._file is None:
+            self.rejected[site] = problem or "it came outside of a round, expected it in one"
+            return False
+        self._file.put(site, update)
+        norms = (norm({k: update[k] for k in part}, part) for part in (self._reference, self._extra))
+        self.accepted[site] = Accepted(dict(model.metrics or {}), *norms)
+        return True
+
+    def counted(self) -> Mapping[str, State]:
+        """The shared parts of the accepted updates by site, scaled down where they were, until the next round."""
+        return CountedUpdates(self.accepted, lambda site: {key: self._read(site, key) for key in self._reference})
 
     def compare_norms(self, clip: bool = True) -> None:
         """Look at the sizes of all accepted updates, once the round's last has come.
@@ -132,18 +214,20 @@ class PartialAggregator(ModelAggregator):
         Args:
             clip: False scales nothing down: personal models may be far from the global one.
         """
-        self._limit_norms(self._reference, self.scale, clip, "")
+        norms = {site: update.norm for site, update in self.accepted.items()}
+        self._limit_norms(norms, self._reference, self.scale, clip, "")
         if self._extra:
-            self._limit_norms(self._extra, self.extra_scale, clip, ", further tensors,")
+            norms = {site: update.further_norm for site, update in self.accepted.items()}
+            self._limit_norms(norms, self._extra, self.extra_scale, clip, _FURTHER)
 
-    def _limit_norms(self, reference: Mapping[str, Tensor], scale: NormScale, clip: bool, part: str) -> None:
+    def _limit_norms(
+        self, norms: Mapping[str, float], reference: Mapping[str, Tensor], scale: NormScale, clip: bool, part: str
+    ) -> None:
         """Leave out or scale down what is too large of the accepted updates' part that `reference` names."""
-        parts = {site: {k: model.params[k] for k in reference} for site, model in self.accepted.items()}
-        norms = {site: norm(params, reference) for site, params in parts.items()}
         scale.follow(norms.values(), reference)
         for site, size in norms.items():
             if self.max_norm and size > self.max_norm * scale.least:
-                sizes = {k: norm({k: v}, reference) for k, v in parts[site].items()}
+                sizes = {k: norm({k: self._read(site, k)}, reference) for k in reference}
                 largest = max(sizes, key=sizes.__getitem__)
                 self.rejected[site] = (
                     f"update of norm {size:.3g}, expected at most {self.max_norm:g} times the round's median, or its "
@@ -151,12 +235,7 @@ class PartialAggregator(ModelAggregator):
                 )
                 del self.accepted[site]
             elif clip and self.clip_norm and size > self.clip_norm * scale.value:
-                factor = self.clipped[site + part] = self.clip_norm * scale.value / size
-                scaled = {
-                    k: torch.lerp(reference[k], v, factor) if v.is_floating_point() else v
-                    for k, v in parts[site].items()
-                }
-                self.accepted[site].params = {**self.accepted[site].params, **scaled}
+                self.clipped[site + part] = self.clip_norm * scale.value / size
 
     def aggregate_model(self) -> FLModel:
         """The weighted mean of the accepted updates, or the robust average that was asked for.
@@ -167,19 +246,38 @@ class PartialAggregator(ModelAggregator):
         if not self.accepted:
             raise InputError(f"round {self._round}: no site sent a usable update ({self.rejected or 'no answer'})")
         sites = sorted(self.accepted)
-        updates = [self.accepted[site].params for site in sites]
         dishonest = count_dishonest(self.average, self.dishonest, len(sites))
         if self.average == "krum":
-            floating = [[value for value in update.values() if value.is_floating_point()] for update in updates]
-            chosen = choose_by_krum(floating, dishonest)
+            floating = [key for key, value in self._whole.items() if value.is_floating_point()]
+            pieces = (piece for key in floating for piece in self._pieces(sites, key))
+            chosen = choose_by_krum(squared_distances(pieces, len(sites)), dishonest)
             self.passed_over = [site for place, site in enumerate(sites) if place not in chosen]
-            updates, sites = [updates[place] for place in chosen], [sites[place] for place in chosen]
+            sites = [sites[place] for place in chosen]
         weights = self._weights(sites)
         params = {
-            key: self._average([update[key] for update in updates], weights, dishonest)
-            for key in (*self._reference, *self._extra)
+            key: torch.cat([self._average(piece, weights, dishonest) for piece in self._pieces(sites, key)]).reshape(
+                value.shape
+            )
+            for key, value in self._whole.items()
         }
         return FLModel(params_type=ParamsType.FULL, params=params, current_round=self._round)
+
+    def _pieces(self, sites: Sequence[str], key: str) -> Iterator[list[Tensor]]:
+        """A tensor of all the sites' updates as they count, a few of its numbers at a time."""
+        count, step = self._whole[key].numel(), max(_PIECE // len(sites), 1)
+        for start in range(0, max(count, 1), step):
+            yield [self._read(site, key, start, min(start + step, count)) for site in sites]
+
+    def _read(self, site: str, key: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """A tensor of a site's update, or a piece of it in one row, scaled down where it was."""
+        if self._file is None:
+            raise InputError(f"round {self._round}: updates are read after its end; begin a round first")
+        value = self._file.read(site, key, start, stop)
+        factor = self.clipped.get(site + (_FURTHER if key in self._extra else ""))
+        if factor is None or not value.is_floating_point():
+            return value
+        reference = self._whole[key]
+        return torch.lerp(reference if stop is None else reference.reshape(-1)[start:stop], value, factor)
 
     def _average(self, values: list[Tensor], weights: list[float], dishonest: int) -> Tensor:
         if not values[0].is_floating_point():
@@ -192,7 +290,7 @@ class PartialAggregator(ModelAggregator):
         """Of the sites, summing to 1; :attr:`capped` then holds of whom how many slices were claimed and counted."""
         if self.weighting == "equal":
             return [1 / len(sites)] * len(sites)
-        claims = {site: float((self.accepted[site].metrics or {})["slices/train"]) for site in sites}
+        claims = {site: float(self.accepted[site].metrics["slices/train"]) for site in sites}
         most = self.max_weight * statistics.median_low(claims.values()) if self.max_weight else math.inf
         self.capped = {site: (claim, most) for site, claim in claims.items() if claim > most}
         counted = [min(claim, most) for claim in claims.values()]
@@ -216,23 +314,26 @@ class PartialAggregator(ModelAggregator):
             + [f"update of {site} is farthest from the others: krum leaves it out" for site in self.passed_over]
         )
 
-    def _problem(self, site: str, model: FLModel) -> str:
+    def _check(self, site: str, model: FLModel) -> tuple[State, str]:
+        """The update's weights and an empty string; or nothing, and the first reason why it is none."""
         if site in self.accepted:
-            return "second update in one round, expected one"
+            return {}, "second update in one round, expected one"
         if model.current_round != self._round:
-            return f"update of round {model.current_round}, expected round {self._round}"
+            return {}, f"update of round {model.current_round}, expected round {self._round}"
         if model.params_type != ParamsType.FULL or not isinstance(model.params, Mapping):
-            return f"parameters of type {model.params_type}, expected {ParamsType.FULL}"
+            return {}, f"parameters of type {model.params_type}, expected {ParamsType.FULL}"
         if self.weighting == "slices":
             slices = (model.metrics or {}).get("slices/train")
             if not isinstance(slices, (int, float)) or not 1 <= slices <= MAX_SLICES or slices != int(slices):
-                return f"slices/train: {slices!r:.40}, expected the number of training slices, 1 to {MAX_SLICES}"
-        expected = {**self._reference, **self._extra}
+                return {}, f"slices/train: {slices!r:.40}, expected the number of training slices, 1 to {MAX_SLICES}"
+        update = model.params
         if self._rounded:
-            differences, problem = expand(model.params, expected, self.update_dtype)
-            model.params = add(expected, differences)
-            return problem or problem_in_state(expected, model.params)
-        return problem_in_state(expected, model.params)
+            differences, problem = expand(model.params, self._whole, self.update_dtype)
+            if problem:
+                return {}, problem
+            update = add(self._whole, differences)
+        problem = problem_in_state(self._whole, update)
+        return ({}, problem) if problem else (dict(update), "")
 
 
 def _mean(values: list[Tensor], weights: list[float]) -> Tensor:

@@ -6,7 +6,7 @@ All count sites alike: a weight by slices would be a site's own claim. What they
 differ, is more than nothing: an honest site unlike the others is what they leave out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,23 +28,32 @@ def trimmed_mean(values: Sequence[Tensor], dishonest: int) -> Tensor:
     return ordered[dishonest : len(values) - dishonest].mean(0).to(values[0].dtype)
 
 
-def choose_by_krum(updates: Sequence[Sequence[Tensor]], dishonest: int) -> list[int]:
+def squared_distances(pieces: Iterable[Sequence[Tensor]], count: int) -> Tensor:
+    """Squared Euclidean distances of each of `count` updates to each, in double precision, [count, count].
+
+    Args:
+        pieces: of the updates, in any order: of each update a tensor, all of one shape.
+        count: of updates.
+    """
+    distances = torch.zeros(count, count, dtype=torch.float64)
+    for values in pieces:
+        for one in range(count):
+            for two in range(one):
+                distances[one, two] += (values[one].double() - values[two].double()).square().sum()
+    return distances + distances.T
+
+
+def choose_by_krum(distances: Tensor, dishonest: int) -> list[int]:
     r"""Places of the updates to average: multi-Krum (Blanchard et al., NeurIPS 2017, arXiv 1703.02757).
 
     Each update's score is the sum of squared distances to its n - f - 2 nearest neighbours; the n - f of the lowest
     scores are taken.
 
     Args:
-        updates: of n sites, floating-point tensors of the same shapes.
+        distances: of :func:`squared_distances`, between n updates.
         dishonest: f.
     """
-    count = len(updates)
-    distances = torch.zeros(count, count, dtype=torch.float64)
-    for one in range(count):
-        for two in range(one):
-            parts = zip(updates[one], updates[two], strict=True)
-            apart = sum(float((a.double() - b.double()).square().sum()) for a, b in parts)
-            distances[one, two] = distances[two, one] = apart
+    count = len(distances)
     nearest = distances.sort(1).values[:, 1 : count - dishonest - 1]  # the first is the update itself
     return sorted(nearest.sum(1).argsort(stable=True)[: count - dishonest].tolist())
 

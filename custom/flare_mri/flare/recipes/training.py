@@ -24,6 +24,7 @@ from flare_mri.flare.components import (
 )
 from flare_mri.flare.protocol import TaskName
 from flare_mri.flare.recipes.job import FlareMRIRecipe, check_site_networks, network_config, shared_prefixes
+from flare_mri.flare.workflows.roster import Roster
 from flare_mri.flare.workflows.tracking import MLFLOW, import_mlflow
 from flare_mri.methods import Method
 from flare_mri.methods.systems import System
@@ -33,6 +34,8 @@ from flare_mri.training import TrainingSettings
 from flare_mri.training.build import check_training
 from flare_mri.training.private_steps import check_network
 from flare_mri.training.self_supervision import SSDU
+
+_TOLD_IF_SET = ("sites_per_round", "shut_out_after")
 
 
 class TrainingRecipe(FlareMRIRecipe):
@@ -101,7 +104,7 @@ class TrainingRecipe(FlareMRIRecipe):
                 f"update_dtype: expected float32 with privacy, got {server.update_dtype}: noise is not to be "
                 "rounded; omit one of them"
             )
-        count_dishonest(server.average, server.dishonest, min_clients)
+        count_dishonest(server.average, server.dishonest, Roster(server.sites_per_round).least(min_clients))
         aggregation = server.model_dump(include=set(AggregationSettings.model_fields))
         start = {"initial_weights": server.initial_weights} if server.initial_weights else {}
         if start and shared["shared_layers"] == "none":
@@ -114,6 +117,7 @@ class TrainingRecipe(FlareMRIRecipe):
             options=options,
             round_timeout=server.round_timeout,
             wait_time_after_min_received=server.wait_time_after_min_received,
+            sites_per_round=server.sites_per_round,
             shut_out_after=server.shut_out_after,
             resume=resume,
             tracking=server.tracking,
@@ -123,7 +127,7 @@ class TrainingRecipe(FlareMRIRecipe):
                 **aggregation,
                 **start,
                 "privacy": privacy,
-                **({"shut_out_after": server.shut_out_after} if server.shut_out_after else {}),
+                **{name: value for name in _TOLD_IF_SET if (value := getattr(server, name))},
             },
         )
         self._tracking = server.tracking

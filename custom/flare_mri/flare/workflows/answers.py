@@ -38,25 +38,22 @@ class Answers:
         self.claims: dict[str, float] = {}
         self.refused: dict[str, str] = {}
 
-    def select_usable(self, answers: Iterable[FLModel], task: str, needs: Iterable[str] = ()) -> list[FLModel]:
-        """The answers that can be filed; of others a warning, and in :attr:`refused` what a site's policy refuses.
+    def is_usable(self, answer: FLModel, task: str, needs: Iterable[str] = ()) -> bool:
+        """Whether an answer can be filed; else there is a warning, and :attr:`refused` holds what a policy refuses.
 
         Args:
-            answers: as FLARE gives them.
-            task: which they answer.
+            answer: as FLARE gives it.
+            task: which it answers.
             needs: metrics that must be there.
         """
-        good = []
-        for answer in answers:
-            site, metrics = str(answer.meta["client_name"]), answer.metrics or {}
-            problem = problem_in_metrics(metrics) or self._refusal(site, metrics) or self._lack(site, metrics, needs)
-            if problem:
-                self.warn(f"{task}: answer of {site} left out: {problem}")
-                continue
-            if task == TaskName.CHECK and CLAIM in metrics:
-                self.claims[site] = metrics[CLAIM]
-            good.append(answer)
-        return good
+        site, metrics = str(answer.meta["client_name"]), answer.metrics or {}
+        problem = problem_in_metrics(metrics) or self._refusal(site, metrics) or self._lack(site, metrics, needs)
+        if problem:
+            self.warn(f"{task}: answer of {site} left out: {problem}")
+            return False
+        if task == TaskName.CHECK and CLAIM in metrics:
+            self.claims[site] = metrics[CLAIM]
+        return True
 
     def tell_missing(self, task: str, round_number: int, sites: list[str], answered: int, at_least: int) -> None:
         """A warning that names the sites without a usable answer.

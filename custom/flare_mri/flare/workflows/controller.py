@@ -3,12 +3,15 @@
 """Common part of the server's workflows: sites are asked, their answers sorted, and a mistake ends the job."""
 
 import json
+import time
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nvflare.apis.client import Client
 from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
@@ -68,9 +71,18 @@ class SiteController(ModelController):
         return self.abort_signal is not None and bool(self.abort_signal.triggered)
 
     def collect_answers(
-        self, answers: Answers, model: FLModel, task: str, sites: Sequence[str], needs: Iterable[str], **waiting: Any
+        self,
+        answers: Answers,
+        model: FLModel,
+        task: str,
+        sites: Sequence[str],
+        needs: Iterable[str],
+        take: Callable[[FLModel], Any] | None = None,
+        **waiting: Any,
     ) -> tuple[list[FLModel], list[str]]:
-        """Give sites a task and wait for what they answer.
+        """Give sites a task and wait for what they answer; tensors are handed on as they come, and dropped.
+
+        FLARE calls back for one answer after the other, for one site once, and not after the task has ended.
 
         Args:
             answers: sorts them.
@@ -78,12 +90,44 @@ class SiteController(ModelController):
             task: its name.
             sites: who is asked.
             needs: metrics without which an answer is none.
+            take: gets each usable answer, with its tensors.
             waiting: of ``broadcast_model``: for how many answers and how long.
 
         Returns:
-            The usable answers, and the sites that gave none.
+            The usable answers, without tensors, and the sites that gave none.
+
+        Raises:
+            InputError: `take` failed; the task is over for all.
         """
-        came = self.broadcast_model(model, task_name=task, targets=list(sites), **waiting)
-        usable = answers.select_usable(came, task, needs)
+        usable: list[FLModel] = []
+        failures: list[InputError] = []
+        needs = list(needs)
+
+        def receive(answer: FLModel) -> Any:  # False where it is left out, which FLARE tells its own listeners
+            if failures or not answers.is_usable(answer, task, needs):
+                return False
+            try:
+                if take is not None:
+                    take(answer)
+            except InputError as error:  # FLARE would log it and go on without this site
+                failures.append(error)
+                return False
+            answer.params = None
+            usable.append(answer)
+            return True
+
+        self.broadcast_model(model, task_name=task, targets=list(sites), blocking=False, callback=receive, **waiting)
+        while self.get_num_standing_tasks() and not self.is_aborted():
+            if failures:
+                self.cancel_all_tasks()
+            time.sleep(self._task_check_period)
+        if failures:
+            raise failures[0]
         answered = {answer.meta["client_name"] for answer in usable}
         return usable, [site for site in sites if site not in answered]
+
+    def process_result_of_unknown_task(
+        self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
+    ) -> None:
+        """An answer to a task that is over; FLARE's own would keep its tensors until the next one."""
+        self.warning(f"{task_name}: answer of {client.name} came too late and is left out")

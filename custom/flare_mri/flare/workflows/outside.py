@@ -73,7 +73,7 @@ class RouteOutside(SiteController):
         """The usable answers; the network's settings come with the check too, so that a site can refuse them there."""
         meta = {MetaKey.NETWORK: space.network, MetaKey.PLAN: space.plan.model_dump(mode="json")}
         data = FLModel(params_type=ParamsType.FULL, params=dict(experts), current_round=0, meta=meta)
-        waiting = {"min_responses": 0, "timeout": self.timeout}
+        waiting: dict[str, Any] = {"min_responses": 0, "timeout": self.timeout}
         needs = ["slices/test"]
         answers, missing = self.collect_answers(self._answers, data, task, self.find_sites(), needs, **waiting)
         if len(answers) < self.min_sites or (task == TaskName.CHECK and missing):

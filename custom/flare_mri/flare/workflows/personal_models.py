@@ -24,8 +24,8 @@ def gather_personal_models(
     shared: Mapping[str, Tensor],
     round_number: int,
     min_sites: int,
-) -> dict[str, dict[str, Tensor]]:
-    """The sites' personal models, each checked as an update is.
+) -> Mapping[str, dict[str, Tensor]]:
+    """The sites' personal models, each checked as an update is, and read when it is asked for.
 
     Args:
         ask: gives a task.
@@ -38,16 +38,15 @@ def gather_personal_models(
     Raises:
         InputError: there are fewer.
     """
-    aggregator.begin_round(shared, round_number, whole=True)
-    for answer in ask(TaskName.SUBMIT, sites, {}):
-        aggregator.accept_model(answer)
+    aggregator.begin_round(shared, round_number, whole=True, sites=len(sites))
+    ask(TaskName.SUBMIT, sites, {}, at_least=min_sites, take=aggregator.accept_model)
     aggregator.compare_norms(clip=False)
     if len(aggregator.accepted) < min_sites:
         raise InputError(
             f"personal models: {len(aggregator.accepted)} good ones, expected at least {min_sites} "
             f"({aggregator.rejected}); nothing was written"
         )
-    return {site: dict(model.params or {}) for site, model in aggregator.accepted.items()}
+    return aggregator.counted()
 
 
 def score_across_sites(

@@ -4,7 +4,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from flare_mri.flare.workflows.answers import LOSS, NEEDED, Answers, job_in_word
 from flare_mri.flare.workflows.checkpoint import Checkpoint, RunStore
 from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.personal_models import gather_personal_models, score_across_sites
+from flare_mri.flare.workflows.roster import Roster
 from flare_mri.flare.workflows.run_record import RunRecord
 from flare_mri.flare.workflows.tracking import tell_curves
 from flare_mri.methods import find_method
@@ -49,6 +50,8 @@ class PersonalizedFedAvg(SiteController):
         options: the method's own settings.
         round_timeout: seconds after which a round ends with the answers it has; 0 waits for ever.
         wait_time_after_min_received: seconds to wait for further sites once `min_sites` have answered.
+        sites_per_round: sites asked in a round, drawn anew each round from those that are ready; 0 all. A round then
+            needs no more good updates than that.
         shut_out_after: rounds in which a site's update was left out, after which it is asked no more; 0 never.
         resume: go on after the last finished round of the job of this name, with the sites' private states of it.
         tracking: where curves go, ``tensorboard`` or ``mlflow``.
@@ -67,6 +70,7 @@ class PersonalizedFedAvg(SiteController):
         options: dict[str, Any] | None = None,
         round_timeout: int = 0,
         wait_time_after_min_received: int = 600,
+        sites_per_round: int = 0,
         shut_out_after: int = 0,
         resume: bool = False,
         tracking: str = "tensorboard",
@@ -79,7 +83,7 @@ class PersonalizedFedAvg(SiteController):
         super().__init__(persistor_id=persistor_id, task_check_period=task_check_period)
         values = {"num_rounds": num_rounds, "min_sites": min_sites, "round_timeout": round_timeout}
         values["wait_time_after_min_received"] = wait_time_after_min_received
-        values["shut_out_after"] = shut_out_after
+        values |= {"sites_per_round": sites_per_round, "shut_out_after": shut_out_after}
         ServerSettings.read({**values, "tracking": tracking}, "controller")
         self._method = find_method(method)
         self._hooks = self._method.server(self._method.options.read(options or {}, f"method {method}"))
@@ -89,6 +93,7 @@ class PersonalizedFedAvg(SiteController):
         self.options = options
         self.round_timeout = round_timeout
         self.wait_time_after_min_received = wait_time_after_min_received
+        self.sites_per_round = sites_per_round
         self.shut_out_after = shut_out_after
         self.resume = resume
         self.tracking = tracking
@@ -97,10 +102,9 @@ class PersonalizedFedAvg(SiteController):
         self.aggregator_id = aggregator_id
         self.persistor_id = persistor_id
         self.task_check_period = task_check_period
-        self._asked: set[str] = set()
-        self._ready: set[str] = set()
-        self._consenting: set[str] = set()
-        self._private = any((settings or {}).get("training", {}).get(name) is not None for name in PRIVATE)
+        training = self.settings.get("training", {})
+        self._roster = Roster(sites_per_round, training.get("seed", 0))
+        self._private = any(training.get(name) is not None for name in PRIVATE)
         self._answers = Answers(job_in_words(method, self.settings), self.warning)
 
     def run_job(self) -> None:
@@ -115,6 +119,7 @@ class PersonalizedFedAvg(SiteController):
                 f"component {self.aggregator_id!r}: expected a PartialAggregator, got a {type(aggregator).__name__}; "
                 "correct aggregator_id"
             )
+        aggregator.folder = Path(self.get_run_dir())
         root = self.fl_ctx.get_prop(FLContextKey.WORKSPACE_ROOT)  # type: ignore[union-attr]
         store = RunStore(Path(root), self.settings.get("job", self.method))
         store.lock()
@@ -135,20 +140,21 @@ class PersonalizedFedAvg(SiteController):
         for round_number in range(first, self.num_rounds):
             started = time.monotonic()
             self.event(AppEventType.ROUND_STARTED)
-            sites = self._ready_sites(record)
+            sites = self._roster.draw(self._ready_sites(record), round_number)
+            least = self._roster.least(self.min_sites)
             extra, message = self._hooks.extra(), self._hooks.message()
-            aggregator.begin_round(shared, round_number, extra)
+            aggregator.begin_round(shared, round_number, extra, sites=len(sites))
             meta = {MetaKey.RUN: run} | ({} if message is None else {MetaKey.METHOD: message})
-            for answer in self._ask(TaskName.TRAIN, sites, shared | extra, round_number, meta):
-                aggregator.accept_model(answer)
+            self._ask(TaskName.TRAIN, sites, shared | extra, round_number, meta, least, aggregator.accept_model)
             if self.is_aborted():
                 return False
-            mean = self._aggregate(aggregator, round_number)
+            mean = self._aggregate(aggregator, round_number, least)
             shared = {key: mean[key] for key in shared}
-            updates = {site: {k: m.params[k] for k in shared} for site, m in aggregator.accepted.items()}
-            answered = len(updates) / max(len(self._ready), len(updates))
-            self._hooks.after_round(shared, updates, {key: mean[key] for key in extra}, answered)
-            record.file_round(round_number, aggregator.accepted, time.monotonic() - started, aggregator.treated())
+            answered = len(aggregator.accepted) / max(len(self._roster.ready), len(aggregator.accepted))
+            self._hooks.after_round(shared, aggregator.counted(), {key: mean[key] for key in extra}, answered)
+            metrics = {site: update.metrics for site, update in aggregator.accepted.items()}
+            told = aggregator.treated() | ({"drawn": set(sites)} if self.sites_per_round else {})
+            record.file_round(round_number, metrics, time.monotonic() - started, told)
             for site in sorted(record.shut_out(self.shut_out_after) & aggregator.rejected.keys()):
                 self.warning(f"{site} is asked no more: its update was left out in {self.shut_out_after} rounds")
             scales = aggregator.scale.value, aggregator.extra_scale.value
@@ -159,16 +165,22 @@ class PersonalizedFedAvg(SiteController):
             self.info(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
         meta, sent = {MetaKey.RUN: run}, shared | self._hooks.extra()
-        record.file_validation(self._ask(TaskName.VALIDATE, self._ready_sites(record), sent, self.num_rounds, meta))
+        ready = self._ready_sites(record)
+        if self.sites_per_round:  # one that was asked in no round has no model to score
+            ready = [site for site in ready if site in record.drawn()]
+        least = min(self.min_sites, len(ready))
+        record.file_validation(self._ask(TaskName.VALIDATE, ready, sent, self.num_rounds, meta, least))
         if self._method.gathers_personal_models:
             ask = partial(self._ask, round_number=self.num_rounds, meta=meta)
-            ready = [site for site in self.find_sites() if site in self._ready]
-            personal = gather_personal_models(ask, ready, aggregator, shared, self.num_rounds, self.min_sites)
+            ready = [site for site in self.find_sites() if site in self._roster.ready]
+            ready = [site for site in ready if site in record.drawn()] if self.sites_per_round else ready
+            least = min(self.min_sites, len(ready))
+            personal = gather_personal_models(ask, ready, aggregator, shared, self.num_rounds, least)
             for site, problem in sorted(aggregator.rejected.items()):
                 self.warning(f"personal model of {site} left out: {problem}")
             self.info(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
             if self.cross_site:
-                taken = self._consenting - record.shut_out(self.shut_out_after)
+                taken = self._roster.consenting - record.shut_out(self.shut_out_after)
                 given = {site: state for site, state in personal.items() if site in taken}
                 record.file_cross_site(score_across_sites(ask, given, self.warning))
         self.info(f"results of {self.method}: {record.path.name}")
@@ -195,23 +207,23 @@ class PersonalizedFedAvg(SiteController):
 
     def _check_sites(self, sites: Sequence[str], record: RunRecord, run: str) -> None:
         """Ask every site to look at its own data and settings; before the first round all must be ready."""
-        self._asked |= set(sites)
+        self._roster.asked |= set(sites)
         answers = self._ask(TaskName.CHECK, sites, {}, 0, {MetaKey.RUN: run}, at_least=len(sites))
         self._note_checks(record, answers)
 
     def _note_checks(self, record: RunRecord, answers: list[FLModel]) -> None:
         """Who is ready, and who takes and gives personal models."""
-        self._ready |= record.file_checks(answers)
-        self._consenting |= {str(a.meta["client_name"]) for a in answers if CONSENT in (a.metrics or {})}
+        self._roster.ready |= record.file_checks(answers)
+        self._roster.consenting |= {str(a.meta["client_name"]) for a in answers if CONSENT in (a.metrics or {})}
 
     def _ready_sites(self, record: RunRecord) -> list[str]:
         """The connected sites that are ready and not shut out; one that has come since the start is checked, once."""
         sites = self.find_sites()
-        late = [site for site in sites if site not in self._asked]
+        late = [site for site in sites if site not in self._roster.asked]
         if late:
-            self._asked |= set(late)
+            self._roster.asked |= set(late)
             self._note_checks(record, self._ask(TaskName.CHECK, late, {}, 0, {}, at_least=0))
-        admitted = self._ready - record.shut_out(self.shut_out_after)
+        admitted = self._roster.ready - record.shut_out(self.shut_out_after)
         return [site for site in sites if site in admitted]
 
     def _ask(
@@ -222,8 +234,10 @@ class PersonalizedFedAvg(SiteController):
         round_number: int,
         meta: dict[str, Any],
         at_least: int | None = None,
+        take: Callable[[FLModel], Any] | None = None,
     ) -> list[FLModel]:
-        """The usable answers of `sites`; where fewer than `at_least` (`min_sites`) come, the job ends."""
+        """The usable answers of `sites`, without tensors, which `take` gets; with fewer than `at_least` (`min_sites`)
+        the job ends."""
         at_least = self.min_sites if at_least is None else at_least
         if len(sites) < at_least or not sites:
             raise InputError(f"{len(sites)} sites are connected ({', '.join(sites)}), the job needs {self.min_sites}")
@@ -240,6 +254,7 @@ class PersonalizedFedAvg(SiteController):
             task,
             sites,
             [name for name in NEEDED.get(task, ()) if name != LOSS or not self._private],
+            take,
             min_responses=at_least,
             timeout=self.round_timeout or (0 if at_least else self.wait_time_after_min_received),
             wait_time_after_min_received=self.wait_time_after_min_received,
@@ -248,15 +263,15 @@ class PersonalizedFedAvg(SiteController):
             self._answers.tell_missing(task, round_number, missing, len(answers), at_least)
         return answers
 
-    def _aggregate(self, aggregator: PartialAggregator, round_number: int) -> dict[str, Tensor]:
+    def _aggregate(self, aggregator: PartialAggregator, round_number: int, least: int) -> dict[str, Tensor]:
         """The new global shared part; the log tells what was left out, scaled down or capped."""
         aggregator.compare_norms()
         for site, problem in sorted(aggregator.rejected.items()):
             self.warning(f"round {round_number}: update of {site} left out: {problem}")
-        if len(aggregator.accepted) < self.min_sites:
+        if len(aggregator.accepted) < least:
             reasons = "; ".join(f"{site}: {problem}" for site, problem in sorted(aggregator.rejected.items()))
             raise InputError(
-                f"round {round_number}: {len(aggregator.accepted)} good updates, expected at least {self.min_sites} "
+                f"round {round_number}: {len(aggregator.accepted)} good updates, expected at least {least} "
                 f"({reasons}); the global model stays as it was"
             )
         shared = aggregator.aggregate_model().params or {}

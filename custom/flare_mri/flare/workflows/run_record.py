@@ -85,20 +85,25 @@ class RunRecord:
         return {site for site, _ in found}
 
     def file_round(
-        self, round_number: int, answers: Mapping[str, FLModel], seconds: float, treated: Mapping[str, Iterable[str]]
+        self,
+        round_number: int,
+        counted: Mapping[str, Mapping[str, float]],
+        seconds: float,
+        treated: Mapping[str, Iterable[str]],
     ) -> None:
         """File a round: losses, seconds and bytes of this one, validation of the aggregate before.
 
         Args:
             round_number: of the job.
-            answers: site -> the update that counted.
+            counted: site -> the metrics that came with its update, of those that counted.
             seconds: that the round took.
-            treated: how updates were treated (``left_out``, ``scaled_down``) -> sites.
+            treated: how updates were treated (``left_out``, ``scaled_down``) -> sites; ``drawn``: who was asked, where
+                not all were.
         """
         row: dict[str, Any] = {"round": round_number, "seconds": round(seconds, 3), "sites": {}}
         row |= {how: sorted(sites) for how, sites in treated.items() if sites}
         self._rounds.append(row)
-        for site, metrics in _by_site(answers.values()):
+        for site, metrics in sorted(counted.items()):
             row["sites"][site] = {
                 "train_loss": metrics.get("train/loss"),
                 **({"epsilon": metrics["privacy/epsilon"]} if "privacy/epsilon" in metrics else {}),
@@ -149,6 +154,10 @@ class RunRecord:
         self._run["cross_site"] = {**scores, "models": [*scores["models"], GLOBAL_ROW], "scores": rows}
         self._write()
 
+    def drawn(self) -> set[str]:
+        """Sites that were drawn in one of the rounds so far."""
+        return {site for row in self._rounds for site in row.get("drawn", ())}
+
     def shut_out(self, after: int) -> set[str]:
         """Sites whose update was left out in so many rounds; none where `after` is 0."""
         counts = Counter(site for row in self._rounds for site in row.get("left_out", ()))
@@ -173,9 +182,10 @@ class RunRecord:
         return ", ".join(filter(None, (f"round {round_number + 1}/{num_rounds} in {row['seconds']:.1f} s", told)))
 
     def _file_evaluation(self, round_number: int, site: str, metrics: Mapping[str, float]) -> None:
-        if round_number < 0 or site not in self._rounds[round_number]["sites"]:
+        row = self._rounds[round_number] if round_number >= 0 else {"sites": {}}
+        if site not in row["sites"] and "drawn" not in row:
             return
-        entry = self._rounds[round_number]["sites"][site]
+        entry = row["sites"].setdefault(site, {})  # one that was not drawn scores the aggregate all the same
         for name in self._curves:
             if values := under(name, metrics):
                 entry[name.replace("/", "_")] = values
