@@ -25,6 +25,7 @@ from flare_mri.methods.base import Method, SiteHooks, State
 from flare_mri.methods.fedprox import proximal_term
 from flare_mri.networks.state_check import check_private_state
 from flare_mri.training.learner import Learner
+from flare_mri.training.local_steps import fit
 
 
 class DittoOptions(Settings):
@@ -78,7 +79,7 @@ class DittoSite(SiteHooks):
         """Train the personal model, for as many epochs as the global one."""
         assert self._network is not None
         term = _Proximal(self.options, self._network, self._reference)
-        learner.fit(self._network, self._optimizer, round_number, term, abort)
+        fit(learner, self._network, self._optimizer, round_number, term, abort)
 
     def personal(self) -> State | None:
         """The personal model."""

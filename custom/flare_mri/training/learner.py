@@ -16,9 +16,9 @@ from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.networks.differences import ErrorFeedback
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
-from flare_mri.training.precision import autocast
+from flare_mri.training.local_steps import fit
 from flare_mri.training.private_steps import PrivateSteps, check_network
-from flare_mri.training.task import Abort, AbortedError, Task, on_device, training_loader
+from flare_mri.training.task import Abort, Task
 from flare_mri.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Learner:
             differential privacy.
 
     Attributes:
+        average: of its weights over the steps, where the job asks for one.
         feedback: compresses what the site returns, and keeps what rounding took away.
         previous: the shared parameters that the site returned last; None before its first round.
         best: round, validation and whole state of the network that was best in validation.
@@ -86,7 +87,7 @@ class Learner:
         self.hooks = hooks
         self._optimizer = settings.build_optimizer(network)
         self._initial_norm = norm_of(network.parameters())
-        self._average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
+        self.average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
         self.feedback = ErrorFeedback(update_dtype)
         self.previous: State | None = None
         self.best: dict[str, Any] | None = None
@@ -139,7 +140,7 @@ class Learner:
             received: as :meth:`receive` takes it.
             round_number: of the job, from 0: it sets the learning rate, and with the seed and the site's name the order
                 of slices.
-            abort: asked after every step; True ends training.
+            abort: as in :func:`~flare_mri.training.local_steps.fit`.
 
         Raises:
             BudgetSpentError: the round costs more privacy than is left. The global shared part is loaded, nothing else
@@ -152,7 +153,7 @@ class Learner:
         if self.private is not None:
             self.private.begin_round()
         self.hooks.begin_round(self, received, round_number)
-        losses = self.fit(self.network, self._optimizer, round_number, self.hooks, abort)
+        losses = fit(self, self.network, self._optimizer, round_number, self.hooks, abort)
         self.hooks.end_round(self, round_number, abort)
         state = self.shared_state()
         self.previous = {key: state[key] for key in self.shared_parameters}
@@ -164,66 +165,6 @@ class Learner:
             raise InputError(f"site {self.task.site}: {bad} after round {round_number}; lower the learning rate")
         slices = len(self.task.dataset("train"))  # type: ignore[arg-type]
         return RoundReport(loss, slices, time.monotonic() - started)
-
-    def fit(
-        self,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        round_number: int,
-        hooks: "SiteHooks",
-        abort: Abort,
-    ) -> list[Tensor]:
-        """The epochs of a round with any network of the job; returns the loss of every step.
-
-        Rate, seeds and order of the slices are the round's: two networks see the same batches in the same order.
-
-        Args:
-            network: on the task's device.
-            optimizer: of its parameters.
-            round_number: of the job, from 0.
-            hooks: of which epochs, begin_epoch, loss and after_backward are used.
-            abort: as in :meth:`train`.
-        """
-        for group in optimizer.param_groups:
-            group["lr"] = self.settings.lr_of_round(round_number)
-        seed = self.settings.seed_of_round(self.task.site, round_number)
-        if self.private is None:
-            torch.manual_seed(seed)
-        losses: list[Tensor] = []
-        for epoch in range(hooks.epochs(self.settings)):
-            network.train()
-            hooks.begin_epoch(self, epoch)
-            for batch in self.private.batches() if self.private else training_loader(self.task, seed + epoch):
-                if abort():
-                    raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
-                optimizer.zero_grad()
-                losses.append(self._differentiate(network, optimizer, batch, hooks))
-                hooks.after_backward(self, len(losses) - 1)
-                if self.settings.max_grad_norm:
-                    nn.utils.clip_grad_norm_(network.parameters(), self.settings.max_grad_norm)
-                optimizer.step()
-                if self._average is not None and network is self.network:
-                    self._average.update(network)
-        return losses
-
-    def _differentiate(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, hooks: "SiteHooks"
-    ) -> Tensor:
-        """The gradient of a step; with privacy the method's term, which sees no image, is added after the noise."""
-        if self.private is not None:
-            loss = self.private.differentiate(network, optimizer, batch, self._task_loss)
-            if (term := hooks.loss(self)) is not None:
-                term.backward()
-            return loss
-        loss = self._task_loss(network, on_device(batch, self.task.device))
-        if (term := hooks.loss(self)) is not None:
-            loss = loss + term
-        loss.backward()
-        return loss.detach()
-
-    def _task_loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        with autocast(self.task.device, self.settings.precision):
-            return self.settings.task_loss_weight * self.task.loss(network, batch)
 
     def consider_best(self, validation: Mapping[str, float], round_number: int) -> bool:
         """Keep the present network as the site's personal model if its validation is the best so far, and a number."""
@@ -244,9 +185,9 @@ class Learner:
 
     def personal(self) -> State | None:
         """State of the site's personal model where that is not the network itself: the method's, or the average."""
-        if (state := self.hooks.personal()) is not None or self._average is None:
+        if (state := self.hooks.personal()) is not None or self.average is None:
             return state
-        return self._average.network_state()
+        return self.average.network_state()
 
     def private_state(self) -> dict[str, Any]:
         """All that must survive this process and never leave the site, for ``torch.load(weights_only=True)``."""
@@ -256,7 +197,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "previous": self.previous,
             "best": self.best,
-            "average": None if self._average is None else self._average.state(),
+            "average": None if self.average is None else self.average.state(),
             "left_over": self.feedback.left_over,
             "method": self.hooks.state(),
         }
@@ -283,6 +224,6 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.previous, self.best = state["previous"], state["best"]
         self.feedback.left_over = dict(state["left_over"])
-        if self._average is not None:
-            self._average.restore(state["average"] or {}, self.task.site)
+        if self.average is not None:
+            self.average.restore(state["average"] or {}, self.task.site)
         self.hooks.restore(state["method"], self)

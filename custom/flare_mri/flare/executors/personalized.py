@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE on the hospital's side: the executor that trains."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
@@ -19,10 +21,11 @@ from flare_mri.flare.executors.received import read_models, read_run
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
 from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName, add_prefix, payload_bytes
-from flare_mri.methods import find_method
 from flare_mri.methods.base import SiteHooks
 from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
-from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
+from flare_mri.networks import build_network, check_size
+from flare_mri.parallel import LocalJob, TrainingProcesses
+from flare_mri.parallel.devices import check_processes
 from flare_mri.training import (
     SPLITS,
     AbortedError,
@@ -32,14 +35,12 @@ from flare_mri.training import (
     SiteStore,
     Split,
     Task,
-    TrainingSettings,
-    build_task,
     check_round,
 )
 from flare_mri.training.privacy_ledger import BudgetSpentError, PrivacyLedger
 from flare_mri.training.private_steps import PrivateSteps
 from flare_mri.training.run_states import MOST_ROUNDS
-from flare_mri.training.task import check_takes_images, check_trains
+from flare_mri.training.task import Abort, check_takes_images, check_trains
 
 
 class PersonalizedExecutor(ModelExecutor):
@@ -57,7 +58,7 @@ class PersonalizedExecutor(ModelExecutor):
         task: ``reconstruction`` or ``segmentation``.
         network: ``{"path": class, "args": {...}}``, see :func:`flare_mri.networks.build_network`.
         shared_layers: what is shared, see :func:`flare_mri.networks.shared_keys`.
-        training: settings of :class:`~flare_mri.training.TrainingSettings`.
+        training: settings of :class:`~flare_mri.config.training.TrainingSettings`.
         options: the method's own settings.
         site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``; the
             shared part must stay the same.
@@ -87,9 +88,9 @@ class PersonalizedExecutor(ModelExecutor):
         self.options = options
         self.site_networks = site_networks
         self.update_dtype = update_dtype
-        self._settings = TrainingSettings.read(training, f"job {job!r:.80}, training")
+        self._job = LocalJob(job, task, method, network, shared_layers, training, options or {}, update_dtype)
+        self._settings, self._method = self._job.settings, self._job.found_method
         self._settings.lr_of_round(0)  # raises where the schedule is not complete
-        self._method = find_method(method)
         if task not in self._method.tasks:
             raise InputError(f"method {method}: expected a task of {', '.join(self._method.tasks)}, got {task!r:.80}")
         if self._settings.weight_average and self._method.site.personal is not SiteHooks.personal:
@@ -97,11 +98,18 @@ class PersonalizedExecutor(ModelExecutor):
                 f"weight_average: expected none for {method}, which has a personal model of its own, got "
                 f"{self._settings.weight_average}; leave it out"
             )
-        self._options = self._method.options.read(options or {}, f"job {job!r:.80}, method {method}")
+        _ = self._job.method_options  # raises where they are none
         self._task: Task | None = None
+        self._processes: TrainingProcesses | None = None
         self._store: SiteStore | None = None
         self._ledger: PrivacyLedger | None = None
         self._run = ""
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """End the site's processes with the job."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.END_RUN and self._processes is not None:
+            self._processes.close()
 
     def actions(self) -> Mapping[str, Action]:
         """The tasks of a training job."""
@@ -129,6 +137,8 @@ class PersonalizedExecutor(ModelExecutor):
         check_takes_images(learner.network, task)
         if learner.private is not None:
             learner.private.check(learner.network)
+        if self._processes is not None:
+            self._processes.start(lambda: bool(abort_signal.triggered))
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):
@@ -153,8 +163,7 @@ class PersonalizedExecutor(ModelExecutor):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
         further = {key: zeros_like(received[key]) for key in learner.hooks.extra_like(learner)}
         try:
-            report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
-            update = learner.update()
+            report, update = self._train_round(learner, model, round_number, lambda: bool(abort_signal.triggered))
         except BudgetSpentError as spent:
             self.note(fl_ctx, f"site {task.site}: privacy budget spent; it sends what it received", str(spent))
             report, update = RoundReport(math.nan, check_trains(task), 0.0), learner.shared_state() | further
@@ -173,6 +182,15 @@ class PersonalizedExecutor(ModelExecutor):
             "wire/sent": float(payload_bytes(update)),
         }
         return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
+
+    def _train_round(
+        self, learner: Learner, model: FLModel, round_number: int, abort: Abort
+    ) -> tuple[RoundReport, dict[str, Tensor]]:
+        """A round, here or in the site's processes, and what it returns."""
+        received: dict[str, Tensor] = model.params or {}
+        if self._processes is not None:
+            return self._processes.train(learner, received, model.meta.get(MetaKey.METHOD), round_number, abort)
+        return learner.train(received, round_number, abort), learner.update()
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Evaluate the last aggregate, then the personal models; scores of volumes and pictures stay in the store."""
@@ -227,15 +245,16 @@ class PersonalizedExecutor(ModelExecutor):
         return FLModel(metrics=metrics)
 
     def _learner(self, task: Task, model: FLModel) -> Learner:
-        network = build_network(self._network_of(task.site), self._settings.seed)
-        shared, hooks = shared_keys(network, self.shared_layers), self._method.site(self._options)
         private = None
         if self._settings.private:
             assert self._ledger is not None
-            epochs, rounds = hooks.epochs(self._settings), check_round(model.total_rounds)
+            rounds = check_round(model.total_rounds)
             run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
-            private = PrivateSteps(self._settings, task, epochs, rounds, self._ledger, run, self.job)
-        return Learner(network, shared, task, self._settings, hooks, self.update_dtype, private)
+            private = PrivateSteps(self._settings, task, self._job.epochs, rounds, self._ledger, run, self.job)
+        return self._job_at(task.site).build_learner(task, private)
+
+    def _job_at(self, site: str) -> LocalJob:
+        return dataclasses.replace(self._job, network=self._network_of(site))
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
@@ -271,8 +290,12 @@ class PersonalizedExecutor(ModelExecutor):
             if site.notice:
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             use_threads(site.config)
-            keys, settings = sample_keys(self.network), self._settings
-            self._task = build_task(self.task, site.config, settings.seed, keys, settings)
+            job = self._job_at(site.config.site)
+            task = job.build_task(site.config)
+            if site.config.processes > 1:
+                check_processes(site.config, self._settings, task)
+                self._processes = TrainingProcesses(job, site.config)
+            self._task = task
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
             self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)
