@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes of a site train as one does: equal numbers, one line where one of them dies, nothing left behind."""
+"""Several processes of a site train as one does: equal numbers, one line where one of them dies, nothing left over."""
 
 import os
 import signal
@@ -72,9 +72,7 @@ def apart(one: Any, other: Any) -> float:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_two_processes_give_the_numbers_of_one(
-    config: SiteConfig, trained: list[dict[str, Any]], name: str
-) -> None:
+def test_two_processes_give_the_numbers_of_one(config: SiteConfig, trained: list[dict[str, Any]], name: str) -> None:
     """Also each of them what the other has, to the bit: their networks do not come apart."""
     alone = train(JOBS[name], JOBS[name].build_task(config), 1)
     assert apart(alone[-1]["network"], alone[0]["network"]) > 1e-4  # there was something to learn

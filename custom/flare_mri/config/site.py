@@ -88,6 +88,8 @@ class MachineSettings(Settings):
     """processes that read slices, for each that trains"""
     compute_threads: int | None = Field(None, ge=1, le=1024)
     """threads of PyTorch on the CPU; none: $OMP_NUM_THREADS, else all cores"""
+    memory_format: Literal["contiguous", "channels_last", "auto"] = "contiguous"
+    """order of a 2D network's weights and features in memory; auto: the faster in a few steps at the job's start"""
     store: ExpandedPath | None = None
     """where private state lies; none: site_store in the site's FLARE folder"""
 

@@ -13,6 +13,7 @@ from flare_mri.methods import find_method
 from flare_mri.methods.base import Method
 from flare_mri.networks import build_network, sample_keys, shared_keys
 from flare_mri.training import Learner, Task, build_task
+from flare_mri.training.memory_format import MEMORY_FORMATS, choose_memory_format
 from flare_mri.training.private_steps import PrivateSteps
 
 
@@ -64,13 +65,22 @@ class LocalJob:
         """The site's task; raises InputError as :func:`flare_mri.training.build_task`."""
         return build_task(self.task, config, self.settings.seed, sample_keys(self.network), self.settings)
 
-    def build_learner(self, task: Task, private: PrivateSteps | None = None) -> Learner:
+    def choose_memory_format(self, name: str, task: Task) -> str:
+        """The memory format that a site's setting comes to, tried on the job's network where it says ``auto``."""
+        network = build_network(self.network, self.settings.seed)
+        return choose_memory_format(name, network, task, self.settings.precision)
+
+    def build_learner(
+        self, task: Task, private: PrivateSteps | None = None, memory_format: str = "contiguous"
+    ) -> Learner:
         """A learner with the network's initial weights.
 
         Args:
             task: of the site.
             private: steps with differential privacy, where the job asks for it.
+            memory_format: of :data:`~flare_mri.training.memory_format.MEMORY_FORMATS`.
         """
         network = build_network(self.network, self.settings.seed)
+        network = network.to(memory_format=MEMORY_FORMATS[memory_format])  # type: ignore[call-overload]
         shared, hooks = shared_keys(network, self.shared_layers), self.found_method.site(self.method_options)
         return Learner(network, shared, task, self.settings, hooks, self.update_dtype, private)

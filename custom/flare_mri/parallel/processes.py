@@ -104,6 +104,10 @@ class TrainingProcesses:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         weakref.finalize(self, _end, self._running)
 
+    def described(self) -> str:
+        """How many they are, and where."""
+        return f"trains in {len(self._devices)} processes, on {' and '.join(self._devices)}"
+
     def start(self, abort: Abort = lambda: False) -> None:
         """Start them, if they do not run, and wait until each has read the site's data.
 
@@ -130,7 +134,13 @@ class TrainingProcesses:
         self._wait(abort, "start")
 
     def train(
-        self, learner: Learner, received: Mapping[str, Tensor], message: Any, round_number: int, abort: Abort
+        self,
+        learner: Learner,
+        received: Mapping[str, Tensor],
+        message: Any,
+        round_number: int,
+        abort: Abort,
+        memory_format: str = "contiguous",
     ) -> tuple[RoundReport, State]:
         """Train a round, as :meth:`Learner.train` does in one process; the learner has its result afterwards.
 
@@ -140,6 +150,7 @@ class TrainingProcesses:
             message: the method's message, as the server sent it.
             round_number: of the job, from 0.
             abort: asked all the time; True ends the processes.
+            memory_format: as of :meth:`LocalJob.build_learner`.
 
         Returns:
             The report, and what the site returns (:meth:`Learner.update`).
@@ -155,6 +166,7 @@ class TrainingProcesses:
             "round": round_number,
             "received": dict(received),
             "message": plain(message),
+            "memory_format": memory_format,
             "state": {**learner.private_state(), "best": None, "left_over": {}},
         }
         for process in self._running:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as collectives
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -32,6 +31,20 @@ def process_rank() -> int:
     return dist.get_rank() if process_count() > 1 else 0
 
 
+class _Sum(torch.autograd.Function):
+    """PyTorch's own differentiable sum (``torch.distributed.nn``) is deprecated, its successor private."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient.contiguous())
+
+
 def sum_over_processes(value: Tensor) -> Tensor:
     r"""Sum of a tensor over all processes, which autograd goes through.
 
@@ -39,7 +52,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
     its samples' share of :math:`\nabla L`, whose mean over the processes, which DistributedDataParallel takes, is
     :math:`\nabla L`.
     """
-    return collectives.all_reduce(value) if process_count() > 1 else value
+    return _Sum.apply(value) if process_count() > 1 else value
 
 
 def mean_over_processes(mean: Tensor, count: int) -> Tensor:

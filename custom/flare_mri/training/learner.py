@@ -100,13 +100,13 @@ class Learner:
         return [name for name, _ in self.network.named_parameters() if name in keys]
 
     def shared_state(self) -> State:
-        """The shared part, on the CPU."""
+        """The shared part, on the CPU, in plain order in memory."""
         state = self.network.state_dict()
-        return {key: state[key].detach().cpu().clone() for key in self.shared}
+        return {key: _plain(state[key]) for key in self.shared}
 
     def update(self) -> State:
         """All tensors that a site returns after a round: the shared part and the method's further tensors."""
-        return self.shared_state() | self.hooks.extra()
+        return self.shared_state() | {key: value.contiguous() for key, value in self.hooks.extra().items()}
 
     def receive(self, received: Mapping[str, Tensor]) -> None:
         """Load the global shared part, once it is one; the private part stays as it is.
@@ -173,7 +173,7 @@ class Learner:
             return False
         if self.best is not None and score <= self.best["validation"][self.task.key_metric]:
             return False
-        network = {key: value.detach().cpu().clone() for key, value in self.network.state_dict().items()}
+        network = {key: _plain(value) for key, value in self.network.state_dict().items()}
         self.best = {"round": round_number, "validation": dict(validation), "network": network}
         return True
 
@@ -185,9 +185,10 @@ class Learner:
 
     def personal(self) -> State | None:
         """State of the site's personal model where that is not the network itself: the method's, or the average."""
-        if (state := self.hooks.personal()) is not None or self.average is None:
-            return state
-        return self.average.network_state()
+        state = self.hooks.personal()
+        if state is None and self.average is not None:
+            state = self.average.network_state()
+        return None if state is None else {key: value.contiguous() for key, value in state.items()}
 
     def private_state(self) -> dict[str, Any]:
         """All that must survive this process and never leave the site, for ``torch.load(weights_only=True)``."""
@@ -227,3 +228,8 @@ class Learner:
         if self.average is not None:
             self.average.restore(state["average"] or {}, self.task.site)
         self.hooks.restore(state["method"], self)
+
+
+def _plain(value: Tensor) -> Tensor:
+    """A copy on the CPU, its axes one after the other in memory."""
+    return value.detach().to("cpu", copy=True).contiguous()

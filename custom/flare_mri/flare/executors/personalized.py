@@ -16,8 +16,9 @@ from torch import Tensor, zeros_like
 
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, ModelExecutor
-from flare_mri.flare.executors.evaluation import evaluate, keep_personal_model
+from flare_mri.flare.executors.evaluation import evaluate, evaluate_models, keep_personal_model
 from flare_mri.flare.executors.received import read_models, read_run
+from flare_mri.flare.executors.run_state import restore_learner
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
 from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName, add_prefix, payload_bytes
@@ -28,7 +29,6 @@ from flare_mri.parallel import LocalJob, TrainingProcesses
 from flare_mri.parallel.devices import check_processes
 from flare_mri.training import (
     SPLITS,
-    AbortedError,
     Learner,
     RoundReport,
     RunStates,
@@ -101,6 +101,7 @@ class PersonalizedExecutor(ModelExecutor):
         _ = self._job.method_options  # raises where they are none
         self._task: Task | None = None
         self._processes: TrainingProcesses | None = None
+        self._format = "contiguous"
         self._store: SiteStore | None = None
         self._ledger: PrivacyLedger | None = None
         self._run = ""
@@ -139,6 +140,7 @@ class PersonalizedExecutor(ModelExecutor):
             learner.private.check(learner.network)
         if self._processes is not None:
             self._processes.start(lambda: bool(abort_signal.triggered))
+            self.log_info(fl_ctx, f"site {task.site}: {self._processes.described()}")
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
             if found := RunStates(store, run).last(MOST_ROUNDS + 1):
@@ -189,7 +191,8 @@ class PersonalizedExecutor(ModelExecutor):
         """A round, here or in the site's processes, and what it returns."""
         received: dict[str, Tensor] = model.params or {}
         if self._processes is not None:
-            return self._processes.train(learner, received, model.meta.get(MetaKey.METHOD), round_number, abort)
+            message = model.meta.get(MetaKey.METHOD)
+            return self._processes.train(learner, received, message, round_number, abort, self._format)
         return learner.train(received, round_number, abort), learner.update()
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
@@ -223,7 +226,7 @@ class PersonalizedExecutor(ModelExecutor):
             raise InputError(
                 f"site {task.site}: a job that shares {self.shared_layers!r:.80} asks for the personal model"
             )
-        personal = learner.hooks.personal()
+        personal = learner.personal()
         if personal is None:
             raise InputError(f"site {task.site}: no personal model of this run; it has not trained in it")
         slices = {"slices/train": float(len(task.dataset("train")))}  # type: ignore[arg-type]
@@ -236,13 +239,8 @@ class PersonalizedExecutor(ModelExecutor):
             raise InputError(f"site {site}: takes no other site's model: cross_site of its site.yaml does not say so")
         task, _ = self._site(fl_ctx)
         network = build_network(self._network_of(task.site), self._settings.seed).to(task.device)
-        metrics: dict[str, float] = {}
-        for name, state in read_models(site, model, network.state_dict()).items():
-            if abort_signal.triggered:
-                raise AbortedError(f"site {site}: aborted before {name} was scored")
-            network.load_state_dict(state)
-            metrics |= add_prefix(f"{name}/test", task.evaluate(network, "test"))
-        return FLModel(metrics=metrics)
+        models = read_models(site, model, network.state_dict())
+        return FLModel(metrics=evaluate_models(task, network, models, lambda: bool(abort_signal.triggered)))
 
     def _learner(self, task: Task, model: FLModel) -> Learner:
         private = None
@@ -251,7 +249,7 @@ class PersonalizedExecutor(ModelExecutor):
             rounds = check_round(model.total_rounds)
             run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
             private = PrivateSteps(self._settings, task, self._job.epochs, rounds, self._ledger, run, self.job)
-        return self._job_at(task.site).build_learner(task, private)
+        return self._job_at(task.site).build_learner(task, private, self._format)
 
     def _job_at(self, site: str) -> LocalJob:
         return dataclasses.replace(self._job, network=self._network_of(site))
@@ -266,22 +264,7 @@ class PersonalizedExecutor(ModelExecutor):
         if self._run not in ("", run):
             raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")
         self._run, learner, states = run, self._learner(task, model), RunStates(store, run)
-        if round_number == 0:
-            states.forget()
-            return task, learner, states, round_number
-        found = states.last(round_number)
-        if found is None:
-            self.log_warning(
-                fl_ctx,
-                f"site {store.site}: no private state of this run; joining it at round {round_number}",
-            )
-            if old := states.old_files():
-                self.note(fl_ctx, f"site {store.site}: states of an earlier version are not used: {old}", old)
-            return task, learner, states, round_number
-        number, state = found
-        if number < round_number - 1:
-            self.log_info(fl_ctx, f"site {store.site}: away since round {number}; going on from its private state")
-        learner.restore(state, number)
+        restore_learner(self, fl_ctx, learner, states, round_number)
         return task, learner, states, round_number
 
     def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
@@ -295,6 +278,7 @@ class PersonalizedExecutor(ModelExecutor):
             if site.config.processes > 1:
                 check_processes(site.config, self._settings, task)
                 self._processes = TrainingProcesses(job, site.config)
+            self._format = job.choose_memory_format(site.config.memory_format, task)
             self._task = task
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
