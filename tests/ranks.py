@@ -35,14 +35,10 @@ CASCADES = {
 }
 ORGAN = {"path": UNET, "args": {**SMALL, "in_channels": 3, "out_channels": 2, "norm": "batch"}}
 SGD = {"optimizer": "sgd", "lr": 0.05, "lr_step": 0}
-L1 = {**SGD, "loss": "l1_ssim"}
 RECONSTRUCTION = ("job", "reconstruction")
 SEGMENTATION = ("job", "segmentation")
 JOBS = {
     "FedMRI": LocalJob(*RECONSTRUCTION, "FedMRI", {"path": UNET, "args": SMALL}, "encoder", SGD, {}),
-    "encoder-sharing": LocalJob(
-        *RECONSTRUCTION, "encoder-sharing", CASCADES, "encoder", {**SGD, "loss": "l1_ssim"}, {}
-    ),
     "FedProx": LocalJob(*RECONSTRUCTION, "FedProx", CASCADES, "all", {**SGD, "weight_average": 0.9}, {}),
     "IOP-FL": LocalJob(*SEGMENTATION, "IOP-FL", ORGAN, "all", {**SGD, "loss": "dice_ce"}, {}),
     "SCAFFOLD": LocalJob(*SEGMENTATION, "SCAFFOLD", ORGAN, "all", {**SGD, "max_grad_norm": 0.1}, {}),
