@@ -42,11 +42,11 @@ def check_processes(config: SiteConfig, settings: TrainingSettings, task: Task) 
         InputError: a job with differential privacy, devices as in :func:`devices_of`, or batches smaller than the
             number of processes.
     """
-    where, fix = f"site {config.site}, {config.file}: processes", "set processes: 1"
+    where = f"site {config.site}, {config.file}: processes"
     if settings.private:
         raise InputError(
             f"{where}: expected 1 for a job with differential privacy, whose patients and noise one process draws, got "
-            f"{config.processes}; {fix}"
+            f"{config.processes}; set processes: 1"
         )
     devices_of(config)
     alike = min(Counter(shapes_of(task.training_data(0))).values(), default=0)

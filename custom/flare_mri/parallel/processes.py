@@ -214,23 +214,25 @@ class TrainingProcesses:
         site, count = self.config.site, len(self._running)
         failed = {rank: answer for rank, answer in answers.items() if _failed(answer)}
         silent = [self._running[rank] for rank, answer in failed.items() if answer is None]
-        told = f"site {site}: processes: expected {count} that {what}, got rank"
         if silent:
             process = silent[0]
             with suppress(subprocess.TimeoutExpired):
                 process.popen.wait(_FAREWELL)
-            line = f"{told} {process.rank} {_end_of(process.popen)}, which last wrote {process.last_line()!r}"
+            ended, last = _end_of(process.popen), process.last_line()
             self.close()
             raise InputError(
-                f"{line}; where memory ran out, lower batch_size or workers, or set processes: 1 in site.yaml; then "
-                "resume the job"
+                f"site {site}: processes: expected {count} that {what}, got rank {process.rank} {ended}, which last "
+                f"wrote {last!r}; where memory ran out, lower batch_size or workers, or set processes: 1 in site.yaml; "
+                "then resume the job"
             )
         rank, answer = min(((r, a) for r, a in failed.items() if a is not None), key=lambda pair: pair[1]["at"])
         self.close()
         if answer["foreseen"]:
             raise InputError(answer["error"])
         last = answer["error"].strip().splitlines()[-1]
-        raise ProcessError(f"{answer['error']}\n{told} {rank} with {last}")
+        raise ProcessError(
+            f"{answer['error']}\nsite {site}: processes: expected {count} that {what}, got rank {rank} with {last}"
+        )
 
 
 def _failed(answer: Answer | None) -> bool:
