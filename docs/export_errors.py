@@ -38,6 +38,7 @@ _TITLES = {
     "networks": "Networks",
     "methods": "Methods",
     "training": "Training at a site, and its store",
+    "parallel": "Several processes at a site",
     "routing": "Routing and routing spaces",
     "flare": "Jobs, servers and messages",
     "inference": "Models on new scans",

@@ -82,10 +82,14 @@ class MachineSettings(Settings):
         "auto"
     )
     """auto, cpu, cuda or cuda:N"""
+    processes: int = Field(1, ge=1, le=64)
+    """processes that train together, a GPU each, or on the CPU a part of its threads; each takes a part of a batch"""
     workers: int = Field(0, ge=0, le=256)
-    """processes that read slices"""
+    """processes that read slices, for each that trains"""
     compute_threads: int | None = Field(None, ge=1, le=1024)
     """threads of PyTorch on the CPU; none: $OMP_NUM_THREADS, else all cores"""
+    memory_format: Literal["contiguous", "channels_last", "auto"] = "contiguous"
+    """order of a 2D network's weights and features in memory; auto: the faster in a few steps at the job's start"""
     store: ExpandedPath | None = None
     """where private state lies; none: site_store in the site's FLARE folder"""
 

@@ -80,9 +80,11 @@ class DittoSite(SiteHooks):
 
     def end_round(self, learner: Learner, round_number: int, abort: Callable[[], bool]) -> None:
         """Train the personal model, for as many epochs as the global one."""
+        from flare_mri.training.local_steps import fit
+
         assert self._network is not None
         term = _Proximal(self.options, self._network, self._reference)
-        learner.fit(self._network, self._optimizer, round_number, term, abort)
+        fit(learner, self._network, self._optimizer, round_number, term, abort)
 
     def personal(self) -> State | None:
         """The personal model."""

@@ -16,10 +16,10 @@ from flare_mri.config.training import TrainingSettings
 from flare_mri.errors import InputError
 from flare_mri.networks.differences import ErrorFeedback
 from flare_mri.networks.state_check import check_private_state, norm_of, not_finite, problem_in_state
+from flare_mri.training.local_steps import fit
 from flare_mri.training.optimizer import build_optimizer
-from flare_mri.training.precision import autocast
 from flare_mri.training.private_steps import PrivateSteps, check_network
-from flare_mri.training.task import Abort, AbortedError, Task, on_device, training_loader
+from flare_mri.training.task import Abort, Task
 from flare_mri.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Learner:
             differential privacy.
 
     Attributes:
+        average: of its weights over the steps, where the job asks for one.
         feedback: compresses what the site returns, and keeps what rounding took away.
         previous: the shared parameters that the site returned last; None before its first round.
         best: round, validation and whole state of the network that was best in validation.
@@ -87,7 +88,7 @@ class Learner:
         self.hooks = hooks
         self._optimizer = build_optimizer(settings, network)
         self._initial_norm = norm_of(network.parameters())
-        self._average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
+        self.average = WeightAverage(network, settings.weight_average) if settings.weight_average else None
         self.feedback = ErrorFeedback(update_dtype)
         self.previous: State | None = None
         self.best: dict[str, Any] | None = None
@@ -100,13 +101,13 @@ class Learner:
         return [name for name, _ in self.network.named_parameters() if name in keys]
 
     def shared_state(self) -> State:
-        """The shared part, on the CPU."""
+        """The shared part, on the CPU, in plain order in memory."""
         state = self.network.state_dict()
-        return {key: state[key].detach().cpu().clone() for key in self.shared}
+        return {key: _plain(state[key]) for key in self.shared}
 
     def update(self) -> State:
         """All tensors that a site returns after a round: the shared part and the method's further tensors."""
-        return self.shared_state() | self.hooks.extra()
+        return self.shared_state() | {key: value.contiguous() for key, value in self.hooks.extra().items()}
 
     def receive(self, received: Mapping[str, Tensor]) -> None:
         """Load the global shared part, once it is one; the private part stays as it is.
@@ -140,7 +141,7 @@ class Learner:
             received: as :meth:`receive` takes it.
             round_number: of the job, from 0: it sets the learning rate, and with the seed and the site's name the order
                 of slices.
-            abort: asked after every step; True ends training.
+            abort: as in :func:`~flare_mri.training.local_steps.fit`.
 
         Raises:
             BudgetSpentError: the round costs more privacy than is left. The global shared part is loaded, nothing else
@@ -153,7 +154,7 @@ class Learner:
         if self.private is not None:
             self.private.begin_round()
         self.hooks.begin_round(self, received, round_number)
-        losses = self.fit(self.network, self._optimizer, round_number, self.hooks, abort)
+        losses = fit(self, self.network, self._optimizer, round_number, self.hooks, abort)
         self.hooks.end_round(self, round_number, abort)
         state = self.shared_state()
         self.previous = {key: state[key] for key in self.shared_parameters}
@@ -166,66 +167,6 @@ class Learner:
         slices = len(self.task.dataset("train"))  # type: ignore[arg-type]
         return RoundReport(loss, slices, time.monotonic() - started)
 
-    def fit(
-        self,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        round_number: int,
-        hooks: "SiteHooks",
-        abort: Abort,
-    ) -> list[Tensor]:
-        """The epochs of a round with any network of the job; returns the loss of every step.
-
-        Rate, seeds and order of the slices are the round's: two networks see the same batches in the same order.
-
-        Args:
-            network: on the task's device.
-            optimizer: of its parameters.
-            round_number: of the job, from 0.
-            hooks: of which epochs, begin_epoch, loss and after_backward are used.
-            abort: as in :meth:`train`.
-        """
-        for group in optimizer.param_groups:
-            group["lr"] = self.settings.lr_of_round(round_number)
-        seed = self.settings.seed_of_round(self.task.site, round_number)
-        if self.private is None:
-            torch.manual_seed(seed)
-        losses: list[Tensor] = []
-        for epoch in range(hooks.epochs(self.settings)):
-            network.train()
-            hooks.begin_epoch(self, epoch)
-            for batch in self.private.batches() if self.private else training_loader(self.task, seed + epoch):
-                if abort():
-                    raise AbortedError(f"site {self.task.site}: aborted in round {round_number}")
-                optimizer.zero_grad()
-                losses.append(self._differentiate(network, optimizer, batch, hooks))
-                hooks.after_backward(self, len(losses) - 1)
-                if self.settings.max_grad_norm:
-                    nn.utils.clip_grad_norm_(network.parameters(), self.settings.max_grad_norm)
-                optimizer.step()
-                if self._average is not None and network is self.network:
-                    self._average.update(network)
-        return losses
-
-    def _differentiate(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, hooks: "SiteHooks"
-    ) -> Tensor:
-        """The gradient of a step; with privacy the method's term, which sees no image, is added after the noise."""
-        if self.private is not None:
-            loss = self.private.differentiate(network, optimizer, batch, self._task_loss)
-            if (term := hooks.loss(self)) is not None:
-                term.backward()
-            return loss
-        loss = self._task_loss(network, on_device(batch, self.task.device))
-        if (term := hooks.loss(self)) is not None:
-            loss = loss + term
-        loss.backward()
-        return loss.detach()
-
-    def _task_loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        with autocast(self.task.device, self.settings.precision):
-            return self.settings.task_loss_weight * self.task.loss(network, batch)
-
     def consider_best(self, validation: Mapping[str, float], round_number: int) -> bool:
         """Keep the present network as the site's personal model if its validation is the best so far, and a number."""
         score = validation[self.task.key_metric]
@@ -233,7 +174,7 @@ class Learner:
             return False
         if self.best is not None and score <= self.best["validation"][self.task.key_metric]:
             return False
-        network = {key: value.detach().cpu().clone() for key, value in self.network.state_dict().items()}
+        network = {key: _plain(value) for key, value in self.network.state_dict().items()}
         self.best = {"round": round_number, "validation": dict(validation), "network": network}
         return True
 
@@ -245,9 +186,10 @@ class Learner:
 
     def personal(self) -> State | None:
         """State of the site's personal model where that is not the network itself: the method's, or the average."""
-        if (state := self.hooks.personal()) is not None or self._average is None:
-            return state
-        return self._average.network_state()
+        state = self.hooks.personal()
+        if state is None and self.average is not None:
+            state = self.average.network_state()
+        return None if state is None else {key: value.contiguous() for key, value in state.items()}
 
     def private_state(self) -> dict[str, Any]:
         """All that must survive this process and never leave the site, for ``torch.load(weights_only=True)``."""
@@ -257,7 +199,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "previous": self.previous,
             "best": self.best,
-            "average": None if self._average is None else self._average.state(),
+            "average": None if self.average is None else self.average.state(),
             "left_over": self.feedback.left_over,
             "method": self.hooks.state(),
         }
@@ -284,6 +226,11 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.previous, self.best = state["previous"], state["best"]
         self.feedback.left_over = dict(state["left_over"])
-        if self._average is not None:
-            self._average.restore(state["average"] or {}, self.task.site)
+        if self.average is not None:
+            self.average.restore(state["average"] or {}, self.task.site)
         self.hooks.restore(state["method"], self)
+
+
+def _plain(value: Tensor) -> Tensor:
+    """A copy on the CPU, its axes one after the other in memory."""
+    return value.detach().to("cpu", copy=True).contiguous()

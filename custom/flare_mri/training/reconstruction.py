@@ -23,6 +23,7 @@ from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.metrics.volume_scores import by_pseudonym
 from flare_mri.networks import UnrolledNetwork, encoder_prefixes
 from flare_mri.training.classical import CLASSICAL, score_classical
+from flare_mri.training.data_parallel import mean_over_processes
 from flare_mri.training.examples import COMMON, Keep, ReconstructionExamples
 from flare_mri.training.held_out import HeldOutSnr
 from flare_mri.training.losses import RECONSTRUCTION_LOSSES
@@ -82,8 +83,9 @@ class ReconstructionTask:
             InputError: the network's output has another shape, which PyTorch would broadcast; or as
                 :func:`~flare_mri.training.self_supervision.ssdu_loss`.
         """
+        count = len(batch["kspace" if self._loss is None else "target"])
         if self._loss is None:
-            return ssdu_loss(network, batch)
+            return mean_over_processes(ssdu_loss(network, batch), count)
         self._check_targets()
         output, target = reconstruct(network, batch), batch["target"]
         if output.shape != target.shape:
@@ -91,7 +93,7 @@ class ReconstructionTask:
                 f"network: expected an output of shape {list(target.shape)}, got {list(output.shape)}; set in_channels "
                 "and out_channels to 1, and no deep supervision"
             )
-        return self._loss(output, target, batch)
+        return mean_over_processes(self._loss(output, target, batch), count)
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """`nmse`, `psnr`, `volume_psnr` (dB) and `ssim` of `network`: of each volume, then the mean over volumes.

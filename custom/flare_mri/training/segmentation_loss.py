@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.losses import DeepSupervisionLoss, DiceLoss
+from monai.losses import DeepSupervisionLoss
+from monai.losses.utils import compute_tp_fp_fn
 from torch import Tensor, nn
 
 from flare_mri.config.segmentation import IGNORED, SegmentationPlan
 from flare_mri.datasets.pieces import check_logits
+from flare_mri.training.data_parallel import sum_over_processes
+
+_EPSILON = 1e-5
 
 
 class SegmentationLoss(nn.Module):
@@ -34,7 +38,6 @@ class SegmentationLoss(nn.Module):
         self.plan, self.labelled = plan, list(labelled)
         self.missing = [0] + [number for number in range(1, plan.classes) if number not in labelled]
         self._cross_entropy = name == "dice_ce"
-        self._dice = DiceLoss(batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
         self._deep = DeepSupervisionLoss(self._of_one)  # type: ignore[arg-type]
 
     def forward(self, output: Any, images: Tensor, label: Tensor) -> Tensor:
@@ -69,8 +72,18 @@ class SegmentationLoss(nn.Module):
             label = numbers[label]
         known = label != IGNORED
         truth = F.one_hot((label * known)[:, 0], logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-        loss: Tensor = self._dice(logits.softmax(1) * known, truth * known)
+        loss = _soft_dice(logits.softmax(1) * known, truth * known)
         if self._cross_entropy:
             entropy = F.cross_entropy(logits, label[:, 0], ignore_index=IGNORED, reduction="sum")
-            loss = loss + entropy / known.sum().clamp(min=1)
+            entropy, voxels = sum_over_processes(torch.stack([entropy, known.sum().to(entropy.dtype)]))
+            loss = loss + entropy / voxels.clamp(min=1)
         return loss
+
+
+def _soft_dice(probabilities: Tensor, truth: Tensor) -> Tensor:
+    """MONAI's ``DiceLoss(batch=True)``, to the bit, whose sums are those of the samples of all processes."""
+    axes = [0, *range(2, probabilities.ndim)]
+    found = sum_over_processes(torch.stack(compute_tp_fp_fn(probabilities, truth, axes, 1, False)))
+    hits, surplus, missed = found[0], 0.5 * found[1], 0.5 * found[2]
+    score = (2 * hits + _EPSILON) / (2 * (hits + surplus + missed) + _EPSILON)
+    return (1 - score).mean()

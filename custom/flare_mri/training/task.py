@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.datasets.batches import ShuffledBatches, batches_in_order, shapes_of
 from flare_mri.errors import InputError
+from flare_mri.training.data_parallel import ProcessShare, process_count
 from flare_mri.training.examples import Keep
 
 Split = Literal["train", "validation", "test"]
@@ -64,7 +65,7 @@ class Task(Protocol):
         """As `training_data`, but that no sample depends on another patient's; and the patient of each sample."""
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        """The task's own loss of one training batch, a scalar."""
+        """The task's own loss of one training batch, a scalar; of the parts that all processes of a site have of it."""
 
     def evaluate(self, network: nn.Module, split: Split) -> dict[str, float]:
         """Metrics of `network` on a split, by name."""
@@ -91,16 +92,18 @@ class Task(Protocol):
 def training_loader(task: Task, seed: int) -> DataLoader:
     """Shuffled batches of the training split; their order and random transforms depend on `seed` alone.
 
-    A batch holds slices of one shape. The last, smaller batch of a shape is dropped, unless it is the only one.
+    A batch holds slices of one shape. The last, smaller batch of a shape is dropped, unless it is the only one. Of
+    several processes each gets its part of every batch.
 
     Raises:
         InputError: the site has no training slice.
     """
     check_trains(task)
     data, generator = task.training_data(seed), torch.Generator().manual_seed(seed)
+    batches = ShuffledBatches(shapes_of(data), task.batch_size, generator)
     return DataLoader(
         data,
-        batch_sampler=ShuffledBatches(shapes_of(data), task.batch_size, generator),
+        batch_sampler=batches if process_count() == 1 else ProcessShare(batches),
         num_workers=task.workers,
         generator=generator,
     )

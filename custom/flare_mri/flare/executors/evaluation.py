@@ -5,13 +5,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flare_mri.config.results import PERSONAL
 from flare_mri.flare.protocol import add_prefix
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.metrics.volume_scores import Rows
-from flare_mri.training import Learner, RunStates, Split
+from flare_mri.training import AbortedError, Learner, RunStates, Split, Task
+from flare_mri.training.task import Abort
 
 _EXAMPLES = "examples.npz"
 
@@ -48,6 +49,29 @@ def evaluate(
             if split != "validation":
                 volumes[method + PERSONAL] = found.volumes
     return metrics, volumes
+
+
+def evaluate_models(
+    task: Task, network: nn.Module, models: Mapping[str, Mapping[str, Tensor]], abort: Abort
+) -> dict[str, float]:
+    """Test scores of models by name; none of them is kept.
+
+    Args:
+        task: of the site.
+        network: of their kind, whose weights are lost.
+        models: states of it, checked.
+        abort: asked before each; True ends.
+
+    Raises:
+        AbortedError: `abort` said so.
+    """
+    metrics: dict[str, float] = {}
+    for name, state in models.items():
+        if abort():
+            raise AbortedError(f"site {task.site}: aborted before {name} was scored")
+        network.load_state_dict(state)
+        metrics |= add_prefix(f"{name}/test", task.evaluate(network, "test"))
+    return metrics
 
 
 def keep_personal_model(

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE on the hospital's side: the executor that trains."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
@@ -15,32 +17,31 @@ from torch import Tensor, zeros_like
 from flare_mri.config.results import BASELINES, BEST
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, ModelExecutor
-from flare_mri.flare.executors.evaluation import evaluate, keep_personal_model
+from flare_mri.flare.executors.evaluation import evaluate, evaluate_models, keep_personal_model
 from flare_mri.flare.executors.received import read_models, read_run
+from flare_mri.flare.executors.run_state import restore_learner
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
 from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName, add_prefix, payload_bytes
-from flare_mri.methods import find_method
 from flare_mri.methods.base import SiteHooks
 from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
-from flare_mri.networks import build_network, check_size, sample_keys, shared_keys
+from flare_mri.networks import build_network, check_size
+from flare_mri.parallel import LocalJob, TrainingProcesses
+from flare_mri.parallel.devices import check_processes
 from flare_mri.training import (
     SPLITS,
-    AbortedError,
     Learner,
     RoundReport,
     RunStates,
     SiteStore,
     Split,
     Task,
-    TrainingSettings,
-    build_task,
     check_round,
 )
 from flare_mri.training.privacy_ledger import BudgetSpentError, PrivacyLedger
 from flare_mri.training.private_steps import PrivateSteps
 from flare_mri.training.run_states import MOST_ROUNDS
-from flare_mri.training.task import check_takes_images, check_trains
+from flare_mri.training.task import Abort, check_takes_images, check_trains
 
 
 class PersonalizedExecutor(ModelExecutor):
@@ -58,7 +59,7 @@ class PersonalizedExecutor(ModelExecutor):
         task: ``reconstruction`` or ``segmentation``.
         network: ``{"path": class, "args": {...}}``, see :func:`flare_mri.networks.build_network`.
         shared_layers: what is shared, see :func:`flare_mri.networks.shared_keys`.
-        training: settings of :class:`~flare_mri.training.TrainingSettings`.
+        training: settings of :class:`~flare_mri.config.training.TrainingSettings`.
         options: the method's own settings.
         site_networks: site -> network arguments that differ there, such as ``{"site-2": {"decoder": "refined"}}``; the
             shared part must stay the same.
@@ -88,9 +89,9 @@ class PersonalizedExecutor(ModelExecutor):
         self.options = options
         self.site_networks = site_networks
         self.update_dtype = update_dtype
-        self._settings = TrainingSettings.read(training, f"job {job!r:.80}, training")
+        self._job = LocalJob(job, task, method, network, shared_layers, training, options or {}, update_dtype)
+        self._settings, self._method = self._job.settings, self._job.found_method
         self._settings.lr_of_round(0)  # raises where the schedule is not complete
-        self._method = find_method(method)
         if task not in self._method.tasks:
             raise InputError(f"method {method}: expected a task of {', '.join(self._method.tasks)}, got {task!r:.80}")
         if self._settings.weight_average and self._method.site.personal is not SiteHooks.personal:
@@ -98,11 +99,19 @@ class PersonalizedExecutor(ModelExecutor):
                 f"weight_average: expected none for {method}, which has a personal model of its own, got "
                 f"{self._settings.weight_average}; leave it out"
             )
-        self._options = self._method.options.read(options or {}, f"job {job!r:.80}, method {method}")
+        _ = self._job.method_options  # raises where they are none
         self._task: Task | None = None
+        self._processes: TrainingProcesses | None = None
+        self._format = "contiguous"
         self._store: SiteStore | None = None
         self._ledger: PrivacyLedger | None = None
         self._run = ""
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """End the site's processes with the job."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.END_RUN and self._processes is not None:
+            self._processes.close()
 
     def actions(self) -> Mapping[str, Action]:
         """The tasks of a training job."""
@@ -130,6 +139,9 @@ class PersonalizedExecutor(ModelExecutor):
         check_takes_images(learner.network, task)
         if learner.private is not None:
             learner.private.check(learner.network)
+        if self._processes is not None:
+            self._processes.start(lambda: bool(abort_signal.triggered))
+            self.log_info(fl_ctx, f"site {task.site}: {self._processes.described()}")
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
             if last := RunStates(store, run).last(MOST_ROUNDS + 1):
@@ -157,8 +169,7 @@ class PersonalizedExecutor(ModelExecutor):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
         further = {key: zeros_like(received[key]) for key in learner.hooks.extra_like(learner)}
         try:
-            report = learner.train(received, round_number, abort=lambda: bool(abort_signal.triggered))
-            update = learner.update()
+            report, update = self._train_round(learner, model, round_number, lambda: bool(abort_signal.triggered))
         except BudgetSpentError as spent:
             self.note(fl_ctx, f"site {task.site}: privacy budget spent; it sends what it received", str(spent))
             report, update = RoundReport(math.nan, check_trains(task), 0.0), learner.shared_state() | further
@@ -177,6 +188,16 @@ class PersonalizedExecutor(ModelExecutor):
             "wire/sent": float(payload_bytes(update)),
         }
         return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
+
+    def _train_round(
+        self, learner: Learner, model: FLModel, round_number: int, abort: Abort
+    ) -> tuple[RoundReport, dict[str, Tensor]]:
+        """A round, here or in the site's processes, and what it returns."""
+        received: dict[str, Tensor] = model.params or {}
+        if self._processes is not None:
+            message = model.meta.get(MetaKey.METHOD)
+            return self._processes.train(learner, received, message, round_number, abort, self._format)
+        return learner.train(received, round_number, abort), learner.update()
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Evaluate the last aggregate, then the personal models; scores of volumes and pictures stay in the store."""
@@ -210,7 +231,7 @@ class PersonalizedExecutor(ModelExecutor):
             raise InputError(
                 f"site {task.site}: a job that shares {self.shared_layers!r:.80} asks for the personal model"
             )
-        personal = learner.hooks.personal()
+        personal = learner.personal()
         if personal is None:
             raise InputError(f"site {task.site}: no personal model of this run; it has not trained in it")
         slices = {"slices/train": float(len(task.dataset("train")))}  # type: ignore[arg-type]
@@ -223,24 +244,20 @@ class PersonalizedExecutor(ModelExecutor):
             raise InputError(f"site {site}: takes no other site's model: cross_site of its site.yaml does not say so")
         task, _ = self._site(fl_ctx)
         network = build_network(self._network_of(task.site), self._settings.seed).to(task.device)
-        metrics: dict[str, float] = {}
-        for name, state in read_models(site, model, network.state_dict()).items():
-            if abort_signal.triggered:
-                raise AbortedError(f"site {site}: aborted before {name} was scored")
-            network.load_state_dict(state)
-            metrics |= add_prefix(f"{name}/test", task.evaluate(network, "test"))
-        return FLModel(metrics=metrics)
+        models = read_models(site, model, network.state_dict())
+        return FLModel(metrics=evaluate_models(task, network, models, lambda: bool(abort_signal.triggered)))
 
     def _learner(self, task: Task, model: FLModel) -> Learner:
-        network = build_network(self._network_of(task.site), self._settings.seed)
-        shared, hooks = shared_keys(network, self.shared_layers), self._method.site(self._options)
         private = None
         if self._settings.private:
             assert self._ledger is not None
-            epochs, rounds = hooks.epochs(self._settings), check_round(model.total_rounds)
+            rounds = check_round(model.total_rounds)
             run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
-            private = PrivateSteps(self._settings, task, epochs, rounds, self._ledger, run, self.job)
-        return Learner(network, shared, task, self._settings, hooks, self.update_dtype, private)
+            private = PrivateSteps(self._settings, task, self._job.epochs, rounds, self._ledger, run, self.job)
+        return self._job_at(task.site).build_learner(task, private, self._format)
+
+    def _job_at(self, site: str) -> LocalJob:
+        return dataclasses.replace(self._job, network=self._network_of(site))
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
@@ -252,22 +269,7 @@ class PersonalizedExecutor(ModelExecutor):
         if self._run not in ("", run):
             raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")
         self._run, learner, states = run, self._learner(task, model), RunStates(store, run)
-        if round_number == 0:
-            states.forget()
-            return task, learner, states, round_number
-        found = states.last(round_number)
-        if found is None:
-            self.log_warning(
-                fl_ctx,
-                f"site {store.site}: no private state of this run; joining it at round {round_number}",
-            )
-            if old := states.old_files():
-                self.note(fl_ctx, f"site {store.site}: states of an earlier version are not used: {old}", old)
-            return task, learner, states, round_number
-        number, state = found
-        if number < round_number - 1:
-            self.log_info(fl_ctx, f"site {store.site}: away since round {number}; going on from its private state")
-        learner.restore(state, number)
+        restore_learner(self, fl_ctx, learner, states, round_number)
         return task, learner, states, round_number
 
     def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
@@ -276,8 +278,13 @@ class PersonalizedExecutor(ModelExecutor):
             if site.notice:
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
             use_threads(site.config)
-            keys, settings = sample_keys(self.network), self._settings
-            self._task = build_task(self.task, site.config, settings.seed, keys, settings)
+            job = self._job_at(site.config.site)
+            task = job.build_task(site.config)
+            if site.config.processes > 1:
+                check_processes(site.config, self._settings, task)
+                self._processes = TrainingProcesses(job, site.config)
+            self._format = job.choose_memory_format(site.config.memory_format, task)
+            self._task = task
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
             self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)

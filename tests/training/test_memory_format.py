@@ -1,0 +1,47 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The memory format changes where numbers lie, not what they are, and nothing of it leaves the learner."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from flare_mri.config.site import load_site_config
+from flare_mri.training import memory_format
+from ranks import JOBS, SITE, received_by
+
+
+@pytest.mark.parametrize("name", ["FedMRI", "IOP-FL", "SCAFFOLD"])
+def test_channels_last_trains_the_same_numbers(tmp_path: Path, cache: Path, name: str) -> None:
+    (tmp_path / "site.yaml").write_text(SITE.format(cache=cache, processes=1))
+    job = JOBS[name]
+    task = job.build_task(load_site_config(tmp_path / "site.yaml", "site-1"))
+    plain, last = (job.build_learner(task, memory_format=key) for key in memory_format.MEMORY_FORMATS)
+    convolution = next(m for m in last.network.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1)
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+    for number in range(2):
+        received = received_by(plain, number)
+        assert last.train(received, number).loss == pytest.approx(plain.train(received, number).loss, abs=1e-5)
+        expected = plain.update()
+        for key, value in last.update().items():
+            torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-5)
+            assert value.is_contiguous()
+        assert all(value.is_contiguous() for value in (last.personal() or {}).values())
+    assert job.choose_memory_format("auto", task) in memory_format.MEMORY_FORMATS
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.9, "channels_last"), (0.97, "contiguous"), (2.0, "contiguous")])
+def test_auto_takes_the_faster_where_it_is_worth_it(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, chosen: str
+) -> None:
+    def time_step(network: torch.nn.Module, *others: Any) -> float:
+        convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1]
+        return 1.0 if convolutions[0].weight.is_contiguous() else seconds
+
+    monkeypatch.setattr(memory_format, "_time_step", time_step)
+    (tmp_path / "site.yaml").write_text(SITE.format(cache=cache, processes=1))
+    task = JOBS["FedMRI"].build_task(load_site_config(tmp_path / "site.yaml", "site-1"))
+    assert JOBS["FedMRI"].choose_memory_format("auto", task) == chosen
+    assert JOBS["FedMRI"].choose_memory_format("channels_last", task) == "channels_last"
