@@ -3,8 +3,8 @@
 """The tables of segmentation: IOP-FL and its baselines on six hippocampus sites, through FLARE.
 
 python benchmarks/hippocampus_segmentation.py --seeds 0 1 2
-python benchmarks/hippocampus_segmentation.py --slices labelled             # as in the paper: slices with label alone
-python benchmarks/hippocampus_segmentation.py --augmentation --loss dice_ce # further options of jobs/iopfl/job.py
+python benchmarks/hippocampus_segmentation.py --slices labelled             # and training as in the paper
+python benchmarks/hippocampus_segmentation.py --no-augmentation --loss dice # further options of jobs/iopfl/job.py
 python benchmarks/hippocampus_segmentation.py --methods IOP-FL --leave_out site-3   # site-3 as an outside site
 python benchmarks/hippocampus_segmentation.py --methods IOP-FL local-only --volumes 5  # training volumes a site
 python benchmarks/hippocampus_segmentation.py --batch 4 --patch_size 32 64 64 --channels 8   # in 3D
@@ -30,6 +30,7 @@ from runs import JOBS, format_mean, is_complete, name_with, run_once
 from flare_mri.config.where import default_workspace
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import results_path
+from flare_mri.methods.systems import IOPFL_AS_PUBLISHED
 from flare_mri.report.results import load_results
 from flare_mri.routing.space import SPACE_FILE
 
@@ -85,6 +86,7 @@ def train(args: argparse.Namespace, method: str, seed: int) -> Path:
     names = inside_names(args)
     folder = sites_with(args, names)
     arguments = ["--sites", str(folder), "--clients", ",".join(names), "--seed", str(seed), "--method", method]
+    arguments += IOPFL_AS_PUBLISHED if args.slices == "labelled" else []
     arguments += ["--num_pools", str(args.num_pools), "--no-test_each_round", *args.more]
     name = f"{describe(args, seed)}-{method.lower()}"
     leaves = SPACE_FILE if method == SYSTEM else ""

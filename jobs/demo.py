@@ -16,6 +16,7 @@ from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import stores_path
 from flare_mri.inference.personal_model import PERSONAL_FILE
 from flare_mri.methods import METHODS
+from flare_mri.methods.systems import IOPFL_AS_PUBLISHED
 from flare_mri.report.examples import find_examples
 from flare_mri.report.html import write_report
 from flare_mri.report.results import load_results, merge_results, save_results, summary_table
@@ -93,6 +94,7 @@ def iopfl(args: argparse.Namespace) -> None:
     demonstration = Demonstration(args, "demo-iopfl")
     arguments = demonstration.sites([f"site-{i + 1}" for i in range(args.n_clients)], FEW_SUBJECTS)
     arguments += ["--num_rounds", str(args.num_rounds), "--channels", str(args.channels), "--num_pools", "3"]
+    arguments += IOPFL_AS_PUBLISHED  # random transforms want more steps than a few subjects give in a dozen rounds
     for method in args.methods or ("local-only", "IOP-FL"):
         path = demonstration.run("iopfl", method, [*arguments, "--method", method])
         if METHODS[method].gathers_personal_models:

@@ -52,6 +52,16 @@ IOPFL = System(
     task=SEGMENTATION,
     network={"path": "flare_mri.networks.unet.UNet", "args": {"norm": "batch", "negative_slope": 0.0}},
     network_flags=("channels", "num_pools", "norm"),
-    training=TrainingSettings(optimizer="adam", lr=1e-3, lr_step=0, test_each_round=True),
+    training=TrainingSettings(
+        optimizer="adam",
+        lr=1e-3,
+        lr_schedule="cosine",
+        lr_gamma=0.05,
+        loss="dice_ce",
+        augmentation=True,
+        test_each_round=True,
+    ),
     weighting="slices",
 )
+IOPFL_AS_PUBLISHED = ("--no-augmentation", "--loss", "dice", "--lr_schedule", "step", "--lr_step", "0")
+"""Options with which a job of IOP-FL trains as the published code does."""
