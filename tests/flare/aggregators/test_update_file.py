@@ -20,7 +20,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from scipy.stats import trim_mean
 
 from flare_mri.errors import InputError
-from flare_mri.flare.aggregators import PartialAggregator, partial
+from flare_mri.flare.aggregators import PartialAggregator, round_updates
 from flare_mri.flare.aggregators.update_file import UpdateFile
 
 REFERENCE = {
@@ -108,7 +108,7 @@ def test_pieces_are_the_whole(weighting: str, average: str, monkeypatch: pytest.
         return finish(aggregator)
 
     whole = average_of_all()
-    monkeypatch.setattr(partial, "_PIECE", 5 * 7)  # seven numbers of each update at a time
+    monkeypatch.setattr(round_updates, "_PIECE", 5 * 7)  # seven numbers of each update at a time
     pieces = average_of_all()
     assert all(torch.equal(whole[key], pieces[key]) for key in REFERENCE)
 

@@ -5,7 +5,7 @@
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +24,12 @@ from flare_mri.flare.aggregators.robust import (
     squared_distances,
     trimmed_mean,
 )
-from flare_mri.flare.aggregators.update_file import UpdateFile
+from flare_mri.flare.aggregators.round_updates import FURTHER, RoundUpdates, State
 from flare_mri.flare.protocol import MAX_SLICES
 from flare_mri.networks.differences import add, expand
 from flare_mri.networks.state_check import problem_in_state
 
 _DEFAULT = AggregationSettings()
-_FURTHER = ", further tensors,"
-_PIECE = 2**22  # numbers of all updates that are held while they are averaged: 16 MB in float32
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,39 +47,16 @@ class Accepted:
     further_norm: float
 
 
-class CountedUpdates(Mapping[str, State]):
-    """Shared parts by site, as they counted; each is read when it is asked for, and none is kept.
-
-    Args:
-        sites: whose.
-        read: gives a site's.
-    """
-
-    def __init__(self, sites: Collection[str], read: Callable[[str], State]):
-        self._sites, self._read = sorted(sites), read
-
-    def __getitem__(self, site: str) -> State:
-        if site not in self._sites:
-            raise KeyError(site)
-        return self._read(site)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sites)
-
-    def __len__(self) -> int:
-        return len(self._sites)
-
-
 class PartialAggregator(ModelAggregator):
     """Average the sites' shared parts, after a look at each.
 
     Every update is checked before anything is added up: same keys, shapes and dtypes as the global shared part, all
     values finite, the present round, one update a site. A bad one is left out and named in :attr:`rejected`; the
-    global model never sees it. A good one goes to a file (:class:`~flare_mri.flare.aggregators.update_file.UpdateFile`)
-    as soon as it has come, and the average is taken from there piece by piece: the server holds one update at a time,
-    however many sites there are. A running sum would need no file, but what an update is scaled down to is known only
-    when the round's last has come, as is a median. The sum runs in order of site names and in double precision, so the
-    result does not depend on the order of arrival, to the bit.
+    global model never sees it. A good one goes to a file as soon as it has come
+    (:class:`~flare_mri.flare.aggregators.round_updates.RoundUpdates`), and the average is taken from there piece by
+    piece: the server holds one update at a time, however many sites there are. A running sum would need no file, but
+    what an update is scaled down to is known only when the round's last has come, as is a median. The sum runs in order
+    of site names and in double precision, so the result does not depend on the order of arrival, to the bit.
 
     Floating-point entries are averaged; of integer buffers (BatchNorm's ``num_batches_tracked``) the largest is taken.
 
@@ -137,10 +111,7 @@ class PartialAggregator(ModelAggregator):
         self.max_weight = max_weight
         self.update_dtype = update_dtype
         self.scale, self.extra_scale = NormScale(), NormScale()
-        self._reference: Mapping[str, Tensor] = {}
-        self._extra: Mapping[str, Tensor] = {}
-        self._whole: State = {}  # both of them
-        self._file: UpdateFile | None = None
+        self._updates: RoundUpdates | None = None
         self._round = 0
         self._rounded = False
         self.folder = Path(tempfile.gettempdir())
@@ -172,18 +143,16 @@ class PartialAggregator(ModelAggregator):
         """
         self.reset_stats()
         self._rounded = self.update_dtype != "float32" and not whole
-        self._reference, self._round = reference, round_number
-        self._extra = {key: torch.zeros_like(value) for key, value in (extra or {}).items()}
-        self._whole = {**reference, **self._extra}
-        self._file = UpdateFile(self._whole, self.folder, sites)
+        self._round = round_number
+        self._updates = RoundUpdates(reference, extra or {}, self.clipped, self.folder, sites)
 
     def reset_stats(self) -> None:
         """Forget all updates."""
         self.accepted, self.rejected, self.clipped, self.capped = {}, {}, {}, {}
         self.passed_over = []
-        if self._file:
-            self._file.close()
-            self._file = None
+        if self._updates:
+            self._updates.close()
+            self._updates = None
 
     def accept_model(self, model: FLModel) -> bool:
         """Check one site's update and put it away; True if it will count.
@@ -192,18 +161,26 @@ class PartialAggregator(ModelAggregator):
             InputError: the disk does not take it.
         """
         site = str(model.meta.get("client_name", "?"))
-        update, problem = self._check(site, model)
-        if problem or self._file is None:
-            self.rejected[site] = problem or "it came outside of a round, expected it in one"
+        if self._updates is None:
+            self.rejected[site] = "it came outside of a round, expected it in one"
             return False
-        self._file.put(site, update)
-        norms = (norm({k: update[k] for k in part}, part) for part in (self._reference, self._extra))
+        update, problem = self._check(site, model, self._updates.whole)
+        if problem:
+            self.rejected[site] = problem
+            return False
+        self._updates.put(site, update)
+        parts = (self._updates.reference, self._updates.extra)
+        norms = (norm({k: update[k] for k in part}, part) for part in parts)
         self.accepted[site] = Accepted(dict(model.metrics or {}), *norms)
         return True
 
     def counted(self) -> Mapping[str, State]:
-        """The shared parts of the accepted updates by site, scaled down where they were, until the next round."""
-        return CountedUpdates(self.accepted, lambda site: {key: self._read(site, key) for key in self._reference})
+        """The shared parts of the accepted updates by site, scaled down where they were, until the next round.
+
+        Raises:
+            InputError: no round has begun.
+        """
+        return self._kept().shared_of(self.accepted)
 
     def compare_norms(self, clip: bool = True) -> None:
         """Look at the sizes of all accepted updates, once the round's last has come.
@@ -214,11 +191,12 @@ class PartialAggregator(ModelAggregator):
         Args:
             clip: False scales nothing down: personal models may be far from the global one.
         """
+        updates = self._kept()
         norms = {site: update.norm for site, update in self.accepted.items()}
-        self._limit_norms(norms, self._reference, self.scale, clip, "")
-        if self._extra:
+        self._limit_norms(norms, updates.reference, self.scale, clip, "")
+        if updates.extra:
             norms = {site: update.further_norm for site, update in self.accepted.items()}
-            self._limit_norms(norms, self._extra, self.extra_scale, clip, _FURTHER)
+            self._limit_norms(norms, updates.extra, self.extra_scale, clip, FURTHER)
 
     def _limit_norms(
         self, norms: Mapping[str, float], reference: Mapping[str, Tensor], scale: NormScale, clip: bool, part: str
@@ -227,7 +205,7 @@ class PartialAggregator(ModelAggregator):
         scale.follow(norms.values(), reference)
         for site, size in norms.items():
             if self.max_norm and size > self.max_norm * scale.least:
-                sizes = {k: norm({k: self._read(site, k)}, reference) for k in reference}
+                sizes = {k: norm({k: self._kept().read(site, k)}, reference) for k in reference}
                 largest = max(sizes, key=sizes.__getitem__)
                 self.rejected[site] = (
                     f"update of norm {size:.3g}, expected at most {self.max_norm:g} times the round's median, or its "
@@ -245,39 +223,27 @@ class PartialAggregator(ModelAggregator):
         """
         if not self.accepted:
             raise InputError(f"round {self._round}: no site sent a usable update ({self.rejected or 'no answer'})")
-        sites = sorted(self.accepted)
+        sites, updates = sorted(self.accepted), self._kept()
         dishonest = count_dishonest(self.average, self.dishonest, len(sites))
         if self.average == "krum":
-            floating = [key for key, value in self._whole.items() if value.is_floating_point()]
-            pieces = (piece for key in floating for piece in self._pieces(sites, key))
+            floating = [key for key, value in updates.whole.items() if value.is_floating_point()]
+            pieces = (piece for key in floating for piece in updates.pieces(sites, key))
             chosen = choose_by_krum(squared_distances(pieces, len(sites)), dishonest)
             self.passed_over = [site for place, site in enumerate(sites) if place not in chosen]
             sites = [sites[place] for place in chosen]
         weights = self._weights(sites)
         params = {
-            key: torch.cat([self._average(piece, weights, dishonest) for piece in self._pieces(sites, key)]).reshape(
+            key: torch.cat([self._average(piece, weights, dishonest) for piece in updates.pieces(sites, key)]).reshape(
                 value.shape
             )
-            for key, value in self._whole.items()
+            for key, value in updates.whole.items()
         }
         return FLModel(params_type=ParamsType.FULL, params=params, current_round=self._round)
 
-    def _pieces(self, sites: Sequence[str], key: str) -> Iterator[list[Tensor]]:
-        """A tensor of all the sites' updates as they count, a few of its numbers at a time."""
-        count, step = self._whole[key].numel(), max(_PIECE // len(sites), 1)
-        for start in range(0, max(count, 1), step):
-            yield [self._read(site, key, start, min(start + step, count)) for site in sites]
-
-    def _read(self, site: str, key: str, start: int = 0, stop: int | None = None) -> Tensor:
-        """A tensor of a site's update, or a piece of it in one row, scaled down where it was."""
-        if self._file is None:
+    def _kept(self) -> RoundUpdates:
+        if self._updates is None:
             raise InputError(f"round {self._round}: updates are read after its end; begin a round first")
-        value = self._file.read(site, key, start, stop)
-        factor = self.clipped.get(site + (_FURTHER if key in self._extra else ""))
-        if factor is None or not value.is_floating_point():
-            return value
-        reference = self._whole[key]
-        return torch.lerp(reference if stop is None else reference.reshape(-1)[start:stop], value, factor)
+        return self._updates
 
     def _average(self, values: list[Tensor], weights: list[float], dishonest: int) -> Tensor:
         if not values[0].is_floating_point():
@@ -314,7 +280,7 @@ class PartialAggregator(ModelAggregator):
             + [f"update of {site} is farthest from the others: krum leaves it out" for site in self.passed_over]
         )
 
-    def _check(self, site: str, model: FLModel) -> tuple[State, str]:
+    def _check(self, site: str, model: FLModel, expected: State) -> tuple[State, str]:
         """The update's weights and an empty string; or nothing, and the first reason why it is none."""
         if site in self.accepted:
             return {}, "second update in one round, expected one"
@@ -328,11 +294,11 @@ class PartialAggregator(ModelAggregator):
                 return {}, f"slices/train: {slices!r:.40}, expected the number of training slices, 1 to {MAX_SLICES}"
         update = model.params
         if self._rounded:
-            differences, problem = expand(model.params, self._whole, self.update_dtype)
+            differences, problem = expand(model.params, expected, self.update_dtype)
             if problem:
                 return {}, problem
-            update = add(self._whole, differences)
-        problem = problem_in_state(self._whole, update)
+            update = add(expected, differences)
+        problem = problem_in_state(expected, update)
         return ({}, problem) if problem else (dict(update), "")
 
 
