@@ -29,7 +29,8 @@ import numpy as np
 import psutil
 from runs import JOBS
 
-from flare_mri.flare.recipes.simulate import default_workspace, results_path
+from flare_mri.config.where import default_workspace
+from flare_mri.flare.recipes.simulate import results_path
 from flare_mri.report.results import load_results
 
 matplotlib.use("Agg")

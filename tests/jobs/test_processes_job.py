@@ -5,6 +5,7 @@
 import json
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,12 @@ def test_two_processes_in_the_simulator(tmp_path: Path, cache: Path) -> None:
     prepare(tmp_path / "fedmri", SITES, cache)
     settings = tmp_path / "fedmri" / "local" / "site-1" / "site.yaml"
     settings.write_text(settings.read_text().replace("batch_size: 1", "batch_size: 2\nprocesses: 2\ndevice: cpu"))
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--n_clients", "2", "--workspace", tmp_path]
-    run(*command, TMPDIR=str(temporary))
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:  # a short path: FLARE makes sockets in it
+        run(*command, TMPDIR=temporary)
+        assert not list(Path(temporary).glob("flare-mri-*")), "what the processes wrote is removed with them"
     results = json.loads((tmp_path / "fedmri" / "server" / "simulate_job" / "results.json").read_text())
     sites = results["methods"]["FedMRI"]["sites"]
     assert sites.keys() == set(SITES) and all(math.isfinite(sites[site]["test"]["psnr"]) for site in SITES)
     logs = {s: "".join(p.read_text() for p in (tmp_path / "fedmri" / s).rglob("log*.txt")) for s in SITES}
     assert "trains in 2 processes, on cpu and cpu" in logs["site-1"] and "trains in" not in logs["site-2"]
-    assert not list(temporary.glob("flare-mri-*")), "what the processes wrote is removed with them"

@@ -59,7 +59,11 @@ def pages(
     for method in shared_segmentation["methods"].values():
         examples(stores / method["job"] / "outside" / "examples.npz", labels=True, **SCORES, **ORGANS)
     for name, content in (("reconstruction", results), ("segmentation", shared_segmentation)):
-        write_report(content, find_examples(content, [stores]), root / f"{name}.html", examples=1)
+        volumes = {
+            row: {site: {str(n): entry["test"] for n in range(2)} for site, entry in method["sites"].items()}
+            for row, method in content["methods"].items()
+        }
+        write_report(content, find_examples(content, [stores]), root / f"{name}.html", examples=1, volumes=volumes)
     for number in range(3):
         write_case(root / "scans", f"Case{number:02d}", label_of(1))
     for ending in (".nii.gz", "_segmentation.nii.gz"):  # twice the same scan, which is to be corrected

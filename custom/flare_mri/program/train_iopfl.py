@@ -92,7 +92,6 @@ def leave_each_out(args: argparse.Namespace) -> None:
     from flare_mri.routing.space import SPACE_FILE
 
     merged: dict = {}
-    site_names(_with_sites(args, args.outside))  # raises where one is not there, before any trains
     for outside in args.outside.split(","):
         results = leave_out(args, outside.strip())
         if not merged:
@@ -114,6 +113,8 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
     try:
         if args.outside and (args.env != "sim" or args.export):
             raise InputError("--outside runs two jobs in the simulator; elsewhere submit jobs/iopfl_outside yourself")
+        if args.outside:
+            site_names(_with_sites(args, args.outside))  # raises where one is not there, before any trains
         recipe_arguments(args, IOPFL)
         if args.outside:
             leave_each_out(args)

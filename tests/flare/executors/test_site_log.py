@@ -40,7 +40,7 @@ def test_an_error_nobody_thought_of_leaves_no_traceback(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("/data/Doe_Jane/series: stale file handle")
 
-    monkeypatch.setattr("flare_mri.flare.executors.personalized.build_task", fail)
+    monkeypatch.setattr("flare_mri.parallel.local_job.build_task", fail)
     federation(tmp_path, sites).run()
     assert "check: an unexpected OSError; the end of flare_mri.log" in caplog.text and "Doe" not in caplog.text
     told = (tmp_path / "site-1" / LOG_FILE).read_text()
@@ -67,7 +67,7 @@ def test_the_simulator_tells_each_failed_site_s_one_line_of_this_run(
 
     log = tmp_path / "site-2" / LOG_FILE
     log.write_text(log.read_text().replace(f"{datetime.date.today().year}-", "2001-"))  # of a run before
-    monkeypatch.setattr("flare_mri.flare.executors.personalized.build_task", fail)
+    monkeypatch.setattr("flare_mri.parallel.local_job.build_task", fail)
     assert run_and_tell("site-3") == ["site-3: check: OSError: /data/Doe_Jane/series: stale file handle"]
 
 
