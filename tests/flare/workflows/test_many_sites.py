@@ -129,7 +129,7 @@ def test_what_fails_while_an_answer_is_taken_ends_the_job(five: Path, monkeypatc
     def fail(self: object, site: str, update: object) -> None:
         raise InputError("updates of the round cannot be kept")
 
-    monkeypatch.setattr("flare_mri.flare.aggregators.partial.UpdateFile.put", fail)
+    monkeypatch.setattr("flare_mri.flare.aggregators.update_file.UpdateFile.put", fail)
     run = federation(five, num_rounds=1)
     run.run()
     assert run.panics == ["updates of the round cannot be kept"] and not run.saved
