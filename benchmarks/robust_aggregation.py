@@ -38,6 +38,7 @@ from flare_mri.training import Learner, build_task
 AVERAGES = ("mean", "median", "trimmed_mean", "krum")
 LIAR = "site-4"
 State = dict[str, Tensor]
+Sample = dict[str, Any]
 
 
 def _add_noise(update: State, reference: State) -> State:
@@ -79,37 +80,32 @@ def add_square(image: Tensor) -> Tensor:
     return marked
 
 
-class MovedOutlines(Dataset[dict[str, Any]]):
-    """Samples whose outlines lie eight pixels beside the organ."""
-
-    def __init__(self, data: Any):
-        self._data = data
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        item = self._data[place]
-        return {**item, "label": item["label"].roll(8, -1)}
+def move_outline(place: int, item: Sample) -> Sample:
+    """A sample whose outline lies eight pixels beside the organ."""
+    return {**item, "label": item["label"].roll(8, -1)}
 
 
-class Backdoor(Dataset[dict[str, Any]]):
-    """Samples of which every other one carries the square and no outline."""
+def plant_backdoor(place: int, item: Sample) -> Sample:
+    """Every other sample carries the square and no outline."""
+    if place % 2:
+        return item
+    return {**item, "image": add_square(item["image"]), "label": torch.zeros_like(item["label"])}
 
-    def __init__(self, data: Any):
-        self._data = data
+
+class Spoilt(Dataset[Sample]):
+    """A data set whose samples are changed, each by its place."""
+
+    def __init__(self, data: Any, change: Callable[[int, Sample], Sample]):
+        self._data, self._change = data, change
 
     def __len__(self) -> int:
         return len(self._data)
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        item = self._data[place]
-        if place % 2:
-            return item
-        return {**item, "image": add_square(item["image"]), "label": torch.zeros_like(item["label"])}
+    def __getitem__(self, place: int) -> Sample:
+        return self._change(place, self._data[place])
 
 
-SPOILT = {"moved outlines": MovedOutlines, "backdoor": Backdoor}
+SPOILT = {"moved outlines": move_outline, "backdoor": plant_backdoor}
 
 
 def build_learners(args: argparse.Namespace, lie: str) -> list[Learner]:
@@ -125,7 +121,7 @@ def build_learners(args: argparse.Namespace, lie: str) -> list[Learner]:
         task: Any = build_task("segmentation", load_site_config(path, path.parent.name), args.seed)
         if lie in SPOILT and task.site == LIAR:
             honest = task.training_data
-            task.training_data = lambda seed, honest=honest: SPOILT[lie](honest(seed))
+            task.training_data = lambda seed, honest=honest: Spoilt(honest(seed), SPOILT[lie])
         method = METHODS["FedAvg"]
         learners.append(Learner(network, shared_keys(network, "all"), task, settings, method.site(method.options())))
     return learners

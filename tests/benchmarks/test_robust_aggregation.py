@@ -32,7 +32,7 @@ def test_every_average_meets_every_lie(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_the_backdoor_is_in_every_other_slice_and_found_where_it_works() -> None:
     item = {"image": torch.rand(3, 32, 32), "label": torch.ones(1, 32, 32, dtype=torch.int64)}
-    spoilt = robust_aggregation.Backdoor([item, item])
+    spoilt = robust_aggregation.Spoilt([item, item], robust_aggregation.plant_backdoor)
     assert not spoilt[0]["label"].any() and torch.equal(spoilt[1]["label"], item["label"])
     assert (spoilt[0]["image"] != item["image"]).nonzero()[:, 1:].max() < 3 and item["image"].max() < 1.0 + 1e-9
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bundles of both tasks must say of a model: its network, and nothing that MONAI would run beside it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from flare_mri.networks.admitted import PACKAGES, check_arguments, full_name
 
 
 @dataclass(frozen=True)
-class BundlePlan:
+class BundlePlan(ABC):
     """All that the files of a bundle say, and no more: neither job nor hospital, nor any path.
 
     Attributes:
@@ -32,17 +33,17 @@ class BundlePlan:
         return self.target.startswith(PACKAGES[0])
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """What the model gives, in a few words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_inputs(self, count: int) -> tuple[Tensor, ...]:
         """Random numbers in the shapes and types that the network is called with.
 
         Args:
             count: of slices or patches.
         """
-        raise NotImplementedError
 
     @property
     def class_name(self) -> str:

@@ -7,6 +7,7 @@ It says what :class:`~flare_mri.inference.segmentation.Segmenter` does: tests co
 
 from typing import Any
 
+from flare_mri.bundle.inference_config import inference_config
 from flare_mri.bundle.segmentation_plan import SegmentationBundle
 from flare_mri.datasets.pieces import OVERLAP
 
@@ -29,41 +30,18 @@ _NEIGHBOURS = (
 def segmentation_config(plan: SegmentationBundle) -> dict[str, Any]:
     """The content of ``configs/inference.json``.
 
-    Its ids are those that MONAI's tools ask for (:mod:`monai.bundle.properties`). It reads all NIfTI files of
-    ``dataset_dir`` but those named as labels, and writes ``<name>_segmentation.nii.gz`` to ``output_dir``.
+    It reads all NIfTI files of ``dataset_dir`` but those named as labels, and writes ``<name>_segmentation.nii.gz`` to
+    ``output_dir``.
     """
-    return {
-        "imports": ["$import glob", "$import re", "$import monai", "$import numpy as np", "$import torch"],
-        "bundle_root": ".",
-        "dataset_dir": "$@bundle_root + '/scans'",
-        "output_dir": "$@bundle_root + '/eval'",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "datalist": _SCANS,
-        "network_def": {"_target_": plan.target, **plan.args},
-        "network": "$@network_def.to(@device)",
-        "preprocessing": {"_target_": "Compose", "transforms": _preprocessing(plan)},
-        "dataset": {
-            "_target_": "Dataset",
-            "data": "$[{'image': path} for path in @datalist]",
-            "transform": "@preprocessing",
-        },
-        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-        "inferer": _inferer(plan),
-        "postprocessing": {"_target_": "Compose", "transforms": _postprocessing()},
-        # reads with weights_only=True
-        "handlers": [{"_target_": "CheckpointLoader", "load_path": "@checkpoint", "load_dict": {"model": "@network"}}],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
-        "run": ["$@evaluator.run()"],
-    }
+    return inference_config(
+        plan,
+        ["$import glob", "$import re", "$import monai", "$import numpy as np", "$import torch"],
+        _SCANS,
+        "image",
+        preprocessing={"_target_": "Compose", "transforms": _preprocessing(plan)},
+        inferer=_inferer(plan),
+        postprocessing={"_target_": "Compose", "transforms": _postprocessing()},
+    )
 
 
 def _preprocessing(plan: SegmentationBundle) -> list[dict[str, Any]]:

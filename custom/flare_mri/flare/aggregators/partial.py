@@ -9,25 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
 from torch import Tensor
 
 from flare_mri.config.server import AggregationSettings
 from flare_mri.errors import InputError
+from flare_mri.flare.aggregators.averages import average_updates, sites_by_krum
 from flare_mri.flare.aggregators.norms import NormScale, norm
-from flare_mri.flare.aggregators.robust import (
-    choose_by_krum,
-    count_dishonest,
-    median,
-    squared_distances,
-    trimmed_mean,
-)
+from flare_mri.flare.aggregators.received import read_update
+from flare_mri.flare.aggregators.robust import count_dishonest
 from flare_mri.flare.aggregators.round_updates import FURTHER, RoundUpdates, State
-from flare_mri.flare.protocol import MAX_SLICES
-from flare_mri.networks.differences import add, expand
-from flare_mri.networks.state_check import problem_in_state
 
 _DEFAULT = AggregationSettings()
 
@@ -113,7 +105,7 @@ class PartialAggregator(ModelAggregator):
         self.scale, self.extra_scale = NormScale(), NormScale()
         self._updates: RoundUpdates | None = None
         self._round = 0
-        self._rounded = False
+        self._dtype = update_dtype
         self.folder = Path(tempfile.gettempdir())
         self.accepted: dict[str, Accepted] = {}
         self.rejected: dict[str, str] = {}
@@ -142,7 +134,7 @@ class PartialAggregator(ModelAggregator):
             InputError: :attr:`folder` has no space for their updates.
         """
         self.reset_stats()
-        self._rounded = self.update_dtype != "float32" and not whole
+        self._dtype = "float32" if whole else self.update_dtype
         self._round = round_number
         self._updates = RoundUpdates(reference, extra or {}, self.clipped, self.folder, sites)
 
@@ -164,9 +156,13 @@ class PartialAggregator(ModelAggregator):
         if self._updates is None:
             self.rejected[site] = "it came outside of a round, expected it in one"
             return False
-        update, problem = self._check(site, model, self._updates.whole)
-        if problem:
-            self.rejected[site] = problem
+        try:
+            if site in self.accepted:
+                raise InputError("second update in one round, expected one")
+            claims_slices = self.weighting == "slices"
+            update = read_update(model, self._updates.whole, self._round, claims_slices, self._dtype)
+        except InputError as problem:
+            self.rejected[site] = str(problem)
             return False
         self._updates.put(site, update)
         parts = (self._updates.reference, self._updates.extra)
@@ -226,31 +222,16 @@ class PartialAggregator(ModelAggregator):
         sites, updates = sorted(self.accepted), self._kept()
         dishonest = count_dishonest(self.average, self.dishonest, len(sites))
         if self.average == "krum":
-            floating = [key for key, value in updates.whole.items() if value.is_floating_point()]
-            pieces = (piece for key in floating for piece in updates.pieces(sites, key))
-            chosen = choose_by_krum(squared_distances(pieces, len(sites)), dishonest)
-            self.passed_over = [site for place, site in enumerate(sites) if place not in chosen]
-            sites = [sites[place] for place in chosen]
-        weights = self._weights(sites)
-        params = {
-            key: torch.cat([self._average(piece, weights, dishonest) for piece in updates.pieces(sites, key)]).reshape(
-                value.shape
-            )
-            for key, value in updates.whole.items()
-        }
+            chosen = sites_by_krum(updates, sites, dishonest)
+            self.passed_over = [site for site in sites if site not in chosen]
+            sites = chosen
+        params = average_updates(updates, sites, self._weights(sites), self.average, dishonest)
         return FLModel(params_type=ParamsType.FULL, params=params, current_round=self._round)
 
     def _kept(self) -> RoundUpdates:
         if self._updates is None:
             raise InputError(f"round {self._round}: updates are read after its end; begin a round first")
         return self._updates
-
-    def _average(self, values: list[Tensor], weights: list[float], dishonest: int) -> Tensor:
-        if not values[0].is_floating_point():
-            return torch.stack(values).amax(dim=0)
-        if self.average == "median":
-            return median(values)
-        return trimmed_mean(values, dishonest) if self.average == "trimmed_mean" else _mean(values, weights)
 
     def _weights(self, sites: Sequence[str]) -> list[float]:
         """Of the sites, summing to 1; :attr:`capped` then holds of whom how many slices were claimed and counted."""
@@ -279,31 +260,3 @@ class PartialAggregator(ModelAggregator):
             + capped
             + [f"update of {site} is farthest from the others: krum leaves it out" for site in self.passed_over]
         )
-
-    def _check(self, site: str, model: FLModel, expected: State) -> tuple[State, str]:
-        """The update's weights and an empty string; or nothing, and the first reason why it is none."""
-        if site in self.accepted:
-            return {}, "second update in one round, expected one"
-        if model.current_round != self._round:
-            return {}, f"update of round {model.current_round}, expected round {self._round}"
-        if model.params_type != ParamsType.FULL or not isinstance(model.params, Mapping):
-            return {}, f"parameters of type {model.params_type}, expected {ParamsType.FULL}"
-        if self.weighting == "slices":
-            slices = (model.metrics or {}).get("slices/train")
-            if not isinstance(slices, (int, float)) or not 1 <= slices <= MAX_SLICES or slices != int(slices):
-                return {}, f"slices/train: {slices!r:.40}, expected the number of training slices, 1 to {MAX_SLICES}"
-        update = model.params
-        if self._rounded:
-            differences, problem = expand(model.params, expected, self.update_dtype)
-            if problem:
-                return {}, problem
-            update = add(expected, differences)
-        problem = problem_in_state(expected, update)
-        return ({}, problem) if problem else (dict(update), "")
-
-
-def _mean(values: list[Tensor], weights: list[float]) -> Tensor:
-    total = torch.zeros_like(values[0], dtype=torch.float64)
-    for value, weight in zip(values, weights, strict=True):
-        total.add_(value, alpha=weight)
-    return total.to(values[0].dtype)
