@@ -45,6 +45,7 @@ WRONG = {
     "statistics --sites no": "--sites no: no <site>/site.yaml in it",
     "site init no": "no: expected a folder of data",
     "site check no.yaml": "no.yaml: ",
+    "site check tests": "tests/startup/fed_client.json: ",
     "submit no": "no: expected fedmri",
     "submit fedmri": "which sites?",
     "submit fedmri --clients a,a": "comes twice",

@@ -9,29 +9,12 @@ from typing import Any
 
 from flare_mri.config.segmentation import ORGAN
 from flare_mri.config.site import SiteConfig
+from flare_mri.deploy.kit import site_name
 from flare_mri.errors import InputError
-from flare_mri.files import read_json
 from flare_mri.flare.executors.site import Site, open_site
 from flare_mri.folders import PRIVATE
 from flare_mri.io.formats import FORMATS
 from flare_mri.training import SEGMENTATION, TrainingSettings, build_task
-
-_MOST_BYTES = 2**20
-
-
-def site_name(kit: Path) -> str:
-    """The name under which a hospital's kit connects.
-
-    Raises:
-        InputError: the folder is no startup kit of a hospital.
-    """
-    path = kit / "startup" / "fed_client.json"
-    fix = "give the folder of a site's startup kit, which holds startup/ and local/"
-    described = read_json(path, _MOST_BYTES, fix)
-    try:
-        return str(described["client"]["fqsn"])
-    except (KeyError, TypeError) as e:
-        raise InputError(f"{path}: expected a site's name as client.fqsn, got none; {fix}") from e
 
 
 def open_kit(kit: Path) -> Site:

@@ -33,6 +33,7 @@ import yaml
 from flare_mri.config.cli import Parser
 from flare_mri.config.names import check_name
 from flare_mri.config.yaml_file import read_yaml
+from flare_mri.deploy.kit import site_name
 from flare_mri.errors import InputError
 from flare_mri.report.extra import check_report_extra
 
@@ -56,6 +57,7 @@ def open_settings(path: Path) -> tuple[SiteConfig, dict[str, Any]]:
     if path.is_dir():
         if not (path / "startup").exists() and (path / "site.yaml").is_file():
             raise InputError(f"{path}: expected a site.yaml or a startup kit, got a folder; give {path / 'site.yaml'}")
+        site_name(path)  # a folder that is no kit is told at once
         from flare_mri.deploy.check import check_store, open_kit
         from flare_mri.deploy.kit_policies import check_policies
 
