@@ -9,23 +9,33 @@ Zero-filled, CG-SENSE and l1-ESPIRiT see the test slices, masks and coil sensiti
 each is the best of a few on the training slices. Runs that are complete in the workspace are not run again, so that a
 long benchmark can be stopped and continued. The sites set no validation slices aside: scores are those of the model
 after the last round. Needs the extra `raw`.
+
+The last row is a bound, an estimate: the score of the object itself, without noise, where k-space was not measured and
+the measured samples as they are. The targets hold the noise of all samples, which no reconstruction can know.
 """
 
 import argparse
+import math
 import statistics
 from pathlib import Path
 
+import numpy as np
 import torch
 from runs import JOBS, format_mean, is_complete, name_with
+from torch.utils.data import default_collate
 
 from flare_mri.config.site import load_site_config
 from flare_mri.config.where import default_workspace
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.flare.recipes.follow import run_and_follow
 from flare_mri.flare.recipes.simulate import results_path
+from flare_mri.inference.scan_noise import estimate_noise
+from flare_mri.metrics.reconstruction import VolumeMetrics
+from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.report.results import load_results
 from flare_mri.training.classical import CLASSICAL, score_classical
 from flare_mri.training.reconstruction import ReconstructionTask
+from flare_mri.training.scanner_units import add_scores, normalise_magnitude
 
 METHODS = ("local-only", "FedMRI", "encoder-sharing", "FedAvg")
 TITLES = {entry.title: name for name, entry in CLASSICAL.items()}
@@ -44,6 +54,28 @@ def find_classical(sites: Path, titles: list[str]) -> dict[str, dict[str, Scores
         for title in titles:
             found[title][site], weight = score_classical(data, TITLES[title])
             print(f"{site}: {title}, weight {weight:g}: PSNR {found[title][site]['psnr']:.2f} dB", flush=True)
+    return found
+
+
+def score_without_noise(sites: Path) -> dict[str, Scores]:
+    """Test scores by site of an image that lacks the noise of the samples that were not measured, and nothing else.
+
+    The noise is not known, only its strength. The difference of the noisy target from the object has the strength of
+    that between the target and the same with as much noise added once more, which stands in for it.
+    """
+    found = {}
+    for path in sorted(sites.glob("*/site.yaml")):
+        test = ReconstructionData(load_site_config(path, path.parent.name), 0).test.with_keys(("mask",))
+        generator, metrics = torch.Generator().manual_seed(0), VolumeMetrics()
+        assert test.raw is not None, f"{path}: no raw k-space"
+        for place, (volume, index) in enumerate(test.indices):
+            batch = default_collate([test[place]])
+            kspace = test.raw[volume].item(index)["full"][None] / batch["scale"]
+            strength = estimate_noise(kspace.numpy(), np.ones((1, *kspace.shape[-2:]), bool))
+            noise = torch.view_as_complex(torch.randn(*kspace.shape, 2, generator=generator)) * strength / math.sqrt(2)
+            image = root_sum_of_squares(kspace + noise * ~batch["mask"])
+            add_scores(metrics, batch, normalise_magnitude(batch, image))
+        found[path.parent.name] = metrics.aggregate()
     return found
 
 
@@ -76,6 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     for seed in args.seeds:
         for method in args.methods:
             rows.setdefault(method, []).append(train(args, method, seed))
+    rows["without noise"] = [score_without_noise(args.sites)]
     sites = list(rows["zero-filled"][0])
     print(f"\nTest PSNR (dB) / SSIM, seeds {args.seeds}, {args.num_rounds} rounds")
     print(f"{'':16s} " + " ".join(f"{site:>16s}" for site in [*sites, "mean"]))
