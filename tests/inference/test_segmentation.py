@@ -14,7 +14,9 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from flare_mri.bundle.export import export_bundle
 from flare_mri.config.site import SiteConfig, load_site_config
+from flare_mri.datasets.organ_sizes import OrganSizes
 from flare_mri.datasets.pieces import in_order, run_batches
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.errors import InputError
@@ -189,14 +191,26 @@ def test_a_routed_model_wants_slices_for_its_statistics(tmp_path: Path) -> None:
         Segmenter(routed(), config, folder).apply(0)
 
 
+def test_an_organ_of_another_size_than_was_learned_is_told_and_goes_into_no_bundle(tmp_path: Path) -> None:
+    folder = scans(tmp_path / "scans", count=1)
+    model = replace(plain(), organ_sizes=OrganSizes({"organ": (1e4, 2e4)}))
+    config = settings(tmp_path, folder)
+    warnings = Segmenter(load_personal_model(written(model, tmp_path)), config, folder).apply(0).warnings
+    assert any(warning.endswith("the model learned from 1e+04 to 2e+04 ml") for warning in warnings)
+    export_bundle(model, config, tmp_path / "bundle")
+    exported = (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
+    assert b"batch_size" in exported and b"organ_sizes" not in exported
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, model, out = scans(tmp_path / "scans"), plain(), tmp_path / "out"
     settings(tmp_path, tmp_path)
     words = [written(model, tmp_path), "--site", tmp_path / "site.yaml", "--scans", folder, "--out", out]
     assert main([str(word) for word in words]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "segmentation: iopfl's model of site-1; 2 scans" and len(printed) == 5
+    assert printed[0] == "segmentation: iopfl's model of site-1; 2 scans" and len(printed) == 6
     assert all("predicted Dice 0." in line for line in printed[1:3]) and "of 2 scans with a warning" in printed[3]
+    assert printed[4].startswith("its curve was fitted to other data")
     assert {path.name for path in out.iterdir()} == {
         "Case00_segmentation.nii.gz",
         "Case01_segmentation.nii.gz",

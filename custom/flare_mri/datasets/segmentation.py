@@ -3,13 +3,16 @@
 """A site's data for learning to segment organs."""
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.site import SiteConfig
+from flare_mri.datasets.organ_sizes import OrganSizes
 from flare_mri.datasets.organs import match_organs
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.datasets.segmentation_slices import PatchDataset, SegmentationDataset
@@ -115,6 +118,25 @@ class SegmentationData:
     def pieces(self, dataset: SegmentationDataset) -> Pieces:
         """The volumes of a data set as the network takes them."""
         return Pieces([self.volumes[number].slices for number in dataset.used], self.plan)
+
+    def find_organ_sizes(self) -> OrganSizes | None:
+        """The sizes of the organs in the training labels; None where a volume's own size or labels are not known.
+
+        Slices without an organ may have been left out: these have no part in it.
+        """
+        numbers = self.train.used
+        if not numbers or not self.train.labelled or any(not self.volumes[number].orientation for number in numbers):
+            return None
+        found: dict[str, list[float]] = {}
+        for number in numbers:
+            volume = self.volumes[number]
+            slices = [volume.slices[index][1] for index, marked in enumerate(volume.marked) if marked]
+            counts = sum(np.bincount(self.organs.apply(one).ravel(), minlength=256) for one in slices)
+            for organ in self.organs.labelled if slices else ():
+                if counts[organ]:
+                    size = float(counts[organ]) * math.prod(volume.spacing) / 1000
+                    found.setdefault(self.plan.organs[organ - 1], []).append(size)
+        return OrganSizes({name: (min(sizes), max(sizes)) for name, sizes in found.items()})
 
     def _slices(self, part: Sequence[tuple[int, int]]) -> SegmentationDataset:
         return SegmentationDataset(self.volumes, part, self.organs)

@@ -47,6 +47,7 @@ class Application(ABC):
         ending: of the files to write, after a scan's name.
         more_endings: of further files and folders of each scan.
         colours: of the classes of outputs that are labels, by the organ's name; empty: outputs are images.
+        calibrated: whether a predicted Dice is one of the model's own curve, not of another organ's.
 
     Args:
         place: file or folder of the scans; None: the volumes that the site's own settings name. It is looked at when
@@ -56,6 +57,7 @@ class Application(ABC):
     ending: ClassVar[str]
     more_endings: tuple[str, ...] = ()
     colours: Mapping[str, str] = {}
+    calibrated = True
 
     def __init__(self, place: Path | None):
         self._place = place

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.acquisition import Acquisition, acquisition_from
+from flare_mri.datasets.organ_sizes import OrganSizes, organ_sizes_from
 from flare_mri.errors import InputError
 from flare_mri.inference.calibration import Calibration
 from flare_mri.io.formats import RECONSTRUCTION, SEGMENTATION
@@ -46,6 +47,7 @@ class PersonalModel:
             was kept.
         plan: of segmentation: what the network marks, and in what pieces it sees a volume.
         calibration: of the Dice that is predicted of its segmentations; None: the published one.
+        organ_sizes: in the labels that it learned from; None where they are not known.
         checksum: of the file it was read from; empty where it comes from none.
     """
 
@@ -62,6 +64,7 @@ class PersonalModel:
     acquisition: Acquisition | None = None
     plan: SegmentationPlan = SegmentationPlan()
     calibration: Calibration | None = None
+    organ_sizes: OrganSizes | None = None
     checksum: str = field(default="", compare=False)
 
     def description(self) -> dict[str, Any]:
@@ -71,9 +74,10 @@ class PersonalModel:
         numbers = {"batch_size": self.batch_size, "slice_axis": self.slice_axis}
         acquired = {} if self.acquisition is None else {"acquisition": self.acquisition.as_dict()}
         fitted = {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
+        sizes = {} if self.organ_sizes is None else {"organ_sizes": self.organ_sizes.as_dict()}
         plan = self.plan.model_dump(mode="json") if self.task == SEGMENTATION else {}
         described = {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired}
-        return {**described, **plan, **fitted}
+        return {**described, **plan, **fitted, **sizes}
 
     def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
         """Refuses slices of another size than the model was made with, for which it would give bad results.
@@ -153,6 +157,8 @@ def load_personal_model(path: Path) -> PersonalModel:
         named: dict[str, Any] = {"acquisition": None if acquired is None else acquisition_from(acquired)}
         fitted = described.get("calibration")
         named["calibration"] = None if fitted is None else Calibration.read(fitted)
+        sizes = described.get("organ_sizes")
+        named["organ_sizes"] = None if sizes is None else organ_sizes_from(sizes)
         named |= {key: described[key] for key in _TEXTS}
         named["plan"] = SegmentationPlan.read({key: described[key] for key in PLAN if key in described}, "its plan")
         named |= {key: tuple(described[key]) for key in _LISTS}

@@ -44,6 +44,7 @@ class ResultsFolder:
             raise InputError(f"{out}: expected a folder for the results, got a file; choose another path")
         self.out, self.done, self.failed = out, dict[Path, Result](), 0
         self._ending, self._more, self._colours = application.ending, application.more_endings, application.colours
+        self._calibrated = application.calibrated
 
     def main_file(self, name: str) -> Path:
         """The file of a scan without which it is not done."""
@@ -136,6 +137,8 @@ class ResultsFolder:
             warned = sum(bool(results[path].warnings) for path in predicted)
             told = f"mean predicted Dice {sum(predicted.values()) / len(predicted):.2f}"
             print(f"{told}; {warned} of {count(len(predicted), 'scan')} with a warning")
+            if not self._calibrated:
+                print("its curve was fitted to other data: it ranks these scans, how good they are it may mistake")
         pictures = {self._name(path): result.pictures for path, result in results.items() if result.pictures}
         if not pictures:
             print(f"Results: {self.out.resolve()}")

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from flare_mri.physics.fourier import ifftc
+from flare_mri.physics.noise import MEDIAN, noise_variance
 
-_OUTER = 0.8  # of the measured samples' largest distance from zero frequency: beyond it there is mostly noise
 _FREE = 0.1  # of the field of view along a line that has to lie beside the object
 _FEWEST_LINES = 8
 _WHOLE = 0.6  # of the matrix that a line has to cover; a partial echo covers less than all
-_MEDIAN = math.log(2)  # of |n|^2 for complex Gaussian noise of variance 1
 
 
 def estimate_noise(kspace: np.ndarray, mask: np.ndarray) -> float:
@@ -60,13 +59,11 @@ def _beside_object(values: np.ndarray, measured: np.ndarray) -> float | None:
     for choosing, measuring in ((0, 1), (1, 0)):  # the emptiest places of some lines would flatter these very lines
         loud = (energy[:, choosing::2] / np.where(energy_of_coil, energy_of_coil, 1)).mean((0, 1))
         free = np.argsort(loud)[: max(2, round(_FREE * len(loud)))]
-        parts.append(np.median(energy[:, measuring::2][..., free], axis=(1, 2)).mean() / _MEDIAN)
+        parts.append(np.median(energy[:, measuring::2][..., free], axis=(1, 2)).mean() / MEDIAN)
     return float(np.mean(parts))
 
 
 def _far_out(values: np.ndarray, measured: np.ndarray) -> float:
     """Variance of the measured samples farthest from zero frequency, of [C, H, W] with a mask [H, W]."""
-    axes = [(np.arange(size) - size // 2) / size for size in measured.shape]
-    distance = np.hypot(axes[0][:, None], axes[1])
-    outer = measured & (distance >= _OUTER * distance[measured].max())
-    return float((np.median(np.abs(values[:, outer]) ** 2, axis=1) / _MEDIAN).mean())
+    kspace, mask = torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(np.ascontiguousarray(measured))
+    return float(noise_variance(kspace[None], mask[None, None]).mean())

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation of new scans: labels as NIfTI and DICOM, on the voxels of the scan itself."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,7 @@ class Segmenter(Application):
             self.more_endings = (_DICOM,)
         self._network = model.build().to(resolve_device(config.device, config.site, config.file))
         self.organs = model.plan.organs
+        self.calibrated = model.calibration is not None
         own = getattr(config.data, "colours", {})  # a phantom has none
         wanted = {name: own.get(name, "") for name in self.organs}
         one = len(wanted) == 1
@@ -100,20 +102,28 @@ class Segmenter(Application):
         if source is not None:
             values = np.moveaxis(on_scan.numpy(), -1, 0).astype(np.uint8)
             more[_DICOM] = encode_segmentation(source, values, self.colours, self._model)
-        told = [self._tell(number, name, labels, on_scan, placed) for number, name in enumerate(self.organs, 1)]
+        sizes = self._measure(on_scan) if placed.place_known else {}
+        told = [self._tell(number, name, labels, sizes) for number, name in enumerate(self.organs, 1)]
+        warnings = (quality.warning,) if quality.warning else ()
+        if self._model.organ_sizes is not None:
+            warnings += tuple(self._model.organ_sizes.find_differences(sizes))
         return Result(
             encode_nifti(on_scan, np.uint8),
             f"{count} slices{placed.describe_rest()}, {', '.join(told)}, predicted Dice {quality.dice:.2f}"
             + (NO_DICOM if self._dicom and source is None else ""),
             {"input": placed.to_look_at(slices[shown]), "output": placed.to_look_at(labels[shown])},
             more=more,
-            warnings=(quality.warning,) if quality.warning else (),
+            warnings=warnings,
             predicted_dice=quality.dice,
         )
 
-    def _tell(self, number: int, name: str, labels: np.ndarray, on_scan: MetaTensor, placed: PlacedScan) -> str:
+    def _measure(self, on_scan: MetaTensor) -> dict[str, float]:
+        """Millilitres of each organ on the scan's own voxels."""
+        voxel = abs(float(np.linalg.det(on_scan.affine[:3, :3]))) / 1000
+        values = on_scan.as_tensor()
+        return {name: voxel * int((values == number).sum()) for number, name in enumerate(self.organs, 1)}
+
+    def _tell(self, number: int, name: str, labels: np.ndarray, sizes: Mapping[str, float]) -> str:
         """On how many slices an organ is, and its size."""
-        litre = abs(float(np.linalg.det(on_scan.affine[:3, :3]))) / 1e6
-        millilitres = 1000 * litre * int((on_scan.as_tensor() == number).sum())
-        size = f" ({millilitres:.1f} ml)" if placed.place_known else ""
+        size = f" ({sizes[name]:.1f} ml)" if sizes else ""
         return f"{name} on {int((labels == number).any((1, 2)).sum())}{size}"

@@ -18,6 +18,7 @@ from flare_mri.networks.unet import UNet
 from flare_mri.physics.classical import root_sum_of_squares
 from flare_mri.physics.data_consistency import DATA_CONSISTENCY
 from flare_mri.physics.fourier import fft2c
+from flare_mri.physics.noise import add_noise_floor
 from flare_mri.physics.operator import SenseOperator
 
 _UNET = "flare_mri.networks.unet.UNet"
@@ -55,8 +56,10 @@ class UnrolledNetwork(nn.Module):
         shared_cascades: all cascades have the same weights (as in MoDL), not each its own.
         sensitivity_channels: of a network that finds the coil sensitivities; 0: they come with each sample.
         output: "rss" is the root sum of squares over the coils of images of
-            :math:`M y + (1 - M) \mathcal F S x_T`, made as fastMRI's targets are, with the noise of all coils in it (as
-            E2E-VarNet); "combined" is :math:`|x_T|`. Of one coil with hard data consistency both are the same.
+            :math:`M y + (1 - M) \mathcal F S x_T`, made as fastMRI's targets are (as
+            E2E-VarNet), of several coils with the noise that the samples not measured would have added
+            (:func:`flare_mri.physics.noise.add_noise_floor`); "combined" is :math:`|x_T|`. Of one coil with hard data
+            consistency both are the same.
 
     Attributes:
         sample_keys: entries of a sample that it is called with.
@@ -139,7 +142,8 @@ class UnrolledNetwork(nn.Module):
         """
         if self.output == "combined":
             return image.abs()
-        return root_sum_of_squares(torch.where(mask > 0, kspace, fft2c(sensitivities * image)))
+        magnitude = root_sum_of_squares(torch.where(mask > 0, kspace, fft2c(sensitivities * image)))
+        return magnitude if kspace.shape[1] == 1 else add_noise_floor(magnitude, kspace, mask)
 
     def run_cascades(self, kspace: Tensor, mask: Tensor, sensitivities: Tensor) -> list[Tensor]:
         """The complex images [B, 1, H, W] after each cascade, in the unit of ``kspace``; the last is the result.

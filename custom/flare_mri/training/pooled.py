@@ -39,6 +39,7 @@ class PooledTask:
         self.key_metric, self.device, self.spatial_size = tasks[0].key_metric, tasks[0].device, tasks[0].spatial_size
         self.apart = all(task.apart for task in tasks)
         self.slice_axis, self.acquisition = tasks[0].slice_axis, tasks[0].acquisition
+        self.organ_sizes = None  # of sites whose scanners may measure in other grids
         self.orientations = tuple(sorted({codes for task in tasks for codes in task.orientations}))
 
     def dataset(self, split: Split) -> Dataset:

@@ -59,6 +59,7 @@ class ReconstructionTask:
         self.spatial_size, self.orientations = data.shape, data.orientations
         self.slice_axis = config.data.find_slice_axis()
         self.acquisition: Acquisition | None = data.acquisition
+        self.organ_sizes = None
         self.apart = True
         self._drawn = config.mask if config.mask.redraw else None
         self.batch_size = config.batch_size

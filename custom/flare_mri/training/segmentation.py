@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from flare_mri.config.segmentation import IGNORED
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.acquisition import Acquisition
+from flare_mri.datasets.organ_sizes import OrganSizes
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.datasets.segmentation_slices import SegmentationDataset
 from flare_mri.errors import InputError
@@ -48,6 +49,11 @@ class SegmentationTask:
         self.workers = config.workers
         self._colours: dict[str, str] = getattr(config.data, "colours", {})  # a phantom has none
         self._loss = SegmentationLoss(loss, data.plan, data.organs.labelled)
+
+    @property
+    def organ_sizes(self) -> OrganSizes | None:
+        """In the training labels, all of which are read for it."""
+        return self.data.find_organ_sizes()
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of a split; the test split where the site set none aside for validation."""

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from flare_mri.datasets.acquisition import Acquisition
 from flare_mri.datasets.batches import ShuffledBatches, batches_in_order, shapes_of
+from flare_mri.datasets.organ_sizes import OrganSizes
 from flare_mri.errors import InputError
 from flare_mri.training.data_parallel import ProcessShare, process_count
 from flare_mri.training.examples import Keep
@@ -41,6 +42,7 @@ class Task(Protocol):
         slice_axis: axis along which its slices lie in a volume.
         orientations: axis codes of its volumes as the network sees them, where that is known.
         acquisition: of its scans, for reconstruction; else None.
+        organ_sizes: in its training labels, for segmentation, where they are known; else None.
         apart: whether a training sample is of one slice and no other has a part of it.
     """
 
@@ -53,6 +55,10 @@ class Task(Protocol):
     slice_axis: int
     orientations: tuple[str, ...]
     acquisition: Acquisition | None
+
+    @property
+    def organ_sizes(self) -> OrganSizes | None: ...
+
     apart: bool
 
     def dataset(self, split: Split) -> Dataset:

@@ -102,6 +102,7 @@ def keep_personal_model(
         data.slice_axis,
         acquisition=data.acquisition,
         plan=learner.settings.plan(),
+        organ_sizes=data.organ_sizes,
     )
     former = states.store.save_model(PERSONAL_FILE, model.state, model.description(), states.run)
     states.store.save_arrays(_EXAMPLES, data.examples(learner.network_with(state)))
