@@ -131,8 +131,10 @@ class SegmentationData:
         for number in numbers:
             volume = self.volumes[number]
             slices = [volume.slices[index][1] for index, marked in enumerate(volume.marked) if marked]
-            counts = sum(np.bincount(self.organs.apply(one).ravel(), minlength=256) for one in slices)
-            for organ in self.organs.labelled if slices else ():
+            counts = np.zeros(256)
+            for one in slices:
+                counts += np.bincount(self.organs.apply(one).ravel(), minlength=256)
+            for organ in self.organs.labelled:
                 if counts[organ]:
                     size = float(counts[organ]) * math.prod(volume.spacing) / 1000
                     found.setdefault(self.plan.organs[organ - 1], []).append(size)

@@ -104,7 +104,7 @@ class Segmenter(Application):
             more[_DICOM] = encode_segmentation(source, values, self.colours, self._model)
         sizes = self._measure(on_scan) if placed.place_known else {}
         told = [self._tell(number, name, labels, sizes) for number, name in enumerate(self.organs, 1)]
-        warnings = (quality.warning,) if quality.warning else ()
+        warnings: tuple[str, ...] = (quality.warning,) if quality.warning else ()
         if self._model.organ_sizes is not None:
             warnings += tuple(self._model.organ_sizes.find_differences(sizes))
         return Result(
