@@ -6,8 +6,11 @@ VENV ?= $(if $(filter 1,$(SPACES)),$(CURDIR)/.venv,$(HOME)/.cache/flare-mri/$(sh
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-iopfl poc provisioned test test-fast test-deploy coverage lint format jobs schemas docs install clean \
+.PHONY: help demo demo-iopfl poc provisioned test test-fast test-deploy coverage lint format jobs schemas docs install clean \
 	wheel lock sbom licences audit
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14
 
 demo: $(READY)  ## FedMRI against its baselines on the phantom: a table and demo/report.html
 	$(BIN)/python jobs/demo.py fedmri --output demo
@@ -57,6 +60,7 @@ docs: $(READY)  ## the documentation as a site, site/index.html; fails on a warn
 
 install: $(READY)  ## the environment, and the package's code in the job folders
 	$(BIN)/python jobs/export.py --stage
+	@echo 'to use it: source $(BIN)/activate'
 
 wheel: $(READY)  ## the package as a hospital installs it, in dist/
 	rm -rf build
@@ -91,6 +95,7 @@ $(SUPPLY)/.ready: Makefile
 	touch "$(SUPPLY)/.ready"
 
 $(READY): requirements.txt pyproject.toml
+	@echo 'installing into $(VENV), a few minutes'
 	$(PYTHON) -m venv "$(VENV)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .

@@ -76,10 +76,15 @@ def test_all_mr_series_of_a_study_are_reconstructed_once(
 ) -> None:
     before = node.series()
     assert main(words(tmp_path, "reconstruct", node, "--study", STUDY)) == 0
+    assert "not stored, it was undersampled here" in capsys.readouterr().out and node.series() == before
+    again = words(tmp_path, "reconstruct", node, "--study", STUDY, "--store_test")
+    again[again.index("--out") + 1] += "-again"
+    assert main(again) == 0
     (made,) = (one for uid, one in node.series().items() if uid not in before)
     assert made["Modality"] == "MR" and len(made["Instances"]) == SHAPE[0]
     assert DicomNode(node.url).find_series((), STUDY) == {SERIES: STUDY}  # what was made is no source
-    assert "1 scan at http" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 scan at http" in printed and "stored at" in printed
 
 
 def test_what_the_node_refuses_is_one_line(
@@ -142,7 +147,7 @@ def test_nothing_follows_a_redirection(tmp_path: Path) -> None:
     [
         ("ftp://pacs/dicom-web", "expected an address such as"),
         ("http://me:secret@127.0.0.1:9/dicom-web", "put them into ~/.netrc"),
-        ("http://127.0.0.1:9/dicom-web", "expected an answer of DICOMweb"),
+        ("http://127.0.0.1:9/dicom-web", "expected an answer of DICOMweb, got none: nothing answers there"),
     ],
 )
 def test_a_node_that_cannot_be_spoken_to(

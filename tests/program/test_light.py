@@ -13,6 +13,7 @@ from flare_mri.config.data import FORMATS_OF_FILES
 from flare_mri.config.network import U_NET_DEFAULTS
 from flare_mri.io.formats import FORMATS
 from flare_mri.networks import UNet
+from flare_mri.program.main import main
 
 HEAVY = ("torch", "monai", "nvflare")
 COMMANDS = (
@@ -40,6 +41,7 @@ WRONG = {
     "train fedmri --sites no": "--sites no: no <site>/site.yaml in it",
     "train fedmri --lr 7": "lr: expected a number > 0 and <= 1, got 7.0",
     "train iopfl --clients a,a": "comes twice",
+    "train iopfl --workspace white\tspace": "FLARE's simulator takes no path with white space",
     "train iopfl --outside a --export": "--outside runs two jobs in the simulator",
     "train iopfl_outside --sites no": "--sites no: no outside-1/site.yaml in it",
     "statistics --sites no": "--sites no: no <site>/site.yaml in it",
@@ -69,7 +71,7 @@ for words in json.load(sys.stdin):
     err = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
         try:
-            status = main(words.split())
+            status = main(words.split(' '))
         except SystemExit as ended:
             status = ended.code
     told[words] = [status, err.getvalue(), [name for name in %r if name in sys.modules]]
@@ -108,3 +110,8 @@ def test_what_help_says_without_them_is_what_they_have() -> None:
     parameters = inspect.signature(UNet).parameters
     assert {name: parameters[name].default for name in U_NET_DEFAULTS} == U_NET_DEFAULTS
     assert tuple(name for name, entry in FORMATS.items() if entry.write_sample is not None) == FORMATS_OF_FILES
+
+
+def test_options_are_taken_with_dashes_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["segment", "no", "--site", "no.yaml", "--out", "out", "--dicom-node=http://pacs"]) == 2
+    assert capsys.readouterr().err.startswith("error: no: no such file")

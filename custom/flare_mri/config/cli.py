@@ -16,7 +16,8 @@ from flare_mri.config.base import Settings
 class Parser(argparse.ArgumentParser):
     """A parser of a command: its description as it is written, and a misspelt option told with the one that is meant.
 
-    argparse would first miss the option that is required and was misspelt.
+    argparse would first miss the option that is required and was misspelt. Options may be written with dashes, as those
+    of FLARE's own commands are: ``--dicom-node`` is ``--dicom_node``.
     """
 
     def __init__(self, **kwargs: Any):
@@ -26,13 +27,22 @@ class Parser(argparse.ArgumentParser):
         """As argparse does, after a look at the names of options; ends the process with 2 where one is unknown."""
         words = list(sys.argv[1:] if args is None else args)
         known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
-        for word in words[: words.index("--")] if "--" in words else words:
+        end = words.index("--") if "--" in words else len(words)
+        words[:end] = [_with_underscores(word, known) for word in words[:end]]
+        for word in words[:end]:
             name = word.partition("=")[0]
             if name.startswith("--") and " " not in name and not any(option.startswith(name) for option in known):
                 close = difflib.get_close_matches(name, known, 1)
                 asked = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists them"
                 self.error(f"expected an option, got {name}, which is none; {asked}")
         return super().parse_args(words, namespace)
+
+
+def _with_underscores(word: str, known: Collection[str]) -> str:
+    """An option written with dashes as it is known; any other word as it is."""
+    name, equals, value = word.partition("=")
+    other = f"--{name[2:].replace('-', '_')}"
+    return other + equals + value if name.startswith("--") and name not in known and other in known else word
 
 
 def add_options(

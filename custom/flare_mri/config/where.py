@@ -4,6 +4,7 @@
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,12 +91,33 @@ def same_kit(startup_kit: Path | None) -> str:
     return f" --startup_kit {shlex.quote(str(startup_kit))}" if startup_kit else ""
 
 
+def check_workspace(workspace: Path) -> None:
+    """See that FLARE's simulator can work in a folder, before it is started.
+
+    Raises:
+        InputError: the path holds white space, which the simulator splits into two arguments.
+    """
+    if any(c.isspace() for c in str(workspace.absolute())):
+        raise InputError(
+            f"workspace {str(workspace)!r}: FLARE's simulator takes no path with white space; choose another"
+        )
+
+
+def announce(args: argparse.Namespace) -> None:
+    """A line on stderr that FLARE is being started, which is silent for half a minute."""
+    if not args.export:
+        print(f"{args.name}: FLARE starts; the sites' first lines come after half a minute or so", file=sys.stderr)
+
+
 def site_names(args: argparse.Namespace) -> list[str]:
     """Names of the sites.
 
     Raises:
-        InputError: no site, a name that comes twice, or a ``--sites`` folder without any ``site.yaml``.
+        InputError: no site, a name that comes twice, a ``--sites`` folder without any ``site.yaml``, or a workspace in
+            which FLARE's simulator cannot work.
     """
+    if args.env == "sim" and not args.export:
+        check_workspace(args.workspace)
     if args.clients:
         names = [name.strip() for name in args.clients.split(",")]
     elif args.sites:
@@ -112,7 +134,10 @@ def site_names(args: argparse.Namespace) -> list[str]:
         check_name("site", name)
     unknown = [name for name in names if args.sites and not (args.sites / name / "site.yaml").is_file()]
     if unknown:
-        raise InputError(f"--sites {args.sites}: no {unknown[0]}/site.yaml in it; correct --clients or write the file")
+        raise InputError(
+            f"--sites {args.sites}: no {unknown[0]}/site.yaml in it; correct --clients, or write the file; "
+            "data: {format: phantom} in it makes a phantom"
+        )
     if getattr(args, "min_sites", None) and args.min_sites > len(names):
         raise InputError(f"--min_sites {args.min_sites}: there are {len(names)} sites; lower it or add sites")
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -39,7 +39,9 @@ def build_tasks(config: SiteConfig, seed: int) -> dict[str, Any]:
     if config.members:
         raise InputError(f"site {config.site}: {config.file} has pooled_sites, which is for simulated sites; give data")
     tasks: dict[str, Any] = {}
-    for name in FORMATS[config.data.format].tasks:
+    phantom = config.data.format == "phantom"  # for either task; by slice it is one of reconstruction
+    left_out = {SEGMENTATION} if phantom and config.split.by == "slice" else set()
+    for name in (task for task in FORMATS[config.data.format].tasks if task not in left_out):
         organs = tuple(config.data.find_labels() or (ORGAN,)) if name == SEGMENTATION else (ORGAN,)
         tasks[name] = build_task(name, config, seed, training=TrainingSettings(organs=organs))
     return tasks

@@ -101,7 +101,7 @@ def build_parser(task: str, about: str | None) -> argparse.ArgumentParser:
     if task == RECONSTRUCTION:
         _add_reconstruction(parser)
     else:
-        parser.set_defaults(undersampled=False, extra=(), patient_id="")
+        parser.set_defaults(undersampled=False, extra=(), patient_id="", store_test=True)
     return parser
 
 
@@ -119,6 +119,12 @@ def _add_reconstruction(parser: argparse.ArgumentParser) -> None:
         choices=EXTRA_IMAGES,
         help="raw scans: further images of each, beside the magnitude: phase (radians), complex, uncertainty (spread "
         "over the cascades)",
+    )
+    parser.add_argument(
+        "--store_test",
+        action="store_true",
+        help="of --dicom_node: store what was made of scans that were undersampled here, too: a test of the model, "
+        "worse than the scan (default: it stays in --out)",
     )
     parser.add_argument(
         "--patient_id",

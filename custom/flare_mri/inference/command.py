@@ -90,9 +90,13 @@ def _run_node(
                 node.fetch(study, series, folder)
                 here = application.at(folder)
                 result = results.run(here, 0, shown=True)
-                if result is not None:
+                if result is not None and (args.undersampled or args.store_test):
+                    former = node.count_own(study)
                     stored = node.store(result.more.values(), study)
-                    print(f"{series}: {count(stored, 'file')} stored at {node.url}", flush=True)
+                    beside = f", beside {former} of before, which stay" if former else ""
+                    print(f"{series}: {count(stored, 'file')} stored at {node.url}{beside}", flush=True)
+                elif result is not None:
+                    print(f"{series}: not stored, it was undersampled here, a test; --store_test stores it", flush=True)
             except InputError as error:
                 results.fail(str(error))
     return _finish(results, len(studies))

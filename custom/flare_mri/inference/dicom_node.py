@@ -48,6 +48,7 @@ class DicomNode:
                 f"them; put them into ~/.netrc for {parts.hostname}"
             )
         self.url = url.rstrip("/")
+        self._unreachable: type[Exception] = requests.exceptions.ConnectionError
         session = requests.Session()
         session.trust_env = False  # a proxy of the environment would see the images
         session.max_redirects = 0
@@ -77,6 +78,11 @@ class DicomNode:
                 raise InputError(f"study {study}: expected MR series at {self.url}, got none; correct the UID")
             found |= {str(row.SeriesInstanceUID): study for row in own}
         return found
+
+    def count_own(self, study: str) -> int:
+        """How many series of a study this program made before."""
+        rows = self._search({"StudyInstanceUID": study})
+        return sum(str(row.get("SeriesDescription", "")).startswith(RESEARCH) for row in rows)
 
     def _search(self, filters: dict[str, str]) -> list[pydicom.Dataset]:
         with self._speaking("search"):
@@ -139,7 +145,9 @@ class DicomNode:
             status = None if response is None else response.status_code
             got = f"{type(error).__name__}: {str(error)[:200]}" if status is None else f"status {status}"
             fix = _FIX
-            if status in (401, 403):
+            if isinstance(error, ConnectionError | self._unreachable):
+                got, fix = "none: nothing answers there", "correct --dicom_node, or see whether the node runs"
+            elif status in (401, 403):
                 fix = "correct name and password in ~/.netrc"
             elif status == 404 or isinstance(error, ValueError):  # as of JSON
                 fix = "correct --dicom_node: the address of DICOMweb, of Orthanc with /dicom-web at its end"

@@ -104,7 +104,8 @@ def check_task(name: str, task: str) -> None:
         able = ", ".join(key for key, value in FORMATS.items() if task in value.tasks)
         raise InputError(
             f"data.format: expected one of {able} for a {task} job, got {name!r}, whose data are for "
-            f"{FORMATS[name].tasks[0]}; give this site a site.yaml for {task} or leave it out of the job"
+            f"{FORMATS[name].tasks[0]}; give the hospital a site.yaml for {task}: docs/how-to/apply-a-model.md has one "
+            "for new scans without labels"
         )
 
 

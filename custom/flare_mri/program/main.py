@@ -67,7 +67,7 @@ COMMANDS = {
     "segment": Command("flare_mri.segment", "organs in new scans, by a hospital's own model"),
     "reconstruct": Command("flare_mri.reconstruct", "images of new scans, by a hospital's own model"),
     "route": Command("flare_mri.route", "a model for a hospital that never trained, from a routing space"),
-    "export": Command("flare_mri.export", "a hospital's segmentation model as a MONAI bundle"),
+    "export": Command("flare_mri.export", "a hospital's model as a MONAI bundle"),
     "report": Command("flare_mri.report.command", "the table of a run, and a page to look at"),
     "compare": Command("flare_mri.program.compare", "one table and page of several runs and seeds, with a paired test"),
 }

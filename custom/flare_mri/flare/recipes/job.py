@@ -20,6 +20,7 @@ from nvflare.recipe.spec import ExecEnv, Recipe
 import flare_mri
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.training import TrainingSettings
+from flare_mri.config.where import check_workspace
 from flare_mri.deploy.policy import SERVER_CLASSES, SITE_CLASSES
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.site import open_site
@@ -144,10 +145,7 @@ def allow_in_simulator(workspace: Path) -> None:
     Raises:
         InputError: the path holds white space, which FLARE's simulator splits into two arguments.
     """
-    if any(c.isspace() for c in str(workspace.absolute())):
-        raise InputError(
-            f"workspace {str(workspace)!r}: FLARE's simulator takes no path with white space; choose another"
-        )
+    check_workspace(workspace)
     path = workspace / "local" / "resources.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     allowed = [*DEFAULT_CLASS_ALLOW_LIST, *SITE_CLASSES, *SERVER_CLASSES]
