@@ -254,3 +254,10 @@ def test_pictures_stand_upright_in_square_pixels(segmentation, results, stores, 
     first = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown[0]))).convert("L"))
     assert first.shape == (30, 24)
     assert first[:6, :5].min() > 200 and first[20:].max() < 50 and first[:, 15:].max() < 50
+
+
+def test_a_page_is_for_its_owner_alone_and_says_that_it_shows_patients(whole, results, tmp_path):
+    assert "This page shows patients" in " ".join(whole[1].text.split())
+    _, page = make(results, None, tmp_path)
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600
+    assert "shows patients" not in page.text and "holds no images" in page.text
