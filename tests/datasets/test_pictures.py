@@ -48,6 +48,7 @@ def test_a_spot_is_where_radiologists_look_for_it(
     expected = np.zeros(shape)
     expected[corner] = 1
     assert np.array_equal(turned.label, expected)
+    assert turned.edges == ("APHF", "RLHF", "RLAP")[axis] and 1 <= turned.number <= turned.total
     assert turned.image[corner].min() > 0.4 and turned.image.mean() < 0.3
 
 

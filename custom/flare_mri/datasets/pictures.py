@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a page of results is made without PyTorch
     from monai.data import MetaTensor
 
 _LONGEST = 320  # pixels of a picture
+_EDGES = ("APHF", "RLHF", "RLAP")  # of upright slices along the axes of LPS; head and feet as DICOM has them
 
 
 class SlicePlace(NamedTuple):
@@ -28,11 +29,15 @@ class SlicePlace(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A slice: its number along the slices, the image float32 [H, W], and whole numbers of organs [H, W] or None."""
+    """A slice: its number among so many, counted from 1, from the right, front or feet where it is known how the scan
+    lies; the image float32 [H, W], whole numbers of organs [H, W] or None; and one letter each of what of the patient
+    is at the left, right, upper and lower border, empty where not known."""
 
     number: int
+    total: int
     image: np.ndarray
     label: np.ndarray | None
+    edges: str = ""
 
 
 def take_picture(image: MetaTensor, label: MetaTensor | None, data: DataSettings) -> Picture:
@@ -59,7 +64,8 @@ def take_picture(image: MetaTensor, label: MetaTensor | None, data: DataSettings
     if known:
         chosen, (down, across) = [_upright(part, axis) for part in chosen], (across, down)
     image_2d, *labels = (_square(part, down, across, at > 0) for at, part in enumerate(chosen))
-    return Picture(number, image_2d, labels[0] if labels else None)
+    edges = _EDGES[axis] if known else ""
+    return Picture(number + 1, len(slices[0]), image_2d, labels[0] if labels else None, edges)
 
 
 def upright_slice(part: np.ndarray, affine: np.ndarray, axis: int, longest: int = _LONGEST) -> np.ndarray:
