@@ -201,7 +201,8 @@ def _segmentation(place: str, found: Found) -> list[list[Picture]]:
     pictures = [_picture(_whole(image, window), f"Image: {place}", "Image", "frame: enlarged part")]
     for method, (data, index) in found.items():
         shown = _slice_dice(data, index)
-        png = images.overlay_panel(*(part[window] for part in shown_of[method]), data.organs)
+        own, expert, outlined = (part[window] for part in shown_of[method])
+        png = images.overlay_panel(own, expert, outlined, data.organs)
         alt = f"Outlines of the expert and of {method}: {place}, {shown}"
         pictures.append(_picture(png, alt, method, shown))
     png = images.overlay_panel(image[window], truth[window], None, first.organs)
