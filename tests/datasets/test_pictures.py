@@ -10,7 +10,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from data_files import data_settings
-from flare_mri.datasets.pictures import Picture, take_picture, upright_slice
+from flare_mri.datasets.pictures import Picture, SlicePlace, show_slice, take_picture, upright_slice
 from flare_mri.io.load import load_scan_file
 from flare_mri.io.nifti_file import NiftiReader
 from flare_mri.io.scan import ScanFile
@@ -48,6 +48,7 @@ def test_a_spot_is_where_radiologists_look_for_it(
     expected = np.zeros(shape)
     expected[corner] = 1
     assert np.array_equal(turned.label, expected)
+    assert turned.edges == ("APHF", "RLHF", "RLAP")[axis] and 1 <= turned.number <= turned.total
     assert turned.image[corner].min() > 0.4 and turned.image.mean() < 0.3
 
 
@@ -68,3 +69,24 @@ def test_a_single_slice_is_turned_as_a_volume_is(codes: str, labels: bool) -> No
             np.testing.assert_array_equal(seen, expected if axis == 2 else expected.repeat(2, axis=0))
         else:
             assert np.corrcoef(seen.ravel(), expected.repeat(2, axis=0).ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA", "AIL"])
+def test_a_stored_slice_is_turned_by_what_is_known_of_its_place(codes: str) -> None:
+    voxels = np.random.default_rng(0).random((6, 8, 5), np.float32)
+    image = nibabel.Nifti1Image(voxels, np.diag([-1, -1, 2.0, 1]))
+    turned = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(tuple(codes))))
+    steps = np.linalg.norm(turned.affine[:3, :3], axis=0)
+    for axis in range(3):
+        down, across = np.delete(steps, axis)
+        place = SlicePlace(codes[:axis] + codes[axis + 1 :] + codes[axis], (down, across))
+        part = np.asarray(turned.dataobj).take(2, axis)
+        np.testing.assert_array_equal(show_slice(part, place), upright_slice(part, turned.affine, axis))
+
+
+def test_of_a_place_not_known_pixels_are_square_and_nothing_is_turned() -> None:
+    part = np.random.default_rng(0).random((6, 8), np.float32)
+    np.testing.assert_array_equal(show_slice(part, SlicePlace()), part)
+    assert show_slice(part, SlicePlace("", (1.5, 1.0))).shape == (9, 8)
+    labels = show_slice((part > 0.5).astype(np.uint8), SlicePlace("", (2.0, 1.0)))
+    np.testing.assert_array_equal(labels, (part > 0.5).repeat(2, axis=0))

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nibabel.orientations import aff2axcodes
 
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.reconstruction import ReconstructionData
+from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS
+from flare_mri.io.raw.reader import raw_reader
 from flare_mri.io.raw.samples import sample_scan, write_fastmri_raw
 from flare_mri.networks.unrolled import UnrolledNetwork
 from flare_mri.physics.classical import root_sum_of_squares
@@ -54,6 +57,19 @@ def test_a_sample_holds_all_coils(tmp_path: Path, name: str) -> None:
     torch.testing.assert_close(zero_filled, sample["image"], rtol=1e-4, atol=1e-4)
     squares = sample["sensitivities"].abs().square().sum(0)
     torch.testing.assert_close(squares, torch.ones(height, width), rtol=1e-4, atol=1e-4)
+
+
+def test_slices_know_how_they_lie(tmp_path: Path) -> None:
+    """As the file's own geometry has it, on a second opening too, which reads no file."""
+    config = site(tmp_path, "ismrmrd")
+    for _ in range(2):
+        data = ReconstructionData(config, 0)
+        for scan, place in zip(find_scans(config, "reconstruction"), data.places, strict=True):
+            geometry = raw_reader(scan).read_raw(scan.files).geometry
+            assert geometry is not None and place.axcodes == "".join(aff2axcodes(geometry))
+            np.testing.assert_allclose(place.spacing, np.linalg.norm(geometry[:3, :2], axis=0), rtol=1e-5)
+    config = site(tmp_path / "bart", "bart")
+    assert {place.axcodes for place in ReconstructionData(config, 0).places} == {""}
 
 
 def test_the_fully_sampled_scan_is_the_target(tmp_path: Path) -> None:

@@ -53,9 +53,10 @@ def test_the_metrics_that_exist_are_listed() -> None:
         ({"slices/test": -1}, "metric 'slices/test' is -1, expected a whole number"),
         ({"refused/optimizer": 3.0}, "metric 'refused/optimizer' is 3.0, expected 1"),
         ({"refused/patient": 1.0}, "is not listed"),
+        ({"data/phantom": 4.0}, "metric 'data/phantom' is 4.0, expected 1"),
         ([("train/loss", 1.0)], "metrics are a list"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_metrics_that_may_not_cross(metrics: Any, told: str) -> None:
     assert told in problem_in_metrics(metrics)

@@ -4,6 +4,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pydicom
 import pytest
 
 from dicom_series import COSINES, FIRST, FRAME, SERIES, SHAPE, SPACING, STEP, STUDY, write_model, write_series
+from flare_mri.inference.dicom_source import title_of
+from flare_mri.io.dicom import find_series
+from flare_mri.io.nifti_file import NiftiReader
 from flare_mri.program.main import main
 
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
@@ -146,3 +150,15 @@ def test_without_the_extra_one_line_names_it(tmp_path: Path) -> None:
     words = [sys.executable, "-c", code + "sys.exit(main(sys.argv[1:]))", *words, "--scans", str(tmp_path / "new")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "pip install 'flare-mri[dicom]'" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_pictures_are_titled_by_patient_and_series(tmp_path: Path) -> None:
+    write_series(tmp_path / "new" / "t2")
+    (scan,) = find_series(tmp_path / "new")
+    assert title_of(scan) == "P-17"
+    for path in scan.files:
+        header = pydicom.dcmread(path)
+        header.SeriesDescription = "T2 tra"
+        header.save_as(path)
+    assert title_of(scan) == "P-17, T2 tra"
+    assert title_of(replace(scan, image=replace(scan.image, reader=NiftiReader()))) == ""

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from flare_mri.inference.overview import MOST_SCANS, overview
@@ -40,3 +41,16 @@ def test_reconstructions_have_a_row_each(keys: tuple[str, ...], panels: int) -> 
     scans = {name: {key: random.random((16, 16)) for key in keys} for name in ("a", "b" * 200)}
     height, width = picture(overview(scans)).shape[:2]
     assert width / height == pytest.approx(panels / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("colours", [{}, {"organ": PREDICTION_COLOUR}])
+def test_a_single_scan_is_large_and_has_its_title_and_slice(colours: dict[str, str], monkeypatch) -> None:
+    image, told = np.random.default_rng(0).random((16, 16)), []
+    monkeypatch.setattr(Text, "draw", lambda self, *_: told.append(self.get_text()))
+    uid = "1.3.6.1.4.1.14519.5.2.1.4429.7055.149455479236394071679725178532"
+    scans = {uid: {"input": image, "output": (image > 0.5).astype(np.uint8)}}
+    content = overview(scans, colours, titles={uid: ("PGBM-003, T2_reg", "slice 8 of 14")})
+    assert picture(content).shape[1] >= 600 and "PGBM-003, T2_reg\nslice 8 of 14" in told
+    told.clear()
+    overview(scans, colours, titles={uid: ("", "slice 8 of 14")})
+    assert any(text.replace("\n", "").endswith(uid[-40:] + "slice 8 of 14") for text in told)

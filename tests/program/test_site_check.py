@@ -4,6 +4,7 @@
 
 import gzip
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -222,6 +223,7 @@ def test_a_page_and_a_sheet_are_written_for_the_owner_alone(cases: Path, tmp_pat
     assert page.stat().st_mode & 0o777 == sheet.stat().st_mode & 0o777 == 0o600
     text = page.read_text()
     assert text.count("<img ") == 6 and "case&lt;b&gt;" in text and "<b>" not in text and "expected each image" in text
+    assert "<figcaption>slice " in text and re.search(r"slice [1-9][0-9]* of [0-9]+, ", text)
     assert "http" not in text.replace("http-equiv", "")
     with Image.open(sheet) as picture:
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)

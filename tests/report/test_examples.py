@@ -26,6 +26,9 @@ def test_reads_what_a_site_stored(tmp_path, examples):
         ({"input": np.full((2, 24, 20), {}, dtype=object)}, "cannot be read"),
         ({"score": np.zeros(2)}, r"rank: expected the shape \(2,\), got none"),
         ({"score": np.zeros(2), "rank": np.zeros(3), "ranked": np.zeros(2)}, "rank: expected the shape"),
+        ({"axcodes": np.array(["PLS", ""])}, "spacing: expected 2 pairs of mm"),
+        ({"axcodes": np.array(["PLS", "PPS"]), "spacing": np.ones((2, 2))}, "axcodes: expected 2 such as PLS"),
+        ({"axcodes": np.array(["PLS", ""]), "spacing": np.array([[1, 1], [0, 1]])}, "spacing: expected 2 pairs of mm"),
         ({"score": np.array([np.inf, 1]), "rank": np.zeros(2), "ranked": np.zeros(2)}, "score: expected finite"),
     ],
 )

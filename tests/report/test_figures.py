@@ -13,6 +13,7 @@ from flare_mri.errors import InputError
 from flare_mri.metrics.slice_dice import slice_dice
 from flare_mri.report import figures, images
 from flare_mri.report.figures import DARK_CARD, LIGHT_CARD, inline_svg
+from flare_mri.report.images import overlay_panel
 
 CURVES = {"A": ([0, 1, 2], [20.0, 22.0, 23.0]), "B <&>": ([0, 1], [19.0, 24.0])}
 STYLES = {name: figures.style(index) for index, name in enumerate(CURVES)}
@@ -151,3 +152,15 @@ def test_curves_begin_at_the_left_with_their_first_round(monkeypatch, rounds, ti
     low, high = axes.get_xlim()
     assert ticks[0] - 1 < low < ticks[0] and ticks[-1] < high < ticks[-1] + 1
     assert [tick for tick in axes.get_xticks() if low <= tick <= high] == ticks
+
+
+def test_letters_stand_at_the_borders_of_a_picture():
+    def pixels(edges: str) -> np.ndarray:
+        content = overlay_panel(np.zeros((30, 20)), np.zeros((30, 20), int), None, edges=edges)
+        return np.asarray(Image.open(io.BytesIO(content)).convert("L"))
+
+    bright = np.argwhere(pixels("RLAP") > 200) / pixels("").shape
+    assert pixels("").max() == 0 and len(bright) > 100
+    places = {(row.round(1), column.round(1)) for row, column in bright}
+    assert {(0.5, 0.0), (0.5, 1.0), (0.0, 0.5), (1.0, 0.5)} <= places
+    assert np.abs(bright - 0.5).max(1).min() > 0.4, "the middle is free"

@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from flare_mri.errors import InputError
 from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
@@ -237,3 +238,26 @@ def test_a_store_of_another_run_is_refused(results, tmp_path, examples):
         with pytest.raises(InputError, match=f"site {site} of method {method}"):
             write_report(results, {method: {site: path}}, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_pictures_stand_upright_in_square_pixels(segmentation, results, stores, tmp_path, examples, labels):
+    """Of 24x20 pixels of 1 x 1.5 mm whose rows run to the patient's left: 30 wide before, 24 wide and 30 high now."""
+    data, site, job = (segmentation, "outside", "routing") if labels else (results, "site-1", "fedmri")
+    store = tmp_path / "own" / job / site
+    image = np.zeros((2, 24, 20), "f4")
+    image[:, :6, :5] = 1  # the patient's right, front
+    arrays = {"input": image, "output": image, "target": image, "axcodes": np.array(["LPS"] * 2)}
+    examples(store / "examples.npz", labels, **arrays, spacing=np.array([[1, 1.5]] * 2))
+    _, page = make(data, tmp_path / "own", tmp_path)
+    shown = [attrs["src"].partition(",")[2] for attrs in page.attributes("img")]
+    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown[0]))).convert("L"))
+    assert first.shape == (30, 24)
+    assert first[:6, :5].min() > 200 and first[20:].max() < 50 and first[:, 15:].max() < 50
+
+
+def test_a_page_is_for_its_owner_alone_and_says_that_it_shows_patients(whole, results, tmp_path):
+    assert "This page shows patients" in " ".join(whole[1].text.split())
+    _, page = make(results, None, tmp_path)
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o600
+    assert "shows patients" not in page.text and "holds no images" in page.text

@@ -50,7 +50,7 @@ def test_inside_and_outside_are_two_tables(segmentation, tmp_path):
     segmentation["methods"] = {"IOP-FL": trained, **segmentation["methods"]}
     _, page = make(segmentation, None, tmp_path)
     assert ["Method", "site-1"] in page.rows and ["Method", "outside"] in page.rows
-    assert ["IOP-FL (personal)", "★ best0.800"] in page.rows and ["Routing", "★ best0.888"] in page.rows
+    assert ["IOP-FL (personal)", "0.800"] in page.rows and ["Routing", "★ best0.888"] in page.rows
     for words in ("At site-1, IOP-FL (personal) gave", "At outside, Routing gave", "moved a routing weight by 0.062"):
         assert words in page.text
     assert "the one global model of all sites" in page.text, "what the bare name of a method means"

@@ -2,19 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from flare_mri.config.results import BASELINE
+from flare_mri.config.results import BASELINE, validate_results
 from flare_mri.metrics.metric_table import KNOWN, METRICS, format_bytes, format_seconds
-from flare_mri.report.scores import (
-    collect,
-    comparison_notes,
-    curve_split,
-    metrics_of,
-    round_curve,
-    site_names,
-)
+from flare_mri.report.comparable import comparison_notes, site_names, tell_phantoms
+from flare_mri.report.results import summary_table
+from flare_mri.report.scores import collect, curve_split, metrics_of, round_curve, tell_misses
+from flare_mri.report.sections import summary
 from flare_mri.report.summary import summary_sentences
+from flare_mri.report.tables import site_table
 
 PSNR = KNOWN["psnr"]
+SITES = ("site-1", "site-2")
 
 
 def test_sites_are_in_the_order_people_expect(results):
@@ -59,6 +57,68 @@ def test_a_dice_of_nothing_is_no_success(segmentation):
     assert summary_sentences(collect(segmentation, KNOWN["dice"])) == [
         "No method found the organ: the mean Dice of all is 0.000."
     ]
+
+
+def personalised(results, scores: dict[str, tuple[dict, dict]]):
+    """The results as those of one method alone, with the test scores of a site's global and personal models."""
+    method = {**results["methods"]["FedMRI"], "rounds": []}
+    method["sites"] = {site: {"test": one, "personal": {"test": two}} for site, (one, two) in scores.items()}
+    return {**results, "methods": {"IOP-FL": method}}
+
+
+NOTHING = {"dice": 0.0, "hd95": 257.7, "false_slices": 0.0}
+FOUND = {"dice": 0.8, "hd95": 5.0, "false_slices": 0.5}
+
+
+def test_a_methods_own_rows_are_no_rivals(results):
+    alone = personalised(results, {"site-1": (NOTHING, FOUND), "site-2": (NOTHING, FOUND)})
+    scores = collect(alone, KNOWN["dice"])
+    first, *others = summary_sentences(scores)
+    assert first == "At two hospitals, IOP-FL (personal) gave outlines with a mean Dice of 0.800."
+    assert not any("best" in sentence for sentence in others)
+    assert scores.best() == scores.best("site-1") == collect(alone, KNOWN["false_slices"]).best() == set()
+    alone["methods"]["Local"] = {**alone["methods"]["IOP-FL"], "sites": {s: {"test": {"dice": 0.7}} for s in SITES}}
+    assert "0.100 better than the next best method, Local." in summary_sentences(collect(alone, KNOWN["dice"]))[0]
+
+
+def test_a_model_that_misses_the_organ_is_told_and_best_at_nothing(results):
+    found = personalised(results, {"site-1": (NOTHING, FOUND)})
+    found["methods"]["Local"] = {**found["methods"]["IOP-FL"], "sites": {"site-1": {"test": {**FOUND, "hd95": 9.0}}}}
+    assert collect(found, KNOWN["false_slices"]).best("site-1") == set(), "0.000 is of a model that marks nothing"
+    assert collect(found, KNOWN["hd95"]).best("site-1") == {"IOP-FL (personal)"}
+    first, second = tell_misses(found)
+    assert first == "IOP-FL misses the organ at site-1: its mean Dice is below 0.05 there."
+    assert "HD95 the diagonal of the whole volume" in second and first in summary_table(found)
+    cells = dict(site_table(found, [KNOWN["dice"], KNOWN["hd95"]], "site-1").rows)
+    assert [cell.below for cell in cells["IOP-FL"]] == ["misses the organ", ""] and not cells["Local"][0].below
+    assert tell_misses(results) == []
+
+
+def test_a_single_method_is_best_of_nothing(results):
+    del results["methods"]["FedAvg"]
+    scores = collect(results, PSNR)
+    assert BASELINE in scores.values and scores.best() == scores.best("site-1") == set()
+    assert "best" not in summary_table(results)
+
+
+def test_runs_of_other_numbers_of_rounds_have_no_best(results):
+    results["methods"]["FedAvg"]["rounds"] = results["methods"]["FedAvg"]["rounds"][:1]
+    scores, why = collect(results, PSNR), "different numbers of rounds (1 to 3), so none is named best"
+    assert scores.best() == scores.best("site-1") == set() and "best" not in summary_table(results).split("\n\n")[0]
+    assert len(summary_sentences(scores)) == 1 and why in summary_sentences(scores)[0]
+    assert any(why in note for note in comparison_notes(results))
+    found = summary(results, scores)
+    assert why in found["leads"][0] and not found["notes"] and not any("Best" in name for name, _ in found["tiles"])
+
+
+def test_phantoms_are_told(results):
+    assert tell_phantoms(results) == "" and "phantom" not in summary_table(results)
+    for method in results["methods"].values():
+        method["sites"]["site-1"]["phantom"] = True
+    assert tell_phantoms(validate_results(results)) == "1 of 3 sites is a phantom"
+    assert summary_table(results).startswith("PSNR (dB), test data (1 of 3 sites is a phantom), higher is better")
+    leads = summary(results, collect(results, PSNR))["leads"]
+    assert leads[0] == "1 of 3 sites is a phantom: simulated data, of no patient."
 
 
 def test_a_method_of_fewer_sites_is_not_ranked_by_its_mean(results):

@@ -5,6 +5,7 @@
 import numpy as np
 import torch
 
+from flare_mri.datasets.pictures import SlicePlace
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.training.examples import ReconstructionExamples, choose_slices, join_examples, spread_evenly
 
@@ -24,7 +25,8 @@ def test_a_slice_has_its_own_score_in_whatever_order_batches_come() -> None:
     rng = np.random.default_rng(0)
     targets, outputs = rng.random((2, 3, 1, 8, 8), np.float32), rng.random((2, 3, 1, 8, 8), np.float32)
     one = torch.ones(1)
-    examples, metrics = ReconstructionExamples(), {}
+    places = [SlicePlace("PLS", (1.5, 2.0)), SlicePlace()]
+    examples, metrics = ReconstructionExamples(places), {}
     for volume, index in ((1, 2), (0, 1), (1, 0), (0, 0), (1, 1), (0, 2)):
         target, output = targets[volume, index][None], outputs[volume, index][None]
         batch = {"image": torch.from_numpy(target), "target": torch.from_numpy(target), "scale": one, "max": one}
@@ -36,5 +38,8 @@ def test_a_slice_has_its_own_score_in_whatever_order_batches_come() -> None:
     for place, key in enumerate(zip(arrays["volume"].tolist(), arrays["slice"].tolist(), strict=True)):
         np.testing.assert_array_equal(arrays["output"][place], outputs[key][0])
         np.testing.assert_allclose(arrays["score"][place], metrics[key].aggregate()["psnr"], rtol=1e-6)
+        of_volume = places[key[0]]
+        assert arrays["axcodes"][place] == of_volume.axcodes and tuple(arrays["spacing"][place]) == of_volume.spacing
     joined = join_examples([arrays | {"method": np.array("A")}, arrays | {"method": np.array("A")}])
     assert len(joined["score"]) == 2 * len(arrays["score"]) and joined["method"] == "A"
+    assert joined["axcodes"].shape == (12,) and joined["spacing"].shape == (12, 2)

@@ -106,6 +106,8 @@ def test_examples_show_the_centre_channel(task):
         "score": (numbers, "float32"),
         "rank": (numbers, "int64"),
         "ranked": (numbers, "int64"),
+        "axcodes": (numbers, "str96"),
+        "spacing": ((number, 2), "float32"),
     }
     assert np.isin(arrays["score"], [1, np.nan]).any()
     np.testing.assert_array_equal(arrays["output"], arrays["target"])

@@ -94,7 +94,7 @@ def test_a_network_learns_from_them(tmp_path: Path) -> None:
 def test_classical_reconstructions_are_scored_alike(tmp_path: Path) -> None:
     task = task_of(site(tmp_path))
     assert task.baselines(classical=False) == {}
-    examples = ReconstructionExamples()
+    examples = ReconstructionExamples(task.data.places)
     scores, weight = score_classical(task.data, "cg_sense", examples)
     assert len(examples.choose()["output"]) == 1 and "target" not in examples.choose()
     assert scores.aggregate()["held_out_snr"] > 3 and scores.score_volumes() and weight in CLASSICAL["cg_sense"].weights

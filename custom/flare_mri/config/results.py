@@ -99,6 +99,8 @@ class SiteResults(TwoScores):
     """the personal model"""
     data: dict[str, Any] | None = None
     """numbers of slices"""
+    phantom: bool | None = None
+    """true where the site's data are of the phantom, of nobody"""
     privacy: PrivacySpent | None = None
     """an object with epsilon and delta; none: training without differential privacy"""
     note: str | None = None

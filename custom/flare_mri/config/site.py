@@ -121,6 +121,10 @@ class SiteConfig(SiteSettings):
     file: Path | None = None
     """the site.yaml that this comes from, for messages; none for a phantom"""
 
+    def is_phantom(self) -> bool:
+        """Whether all the site's data are simulated, of nobody."""
+        return all(one.data.format == "phantom" for one in self.members or (self,))
+
 
 class PooledSettings(MachineSettings):
     """A site.yaml of the centralised run: one simulated site with the data of several."""

@@ -2,26 +2,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """A slice of each scan to look at: upright as radiologists see it where the file says how, in square pixels."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
-from torch.nn.functional import interpolate
+from PIL import Image
 
 from flare_mri.config.data import DataSettings
 from flare_mri.config.segmentation import IGNORED
 
+if TYPE_CHECKING:  # a page of results is made without PyTorch
+    from monai.data import MetaTensor
+
 _LONGEST = 320  # pixels of a picture
+_EDGES = ("APHF", "RLHF", "RLAP")  # of upright slices along the axes of LPS; head and feet as DICOM has them
+
+
+class SlicePlace(NamedTuple):
+    """How the slices [H, W] of a volume lie: axis codes of its rows, its columns and from slice to slice, as `PLS`,
+    empty where not known; and mm from row to row and from column to column."""
+
+    axcodes: str = ""
+    spacing: tuple[float, float] = (1.0, 1.0)
 
 
 class Picture(NamedTuple):
-    """A slice: its number along the slices, the image float32 [H, W], and whole numbers of organs [H, W] or None."""
+    """A slice: its number among so many, counted from 1, from the right, front or feet where it is known how the scan
+    lies; the image float32 [H, W], whole numbers of organs [H, W] or None; and one letter each of what of the patient
+    is at the left, right, upper and lower border, empty where not known."""
 
     number: int
+    total: int
     image: np.ndarray
     label: np.ndarray | None
+    edges: str = ""
 
 
 def take_picture(image: MetaTensor, label: MetaTensor | None, data: DataSettings) -> Picture:
@@ -48,23 +64,48 @@ def take_picture(image: MetaTensor, label: MetaTensor | None, data: DataSettings
     if known:
         chosen, (down, across) = [_upright(part, axis) for part in chosen], (across, down)
     image_2d, *labels = (_square(part, down, across, at > 0) for at, part in enumerate(chosen))
-    return Picture(number, image_2d, labels[0] if labels else None)
+    edges = _EDGES[axis] if known else ""
+    return Picture(number + 1, len(slices[0]), image_2d, labels[0] if labels else None, edges)
 
 
-def upright_slice(part: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarray:
+def upright_slice(part: np.ndarray, affine: np.ndarray, axis: int, longest: int = _LONGEST) -> np.ndarray:
     """One slice of a volume as :func:`take_picture` shows it where the file says how the patient lies.
 
     Args:
         part: [H, W] of the volume [I, J, K], without its axis of slices; whole numbers are of organs, and never mixed.
         affine: [4, 4] from the volume's voxels to mm, RAS.
         axis: of the slices, 0 to 2.
+        longest: pixels of a side that are left.
 
     Returns:
         float32 or, of organs, uint8 [H, W].
     """
     place, spacing, (turned,) = _turn([np.expand_dims(part, axis)], np.asarray(affine, np.float64), None, axis)
     across, down = (step for at, step in enumerate(spacing) if at != place)
-    return _square(_upright(turned.take(0, place), place), down, across, np.issubdtype(part.dtype, np.integer))
+    whole_numbers = np.issubdtype(part.dtype, np.integer)
+    return _square(_upright(turned.take(0, place), place), down, across, whole_numbers, longest)
+
+
+def show_slice(part: np.ndarray, place: SlicePlace, longest: int = _LONGEST) -> np.ndarray:
+    """One slice [H, W] as :func:`upright_slice` turns it, of a volume of which only this is known; with square pixels
+    alone where it is not known how the patient lies.
+
+    Args:
+        part: whole numbers are of organs, and never mixed.
+        place: of the slice.
+        longest: pixels of a side that are left.
+
+    Returns:
+        float32 or, of organs, uint8 [H, W].
+    """
+    if not place.axcodes:
+        return _square(part, *place.spacing, np.issubdtype(part.dtype, np.integer), longest)
+    affine = np.eye(4)
+    lies_along = axcodes2ornt(tuple(place.axcodes))
+    for stored, ((axis, way), step) in enumerate(zip(lies_along, (*place.spacing, 1.0), strict=True)):
+        affine[:3, stored] = 0
+        affine[int(axis), stored] = way * step
+    return upright_slice(part, affine, 2, longest)
 
 
 def _turn(
@@ -86,12 +127,11 @@ def _upright(part: np.ndarray, axis: int) -> np.ndarray:
     return across_first if axis == 2 else across_first[::-1]  # the head is up
 
 
-def _square(part: np.ndarray, down: float, across: float, nearest: bool) -> np.ndarray:
-    """A slice [H, W] with square pixels, at most `_LONGEST` of them a side."""
+def _square(part: np.ndarray, down: float, across: float, nearest: bool, longest: int = _LONGEST) -> np.ndarray:
+    """A slice [H, W] with square pixels, at most `longest` of them a side."""
     height, width = part.shape[0] * down, part.shape[1] * across
-    scale = min(_LONGEST / max(height, width), 1 / min(down, across))
+    scale = min(longest / max(height, width), 1 / min(down, across))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    tensor = torch.from_numpy(np.ascontiguousarray(part, np.float32))[None, None]
-    if nearest:
-        return interpolate(tensor, size, mode="nearest-exact")[0, 0].numpy().astype(np.uint8)
-    return interpolate(tensor, size, mode="bilinear", antialias=True)[0, 0].numpy()
+    way = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    resized = np.asarray(Image.fromarray(np.ascontiguousarray(part, np.float32)).resize(size[::-1], way))
+    return resized.astype(np.uint8) if nearest else resized

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from nibabel.orientations import aff2axcodes
 from torch import Tensor
 
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.cache import CachedVolume, VolumeCache, cache_key, open_cache
+from flare_mri.datasets.pictures import SlicePlace
 from flare_mri.errors import InputError
 from flare_mri.io.raw.reader import raw_reader
 from flare_mri.io.raw.scan import RawScan
@@ -21,7 +23,8 @@ from flare_mri.physics.coil_sensitivities import estimate_sensitivities
 from flare_mri.progress import with_progress
 from flare_mri.transforms.masks import make_mask
 
-RAW_VERSION = 4  # raise it when readers or sensitivities give other numbers for the same files
+RAW_VERSION = 5  # raise it when readers or sensitivities give other numbers for the same files
+_CODES = "RLAPSI"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class RawVolume:
         field_of_view: mm along H and W; None where the file does not say.
         simulated: whether no scanner measured it.
         orientation: empty: the image stays as it was measured.
+        axcodes: of the image's rows, columns and slices; empty where the file does not say how it lies.
     """
 
     name: str
@@ -49,6 +53,12 @@ class RawVolume:
     field_of_view: tuple[float, float] | None = None
     simulated: bool = False
     orientation: str = ""
+    axcodes: str = ""
+
+    def find_place(self, slice_axis: int) -> SlicePlace:
+        """How the slices lie; raw scans have one axis of slices."""
+        mm, pixels = self.field_of_view or self.slices.shape[1:], self.slices.shape[1:]
+        return SlicePlace(self.axcodes, (mm[0] / pixels[0], mm[1] / pixels[1]))
 
     @property
     def coils(self) -> int:
@@ -105,7 +115,8 @@ def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> RawVolume:
     base = cache_key(scan.files, [RAW_VERSION, slices, *reader.identity()])
     preparation = Preparation(scan, config)
     kspace = cache.open(cache_key((), [base, "kspace"]), preparation.make_kspace)
-    down, across, undersampled = cache.open(cache_key((), [base, "facts"]), preparation.make_facts)[:].tolist()
+    facts = cache.open(cache_key((), [base, "facts"]), preparation.make_facts)[:].tolist()
+    down, across, undersampled, known, *codes = facts
     own = cache.open(cache_key((), [base, "mask"]), preparation.make_mask) if undersampled else None
     magnitudes = cache.open(cache_key((), [base, "magnitudes"]), preparation.make_magnitudes)
     mask = own[:] > 0 if own is not None else make_mask(config.mask, (kspace.shape[2], kspace.shape[3]))
@@ -116,8 +127,18 @@ def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> RawVolume:
     except InputError as error:
         raise error if own is None else InputError(f"{scan.origin}: {error}") from None
     field_of_view = (down, across) if down and across else None
-    simulated = reader.simulated
-    return RawVolume(scan.name, scan.subject, magnitudes, kspace, sensitivities, own, field_of_view, simulated)
+    axcodes = "".join(_CODES[int(code)] for code in codes) if known else ""
+    return RawVolume(
+        scan.name,
+        scan.subject,
+        magnitudes,
+        kspace,
+        sensitivities,
+        own,
+        field_of_view,
+        simulated=reader.simulated,
+        axcodes=axcodes,
+    )
 
 
 def find_sensitivities(kspace: Any, mask: np.ndarray, method: str) -> np.ndarray:
@@ -161,10 +182,13 @@ class Preparation:
         return np.ascontiguousarray(kspace).view(np.float32).reshape(*kspace.shape, 2)
 
     def make_facts(self) -> np.ndarray:
-        """float32 [3]: mm along H and W, 0 where the file does not say; whether the scan is undersampled."""
+        """float32 [7]: mm along H and W, 0 where the file does not say; whether the scan is undersampled; whether it is
+        known how it lies, and numbers of three axis codes."""
         scan = self._scan()
         field = (0.0, 0.0) if scan.field_of_view is None else scan.field_of_view[:2]
-        return np.array((*field, scan.target is None), np.float32)
+        known = scan.geometry is not None
+        codes = [_CODES.index(code) for code in aff2axcodes(scan.geometry)] if known else (0, 0, 0)
+        return np.array((*field, scan.target is None, known, *codes), np.float32)
 
     def make_mask(self) -> np.ndarray:
         """float32 [K, H, W], 1 where an undersampled scan was measured."""

@@ -34,6 +34,7 @@ class ReconstructionData:
         patients: that of each training slice, private to the site.
         undersampled: whether the scans were measured so: there are no targets then.
         key_metric: the metric that is looked at first.
+        places: how the slices of each volume lie.
 
     Args:
         config: the site's settings.
@@ -59,6 +60,7 @@ class ReconstructionData:
                 RECONSTRUCTION, augmentation, config.data.augmentation, raw is not None, self.undersampled
             )
             slices = [volume.slices for volume in volumes]
+            self.places = [volume.find_place(config.data.find_slice_axis()) for volume in volumes]
             height, width = slices[0].shape[1:]
             self.shape = (height, width)
             self.orientations = tuple(sorted({volume.orientation for volume in volumes} - {""}))

@@ -16,6 +16,7 @@ from flare_mri.config.segmentation import IGNORED
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.cache import CachedVolume, cache_key, open_cache
 from flare_mri.datasets.phantom_pelvis import PELVIS_VERSION
+from flare_mri.datasets.pictures import SlicePlace
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_VOXELS, check_matrix
 from flare_mri.io.formats import FORMATS, SEGMENTATION, check_task
@@ -56,6 +57,13 @@ class Volume:
     spacing: tuple[float, float, float]
     orientation: str
     digest: str
+
+    def find_place(self, slice_axis: int) -> SlicePlace:
+        """How the slices lie, which were taken along an axis of the scan as the network sees it."""
+        codes = list(self.orientation)
+        if codes:
+            codes.append(codes.pop(slice_axis))
+        return SlicePlace("".join(codes), self.spacing[1:])
 
 
 def find_scans(config: SiteConfig, task: str) -> list[Scan]:

@@ -43,6 +43,8 @@ SEGMENTATION_METRICS: Final = ("slice_dice", "dice", "hd95", "false_slices")
 REFUSED: Final = "refused"
 CONSENT: Final = "cross_site/consent"
 """Of a CHECK answer of a site that takes other sites' personal models and gives its own, always 1."""
+PHANTOM: Final = "data/phantom"
+"""Of an answer of a site whose data are all of the phantom, always 1."""
 POLICY_PARTS: Final = ("method", "shared_layers", "network", "optimizer", "privacy")
 """Parts of a job that a site's policy may refuse: its CHECK answer then holds ``refused/<part>``, always 1."""
 
@@ -52,7 +54,7 @@ METRIC_NAME: Final = re.compile(
     r"|train/(loss|seconds)"
     r"|wire/(received|sent)"
     r"|best/round"
-    rf"|{CONSENT}"
+    rf"|{CONSENT}|{PHANTOM}"
     r"|privacy/(epsilon|delta|spent)"
     rf"|((best|personal)/)?(validation|test)/({_SCORE})"
     rf"|({'|'.join(BASELINES)})/test/({_SCORE})"
@@ -88,7 +90,7 @@ def problem_in_metrics(metrics: Any) -> str:
             return f"metric {name!r} is {_show(value)}, expected a whole number of at most {MAX_SLICES}"
         if abs(value) > MAX_METRIC:
             return f"metric {name!r} is {_show(value)}, expected at most {MAX_METRIC:g}"
-        if (name == CONSENT or name.startswith(f"{REFUSED}/")) and value != 1:
+        if (name in (CONSENT, PHANTOM) or name.startswith(f"{REFUSED}/")) and value != 1:
             return f"metric {name!r} is {_show(value)}, expected 1"
     return ""
 

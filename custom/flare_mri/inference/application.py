@@ -29,6 +29,8 @@ class Result:
             file's name follows it after a slash.
         warnings: how the scan differs from what the model knows, or why not to trust the result, a line each.
         predicted_dice: of labels, see :mod:`flare_mri.inference.quality`.
+        title: of the scan for people, such as patient ID and series description of DICOM; empty: its name serves.
+        shown: which slice the pictures are of, in words.
     """
 
     content: bytes
@@ -38,6 +40,8 @@ class Result:
     more: Mapping[str, bytes] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     predicted_dice: float | None = None
+    title: str = ""
+    shown: str = ""
 
 
 class Application(ABC):

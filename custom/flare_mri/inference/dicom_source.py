@@ -5,6 +5,7 @@
 from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.uid import MRImageStorage
 
@@ -82,6 +83,15 @@ def _find_distance(headers: list[FileDataset]) -> float:
     """mm from the first slice to the next; 1 of a single one."""
     places = [np.array(header.ImagePositionPatient, float) for header in headers[:2]]
     return float(np.linalg.norm(places[-1] - places[0])) or 1.0
+
+
+def title_of(scan: Scan) -> str:
+    """Patient ID and series description of a DICOM series that was read; empty where it says neither, or is none."""
+    if not isinstance(scan.image.reader, DicomReader):
+        return ""
+    wanted = ["PatientID", "SeriesDescription"]
+    header = pydicom.dcmread(scan.image.files[0], stop_before_pixels=True, specific_tags=wanted)
+    return ", ".join(str(header[name].value) for name in wanted if header.get(name))
 
 
 def next_series_number(source: FileDataset, place: int) -> int:

@@ -3,6 +3,7 @@
 """One picture to look at, with a slice of each scan."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from flare_mri.report.images import ERROR_MAP, error_limit, error_percent, numbe
 
 _COLUMNS = 4
 _SIZE = 2.4  # inches of a panel
+_DPI, _NARROWEST = 110, 600  # pixels of an inch, and of the whole picture at least
 _LONGEST = 30  # characters that fit beside one
 
 Pictures = Mapping[str, np.ndarray]
@@ -24,6 +26,7 @@ def overview(
     scans: Mapping[str, Pictures],
     colours: Mapping[str, str] | None = None,
     captions: Mapping[str, str] | None = None,
+    titles: Mapping[str, tuple[str, str]] | None = None,
 ) -> bytes:
     """Draws up to :data:`MOST_SCANS` scans, evenly chosen, one slice of each.
 
@@ -32,6 +35,7 @@ def overview(
         colours: by the names of the classes 1, 2, ... of labels, where `output` is one to outline on `input`; empty: an
             image.
         captions: by name, what stands below an outlined scan.
+        titles: by name, what takes its place, empty for none, and which slice is shown.
 
     Returns:
         PNG bytes.
@@ -39,7 +43,8 @@ def overview(
     names = list(scans)
     places = np.unique(np.linspace(0, len(names) - 1, min(MOST_SCANS, len(names))).round().astype(int))
     chosen = {names[place]: scans[names[place]] for place in places}
-    figure = _outlines(chosen, colours, captions or {}) if colours else _images(chosen)
+    headings = {name: _heading(*(titles or {}).get(name, ("", "")), name) for name in chosen}
+    figure = _outlines(chosen, colours, captions or {}, headings) if colours else _images(chosen, headings)
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
     target = io.BytesIO()
@@ -47,12 +52,24 @@ def overview(
     return target.getvalue()
 
 
+def _heading(title: str, shown: str, name: str) -> str:
+    """Two lines of the title, from its beginning, or of the name, to its end, and one of the slice."""
+    words = title[: 2 * _LONGEST] or name[-2 * _LONGEST :]
+    return "\n".join([*textwrap.wrap(words, _LONGEST)[:2], *([shown] if shown else [])])
+
+
 def _panels(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(_SIZE * columns, _SIZE * rows), dpi=110, layout="constrained")
+    size = max(_SIZE, _NARROWEST / _DPI / columns)
+    figure = Figure(figsize=(size * columns, size * rows), dpi=_DPI, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _outlines(scans: Mapping[str, Pictures], colours: Mapping[str, str], captions: Mapping[str, str]) -> Figure:
+def _outlines(
+    scans: Mapping[str, Pictures],
+    colours: Mapping[str, str],
+    captions: Mapping[str, str],
+    headings: Mapping[str, str],
+) -> Figure:
     """A panel for each scan: the slice with most of the organs, and outlines; several have colours and numbers."""
     columns = min(_COLUMNS, len(scans))
     figure, grid = _panels(-(-len(scans) // columns), columns)
@@ -61,7 +78,7 @@ def _outlines(scans: Mapping[str, Pictures], colours: Mapping[str, str], caption
     for axes, (name, pictures) in zip(grid.flat, scans.items(), strict=False):
         axes.set_xlabel(captions.get(name, ""), fontsize=8)
         _outline(axes, pictures, list(colours.values()))
-        axes.set_title(name[-_LONGEST:], fontsize=8)
+        axes.set_title(headings[name], fontsize=8)
     if len(colours) > 1:
         named = enumerate(colours.items(), 1)
         handles = [Line2D([], [], color=colour, label=f"{number} {name}") for number, (name, colour) in named]
@@ -87,7 +104,7 @@ def _outline(axes: Axes, pictures: Pictures, colours: Sequence[str]) -> None:
     axes.set(**limits)
 
 
-def _images(scans: Mapping[str, Pictures]) -> Figure:
+def _images(scans: Mapping[str, Pictures], headings: Mapping[str, str]) -> Figure:
     """A row for each scan: input, output and, where the target is known, target and error on one common scale."""
     errors = {name: error_percent(p["output"], p["target"]) for name, p in scans.items() if "target" in p}
     limit = error_limit(list(errors.values()))
@@ -101,7 +118,7 @@ def _images(scans: Mapping[str, Pictures]) -> Figure:
             axis.imshow(pictures[key], cmap="gray", vmin=0, vmax=brightest)
         if name in errors:
             axes[3].imshow(errors[name], cmap=ERROR_MAP, vmin=0, vmax=limit)
-        axes[0].set_ylabel(name[-_LONGEST:], fontsize=8)
+        axes[0].set_ylabel(headings[name], fontsize=8)
     for axis, title in zip(grid[0], titles, strict=True):
         axis.set_title(title, fontsize=9)
     return figure

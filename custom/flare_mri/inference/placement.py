@@ -61,6 +61,10 @@ class PlacedScan:
         """A slice [H, W] upright as radiologists see it; as it is where the scan does not say how the patient lies."""
         return upright_slice(part, self.item[IMAGE].affine.numpy(), self.axis) if self.place_known else part
 
+    def tell_slice(self, index: int) -> str:
+        """Such as `slice 8 of 14`, counted from 1, of one of :attr:`slices`."""
+        return f"slice {self.kept[index] + 1} of {self.item[IMAGE].shape[self.axis + 1]}"
+
     def describe_rest(self) -> str:
         """End of a line of progress about slices left out and an unknown place; empty where there is neither."""
         total = self.item[IMAGE].shape[self.axis + 1]

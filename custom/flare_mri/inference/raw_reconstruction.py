@@ -156,7 +156,9 @@ class RawReconstructor(Application):
         text = _describe(scan, numbers) + tell_scores(scores)
         text += "" if scan.geometry is not None else "; the scan does not say where it lies, nor does the result"
         scored = scores.get("reconstruction", {})
-        return Result(slices_to_nifti(images["reconstruction"], affine), text, pictures, scored, more, tuple(warnings))
+        shown = f"slice {middle + 1} of {len(masks)}"
+        content = slices_to_nifti(images["reconstruction"], affine)
+        return Result(content, text, pictures, scored, more, tuple(warnings), shown=shown)
 
     def _reconstruct(self, batch: dict[str, Any], images: Images, residual: Residual) -> None:
         """Add a batch's images [B, H, W] and what they leave of the measurement."""

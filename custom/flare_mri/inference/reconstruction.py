@@ -15,7 +15,7 @@ from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.application import Application, Result
 from flare_mri.inference.dicom_series import encode_series
-from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_source
+from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_source, title_of
 from flare_mri.inference.new_scans import find_new_scans
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import encode_nifti, place_scan
@@ -122,6 +122,8 @@ class Reconstructor(Application):
             pictures,
             scores.get("reconstruction", {}),
             more,
+            title=title_of(placed.scan),
+            shown=placed.tell_slice(middle),
         )
 
 

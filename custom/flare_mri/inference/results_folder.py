@@ -151,7 +151,8 @@ class ResultsFolder:
         from flare_mri.inference.overview import overview  # matplotlib takes a second to import: only when all is done
 
         captions = {self._name(path): f"predicted Dice {value:.2f}" for path, value in predicted.items()}
-        write_private(self.out / _OVERVIEW, overview(pictures, self._colours, captions))
+        titles = {self._name(path): (found.title, found.shown) for path, found in results.items()}
+        write_private(self.out / _OVERVIEW, overview(pictures, self._colours, captions, titles))
         print(f"Results: {self.out.resolve()}; to look at: {_OVERVIEW}")
 
     def _name(self, path: Path) -> str:

@@ -16,7 +16,7 @@ from flare_mri.errors import InputError
 from flare_mri.inference.application import Application, Result
 from flare_mri.inference.calibration import PUBLISHED
 from flare_mri.inference.dicom_segmentation import encode_segmentation
-from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_source
+from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_source, title_of
 from flare_mri.inference.new_scans import find_new_scans
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
@@ -115,6 +115,8 @@ class Segmenter(Application):
             more=more,
             warnings=warnings,
             predicted_dice=quality.dice,
+            title=title_of(placed.scan),
+            shown=placed.tell_slice(shown),
         )
 
     def _measure(self, on_scan: MetaTensor) -> dict[str, float]:

@@ -97,7 +97,8 @@ METRICS: tuple[Metric, ...] = (
            "how well k-space samples that the network was not given are predicted from its image, of scans that were "
            "measured undersampled: 0 is as if nothing was predicted, noise sets the ceiling."),
     Metric("hd95", "segmentation", "HD95", "mm", False, 1, 0.1,
-           "95 % Hausdorff distance: how far apart the two outlines lie almost everywhere; 0 mm is identical."),
+           "95 % Hausdorff distance: how far apart the two outlines lie almost everywhere; 0 mm is identical. "
+           "A volume in which nothing is marked counts with its diagonal."),
     Metric("false_slices", "segmentation", "False slices", "", False, 3, 0.005,
            "share of the slices without an organ on which something is marked; 0 is none."),
 )  # fmt: skip

@@ -28,12 +28,13 @@ from flare_mri.config.cli import Parser
 from flare_mri.config.results import BASELINES
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import MISSING, Metric
+from flare_mri.report.comparable import comparison_notes, why_unranked
 from flare_mri.report.comparison import Comparison, at_common_sites, group_runs, read_runs
 from flare_mri.report.examples import find_examples
 from flare_mri.report.extra import check_report_extra
 from flare_mri.report.paired import PairedTest, compare_pairs, find_scores
 from flare_mri.report.results import chosen_metrics, summary_table
-from flare_mri.report.scores import collect, comparison_notes
+from flare_mri.report.scores import collect
 from flare_mri.report.tables import Cell, Table, describe_run, table_of
 from flare_mri.report.volume_scores import Volumes, find_volume_scores
 
@@ -179,6 +180,7 @@ def main(argv: Sequence[str]) -> int:
             told = "; ".join(f"{', '.join(sites)} of {run}" for run, sites in left_out.items())
             notes.insert(0, f"Compared at the sites that all runs have. Left out: {told}.")
         warnings = comparison_notes(comparison.results)
+        warnings += [why] if (why := why_unranked(comparison.results)) and why not in warnings else []
         page = write_page(comparison, args, shown, notes) if args.out else None
         table = summary_table(comparison.results, *(metric.key for metric in metrics), spread=comparison.spread)
     except InputError as error:

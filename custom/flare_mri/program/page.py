@@ -4,6 +4,7 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ PAGE, SHEET = "index.html", "contact-sheet.png"
 
 _WIDTH, _CAPTION, _GAP = 240, 34, 6  # pixels of a panel of the sheet
 _COLUMNS, _ROWS = 6, 10
+_LINE = 16  # pixels of a line of text
+_LEGEND = "Slices are counted from 1. R, L, A, P, H, F: the patient's right, left, front, back, head and feet."
 _LETTERS = 36  # that fit beside each other above a panel
 _TEMPLATES = Environment(
     loader=ChoiceLoader([PackageLoader("flare_mri.program"), PackageLoader("flare_mri.report")]),
@@ -110,13 +113,14 @@ def find_colours(config: SiteConfig) -> dict[str, str]:
 
 def _panel(one: ScanFacts, organs: dict[str, str]) -> Panel:
     assert one.picture is not None
-    number, image, label = one.picture
+    number, total, image, label, edges = one.picture
     truth = label if label is not None else image.astype("uint8") * 0
-    words = [f"slice {number}", "x".join(map(str, one.shape))]
+    words = [f"slice {number} of {total}", "x".join(map(str, one.shape))]
     words += [f"{organ.ml:.3g} ml" for organ in (one.organs or {}).values() if organ.ml is not None][:1]
     outlined = f", outlined: {', '.join(marked)}" if (marked := _marked(one)) else ""
     alt = f"Scan {one.scan.name}: {words[0]}, {words[1]}{outlined}"
-    return Panel(overlay_panel(image, truth, None, organs, width=_WIDTH * 2), one.scan.name, ", ".join(words), alt)
+    png = overlay_panel(image, truth, None, organs, width=_WIDTH * 2, edges=edges)
+    return Panel(png, one.scan.name, ", ".join(words), alt)
 
 
 def _marked(one: ScanFacts) -> list[str]:
@@ -141,8 +145,12 @@ def _draw_sheet(panels: Sequence[Panel]) -> bytes:
     columns = min(_COLUMNS, len(panels))
     rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
     heights = [max(picture.height for picture in row) + _CAPTION + _GAP for row in rows]
-    sheet = Image.new("RGB", (columns * (_WIDTH + _GAP) + _GAP, sum(heights) + _GAP), "#101418")
+    legend = textwrap.wrap(_LEGEND, columns * _LETTERS)
+    below = sum(heights) + _GAP
+    sheet = Image.new("RGB", (columns * (_WIDTH + _GAP) + _GAP, below + len(legend) * _LINE + _GAP), "#101418")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for line, text in enumerate(legend):
+        draw.text((_GAP, below + line * _LINE), text, "#aab6c2", font)
     for number, (picture, panel) in enumerate(zip(pictures, panels, strict=True)):
         row, column = divmod(number, columns)
         left, top = _GAP + column * (_WIDTH + _GAP), _GAP + sum(heights[:row])

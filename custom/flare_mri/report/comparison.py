@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from flare_mri.config.results import BASELINES, PERSONAL
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import Metric
+from flare_mri.report.comparable import natural
 from flare_mri.report.results import load_results
-from flare_mri.report.scores import collect, metrics_of, natural
+from flare_mri.report.scores import collect, metrics_of
 from flare_mri.report.tables import LOSS, NETWORK, flatten
 
 _NO_DIFFERENCE = {"job", "training.seed", "seed", "training.lr_rounds", "network.config_type", "resume"}

@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,19 @@ import numpy as np
 
 from flare_mri.config.results import BASELINES
 from flare_mri.config.segmentation import SegmentationPlan
+from flare_mri.datasets.pictures import SlicePlace, show_slice
 from flare_mri.errors import InputError
 from flare_mri.files import DEFLATE_RATIO, read_member
 
 FILES = "examples*.npz"
 _IMAGES = ("input", "output", "target")
 _RANKS = ("score", "rank", "ranked")
-_NAMES = (*_IMAGES, "volume", "slice", "features", *_RANKS)
+_PLACES = ("axcodes", "spacing")
+_NAMES = (*_IMAGES, "volume", "slice", "features", *_RANKS, *_PLACES)
 CASES = ("worst", "median", "best")
 """The slices of a method that a page shows of it alone, in this order."""
+_LONGEST = 640  # pixels of a side of a picture
+_THINNEST = 1e-3  # mm of a pixel
 _MOST_BYTES = 2**28  # of one array; a few slices are kept, not volumes
 _REMEDY = "run the job again, or leave this store out"
 
@@ -44,6 +49,7 @@ class Examples:
         score: [N] PSNR in dB or Dice of each slice; NaN where it has none. None: the file is of an older version.
         rank: [N] whole numbers: 1 for the worst of the method's test slices, 0 without a score.
         ranked: [N] how many test slices have a score.
+        places: how each slice lies; empty: the file is of an older version.
     """
 
     input: np.ndarray
@@ -55,6 +61,19 @@ class Examples:
     score: np.ndarray | None = None
     rank: np.ndarray | None = None
     ranked: np.ndarray | None = None
+    places: tuple[SlicePlace, ...] = ()
+
+    def show(self, part: np.ndarray, at: int, labels: bool = False) -> np.ndarray:
+        """A slice [H, W], or what was made of it, as radiologists look at it, see
+        :func:`~flare_mri.datasets.pictures.show_slice`; as stored in a file of an older version.
+
+        Args:
+            part: of this size.
+            at: place of the slice.
+            labels: whether these are whole numbers of organs.
+        """
+        part = part.astype(np.uint8) if labels else part
+        return show_slice(part, self.places[at], _LONGEST) if self.places else part
 
     def find_case(self, case: str) -> int | None:
         """Place of the slice that is one of :data:`CASES`; None where slices have no scores, or no target.
@@ -79,7 +98,7 @@ def load_examples(path: str | Path) -> Examples:
 
     Args:
         path: The file, with ``input, output`` and maybe ``target`` [N, H, W], ``volume, slice`` [N] and maybe
-            ``features`` [M, C].
+            ``features`` [M, C], ``axcodes`` [N] and ``spacing`` [N, 2].
 
     Raises:
         InputError: The file is missing or broken, an array is missing, of the wrong shape or not finite.
@@ -115,11 +134,30 @@ def load_examples(path: str | Path) -> Examples:
                 got = arrays[name].shape if name in arrays else "none"
                 raise InputError(f"{path}: {name}: expected the shape {shape[:1]}, got {got}; {_REMEDY}")
     real = (*_IMAGES, "features", "rank", "ranked")
-    found = {name: _finite(path, name, arrays[name]) if name in arrays else None for name in real}
+    found: dict[str, Any] = {name: _finite(path, name, arrays[name]) if name in arrays else None for name in real}
     if "score" in arrays:
         found["score"] = _finite(path, "score", arrays["score"], admit_nan=True)
+    found["places"] = _places(path, arrays, shape[0])
     keys = [(str(v), str(s)) for v, s in zip(arrays["volume"], arrays["slice"], strict=True)]
-    return Examples(keys=keys, organs=_organs(path), **found)  # type: ignore[arg-type]  # input and output are there
+    return Examples(keys=keys, organs=_organs(path), **found)
+
+
+def _places(path: Path, arrays: dict[str, np.ndarray], count: int) -> tuple[SlicePlace, ...]:
+    """How the slices lie.
+
+    Raises:
+        InputError: axis codes or sizes of pixels that are none.
+    """
+    if not any(name in arrays for name in _PLACES):
+        return ()
+    codes, spacing = (arrays.get(name, np.zeros(0)) for name in _PLACES)
+    ways = {"", *("".join(one) for order in permutations(("RL", "AP", "SI")) for one in product(*order))}
+    if codes.shape != (count,) or not {str(code) for code in codes} <= ways:
+        raise InputError(f"{path}: axcodes: expected {count} such as PLS, or empty ones, got others; {_REMEDY}")
+    steps = _finite(path, "spacing", spacing)
+    if steps.shape != (count, 2) or not ((steps > _THINNEST) & (steps < 1 / _THINNEST)).all():
+        raise InputError(f"{path}: spacing: expected {count} pairs of mm of pixels, got others; {_REMEDY}")
+    return tuple(SlicePlace(str(c), (float(d), float(a))) for c, (d, a) in zip(codes, steps, strict=True))
 
 
 def _organs(path: Path) -> dict[str, str]:

@@ -42,7 +42,7 @@ def write_report(
         results: Checked, maybe merged results.
         site_stores: method, or classical reconstruction -> site -> path of examples.npz. Sites whose store is not at
             hand are left out, as a hospital holds its own only; then the page shows their numbers without images.
-        out: The file to write, atomically; missing folders are made.
+        out: The file to write, atomically, for its owner alone (mode 0600); missing folders are made.
         examples: Most test slices a site that are shown.
         volumes: row of the tables -> site -> scores of test volumes, from the stores at hand, see
             :func:`flare_mri.report.volume_scores.find_volume_scores`.
@@ -99,7 +99,7 @@ def write_report(
         features=sections.embeddings(results, stores, scores.sites),
         runs=sections.runs(results),
     )
-    write_atomically(Path(out), page)
+    write_atomically(Path(out), page, mode=0o600)
     return Path(out)
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from flare_mri.report.colours import PREDICTION_COLOUR, TRUTH_COLOUR, choose_colours
 
 ERROR_MAP = "inferno"
+_BORDERS = ((0.04, 0.5), (0.96, 0.5), (0.5, 0.96), (0.5, 0.04))  # left, right, upper, lower
 
 
 def image_panel(image: np.ndarray, brightest: float) -> bytes:
@@ -77,6 +78,7 @@ def overlay_panel(
     prediction: np.ndarray | None,
     organs: Mapping[str, str] | None = None,
     width: int = 480,
+    edges: str = "",
 ) -> bytes:
     """The slice in grey with the outlines of every label: truth solid, prediction dashed.
 
@@ -89,6 +91,7 @@ def overlay_panel(
         prediction: The same, or None for the truth alone.
         organs: Name -> colour of labels 1, 2, ... where there are several.
         width: Of the picture in pixels.
+        edges: A letter each for the left, right, upper and lower border; empty for none.
 
     Returns:
         PNG bytes.
@@ -114,6 +117,11 @@ def overlay_panel(
         if marked.any():
             number_organ(axes, marked, number, colour, 34)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    tall = max(width, width * rows / columns)
+    for letter, (x, y) in zip(edges, _BORDERS, strict=False):
+        rim = [patheffects.withStroke(linewidth=3, foreground="black")]
+        axes.text(x, y, letter, transform=axes.transAxes, color="white", size=tall / 24, weight="bold", ha="center",
+                  va="center", path_effects=rim)  # fmt: skip
     target = io.BytesIO()
     figure.savefig(target, format="png")
     with Image.open(target) as picture:

@@ -110,7 +110,8 @@ def _case_panel(what: str, method: str, data: Examples, at: int, limit: float | 
     volume, number = data.keys[at]
     place = f"volume {volume}, slice {number}"
     if limit is None:
-        image, truth, output, score = data.input[at], _labels(data)[at], data.output[at], _slice_dice(data, at)
+        image, truth, output = _upright(data, at)
+        score = _slice_dice(data, at)
         window = frame(truth, [output])
         png = images.overlay_panel(image[window], truth[window], output[window], data.organs)
         outlines = _picture(png, f"{what}: outlines of expert and network, {score}", below=f"{place}: {score}")
@@ -120,10 +121,12 @@ def _case_panel(what: str, method: str, data: Examples, at: int, limit: float | 
     error, score = images.error_percent(data.output[at], data.target[at]), _psnr(data, at)
     amount = f"mean error {error.mean():.1f} %"
     return [
-        _picture(images.image_panel(data.output[at], brightest), f"{what}: {place}, {score}", method),
-        _picture(images.error_panel(error, limit), f"{what}: error map, {amount} of the brightest value"),
+        _picture(images.image_panel(data.show(data.output[at], at), brightest), f"{what}: {place}, {score}", method),
         _picture(
-            images.image_panel(data.target[at], brightest),
+            images.error_panel(data.show(error, at), limit), f"{what}: error map, {amount} of the brightest value"
+        ),
+        _picture(
+            images.image_panel(data.show(data.target[at], at), brightest),
             f"{what}: the fully sampled target, {place}",
             below=f"{place}: {score}, {amount}",
         ),
@@ -177,32 +180,39 @@ def _reconstruction(place: str, found: Found, limit: float) -> list[list[Picture
     panels = []
     for title, image, score in shown:
         words = ", ".join(part for part in (place, score) if part)
-        panels.append([_picture(images.image_panel(image, brightest), f"{title}: {words}", title)])
+        panels.append([_picture(images.image_panel(first.show(image, at), brightest), f"{title}: {words}", title)])
         if target is not None:
             error = images.error_percent(image, target)
             amount = f"{error.mean():.1f} %"
             alt = f"Error map of {title}: {place}, mean absolute error {amount} of the brightest value"
             below = ", ".join(part for part in (score, f"mean error {amount}") if part)
-            panels[-1].append(_picture(images.error_panel(error, limit), alt, below=below))
+            panels[-1].append(_picture(images.error_panel(first.show(error, at), limit), alt, below=below))
     if target is None:
         return panels
-    png = images.image_panel(target, brightest)
+    png = images.image_panel(first.show(target, at), brightest)
     return [*panels, [_picture(png, f"Fully sampled target: {place}", "Target")]]
 
 
 def _segmentation(place: str, found: Found) -> list[list[Picture]]:
     first, at = next(iter(found.values()))
-    image, truth = first.input[at], _labels(first)[at]
-    window = frame(truth, [data.output[index] for data, index in found.values()])
+    shown_of = {method: _upright(data, index) for method, (data, index) in found.items()}
+    image, truth, _ = _upright(first, at)
+    window = frame(truth, [output for _, _, output in shown_of.values()])
     pictures = [_picture(_whole(image, window), f"Image: {place}", "Image", "frame: enlarged part")]
     for method, (data, index) in found.items():
         shown = _slice_dice(data, index)
-        truth_here, outlined = _labels(data)[index][window], data.output[index][window]
-        png = images.overlay_panel(data.input[index][window], truth_here, outlined, data.organs)
+        own, expert, outlined = (part[window] for part in shown_of[method])
+        png = images.overlay_panel(own, expert, outlined, data.organs)
         alt = f"Outlines of the expert and of {method}: {place}, {shown}"
         pictures.append(_picture(png, alt, method, shown))
     png = images.overlay_panel(image[window], truth[window], None, first.organs)
     return [[shown] for shown in [*pictures, _picture(png, f"Outline of the expert: {place}", "Expert")]]
+
+
+def _upright(data: Examples, at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A slice to segment as it is looked at, with the labels of the expert and of the network."""
+    truth = data.show(_labels(data)[at], at, labels=True)
+    return data.show(data.input[at], at), truth, data.show(data.output[at], at, labels=True)
 
 
 def _labels(examples: Examples) -> np.ndarray:

@@ -19,7 +19,8 @@ from flare_mri.config.results import validate_results
 from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.metrics.metric_table import KNOWN, Metric
-from flare_mri.report.scores import Scores, Spread, collect, leading_metrics, metrics_of, privacy_spent
+from flare_mri.report.comparable import tell_phantoms
+from flare_mri.report.scores import Scores, Spread, collect, leading_metrics, metrics_of, privacy_spent, tell_misses
 
 _MOST_BYTES = 2**26  # thousands of rounds at a hundred sites
 
@@ -120,8 +121,8 @@ def summary_table(results: dict[str, Any], *metrics: str, spread: Callable[[Metr
     found = [
         (group, spread(metric) if spread else {}) for metric in chosen for group in collect(results, metric).groups()
     ]
-    blocks = [_table(group, deviations) for group, deviations in found]
-    return "\n\n".join([*blocks, *_privacy_lines(results)])
+    blocks = [_table(group, deviations, tell_phantoms(results)) for group, deviations in found]
+    return "\n\n".join([*blocks, *_privacy_lines(results), *tell_misses(results)])
 
 
 def chosen_metrics(results: dict[str, Any], keys: Sequence[str]) -> list[Metric]:
@@ -149,7 +150,7 @@ def _privacy_lines(results: dict[str, Any]) -> list[str]:
     return ["\n".join(["ε spent by DP-SGD in the whole run, lower is better", *lines])] if lines else []
 
 
-def _table(scores: Scores, spread: Spread) -> str:
+def _table(scores: Scores, spread: Spread, phantoms: str) -> str:
     metric = scores.metric
     rows = [["method", *(f"{site} " for site in scores.sites), "mean ", ""]]
     for method in scores.values:
@@ -169,5 +170,7 @@ def _table(scores: Scores, spread: Spread) -> str:
         numbers = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
         lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
-    seeds = "; mean ± standard deviation over seeds" if spread else ""
-    return "\n".join([f"{metric.heading}, test data, {metric.direction} (* best{seeds})", *lines])
+    told = ["* best"] if any(map(scores.best, (*scores.sites, None))) else []
+    told += ["mean ± standard deviation over seeds"] if spread else []
+    title = f"{metric.heading}, test data{f' ({phantoms})' if phantoms else ''}, {metric.direction}"
+    return "\n".join([f"{title} ({'; '.join(told)})" if told else title, *lines])

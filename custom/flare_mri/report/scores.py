@@ -4,24 +4,21 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from flare_mri.config.results import BASELINES, PERSONAL
-from flare_mri.metrics.metric_table import Metric, metrics_in
+from flare_mri.config.results import BASELINE, BASELINES, PERSONAL
+from flare_mri.metrics.metric_table import KNOWN, Metric, metrics_in
+from flare_mri.report.comparable import finite, site_names, why_unranked
+
+LEAST_DICE = 0.05
+"""Mean Dice below which a model misses the organ."""
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts site-2 before site-10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]
-
-
-def site_names(results: dict[str, Any]) -> list[str]:
-    """Every site of every method, in natural order."""
-    return sorted({site for method in results["methods"].values() for site in method["sites"]}, key=natural)
+def method_of(row: str) -> str:
+    """The method whose model stands in a row of a table: its global model and its personal ones are no rivals."""
+    return row.removesuffix(PERSONAL)
 
 
 def metrics_of(results: dict[str, Any]) -> list[Metric]:
@@ -45,11 +42,6 @@ Spread = Mapping[tuple[str, str | None], float]
 """(Row, site or None for the mean of sites) -> standard deviation over seeds."""
 
 
-def _finite(scores: dict[str, Any] | None, key: str) -> float | None:
-    value = (scores or {}).get(key)
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
 @dataclass(frozen=True)
 class Scores:
     """One metric of all methods at all sites.
@@ -59,11 +51,15 @@ class Scores:
         sites: All sites, in natural order.
         values: method -> site -> value of the final model on the test slices; what learns nothing, the zero-filled
             input before all, comes first where the results hold it. Missing values are left out.
+        dice: The same of the Dice of outlines; empty for reconstruction.
+        unranked: Why no row is named best; empty where one may be.
     """
 
     metric: Metric
     sites: list[str]
     values: dict[str, dict[str, float]]
+    dice: dict[str, dict[str, float]] = field(default_factory=dict)
+    unranked: str = ""
 
     @property
     def methods(self) -> list[str]:
@@ -89,7 +85,12 @@ class Scores:
         return [method for method in self.values if most and self.coverage(method) == most]
 
     def best(self, site: str | None = None) -> set[str]:
-        """The best at a site, or by mean for None; several where they are equal as shown, none where all are."""
+        """The best at a site, or by mean for None; several where they are equal as shown, none where all are.
+
+        None either where there is one method alone, or none may be named; a model that misses the organ is never best.
+        """
+        if self.unranked or len({method_of(row) for row in self.values if row != BASELINE}) < 2:
+            return set()
         if site is None:
             found = {method: self.mean(method) for method in self.comparable()}
         else:
@@ -100,7 +101,18 @@ class Scores:
         if len(set(known.values())) < 2:
             return set()
         top = max(known.values()) if self.metric.higher_is_better else min(known.values())
-        return {method for method, value in known.items() if value == top}
+        return {method for method, value in known.items() if value == top and not self.misses(method, site)}
+
+    def misses(self, method: str, site: str | None = None) -> bool:
+        """Whether a model misses the organ at a site, or by mean for None: its Dice is below :data:`LEAST_DICE`."""
+        of_sites = self.dice.get(method, {})
+        found = list(of_sites.values()) if site is None else [of_sites[site]] if site in of_sites else []
+        return bool(found) and sum(found) / len(found) < LEAST_DICE
+
+    def without_own_rows(self, winner: str) -> Scores:
+        """The same without the other rows of the winner's own method."""
+        kept = {row: v for row, v in self.values.items() if row == winner or method_of(row) != method_of(winner)}
+        return replace(self, values=kept)
 
     def groups(self) -> list[Scores]:
         """The methods that have a site in common, directly or through others, with their sites alone: sites that
@@ -114,7 +126,12 @@ class Scores:
         order = list(self.values)
         groups = [(sites, sorted(methods, key=order.index)) for sites, methods in found]
         return [
-            Scores(self.metric, [s for s in self.sites if s in sites], {m: self.values[m] for m in methods})
+            replace(
+                self,
+                sites=[s for s in self.sites if s in sites],
+                values={m: self.values[m] for m in methods},
+                dice={m: self.dice[m] for m in methods if m in self.dice},
+            )
             for sites, methods in sorted(groups, key=lambda group: order.index(group[1][0]))
         ]
 
@@ -136,19 +153,23 @@ def rows_of(results: dict[str, Any]) -> dict[str, tuple[str, bool]]:
 def collect(results: dict[str, Any], metric: Metric) -> Scores:
     """Test scores of the final and the personal models for one metric, with what learns nothing where known."""
     values: dict[str, dict[str, float]] = {}
+    dice: dict[str, dict[str, float]] = {}
     baselines: dict[str, dict[str, float]] = {title: {} for title in BASELINES.values()}
     for row, (name, personal) in rows_of(results).items():
         entries = results["methods"][name]["sites"].items()
         tests = {site: ((entry.get("personal") or {}) if personal else entry).get("test") for site, entry in entries}
-        found = {site: _finite(test, metric.key) for site, test in tests.items()}
+        found = {site: finite(test, metric.key) for site, test in tests.items()}
         values[row] = {site: value for site, value in found.items() if value is not None}
+        overlaps = {site: finite(test, "dice") for site, test in tests.items()}
+        if any(value is not None for value in overlaps.values()):
+            dice[row] = {site: value for site, value in overlaps.items() if value is not None}
         for site, entry in entries:
             for key, title in BASELINES.items():
-                value = _finite(entry.get(key), metric.key)
+                value = finite(entry.get(key), metric.key)
                 if value is not None:
                     baselines[title].setdefault(site, value)
     known = {title: by_site for title, by_site in baselines.items() if by_site}
-    return Scores(metric, site_names(results), known | values)
+    return Scores(metric, site_names(results), known | values, dice, why_unranked(results))
 
 
 def privacy_spent(results: dict[str, Any]) -> dict[str, dict[str, tuple[float, float]]]:
@@ -190,7 +211,7 @@ def round_curve(method: dict[str, Any], metric: Metric, site: str | None, part: 
     values: list[float] = []
     for entry in method["rounds"]:
         wanted: Iterable[str] = method["sites"] if site is None else [site]
-        found = [_finite((entry["sites"].get(name) or {}).get(part), metric.key) for name in wanted]
+        found = [finite((entry["sites"].get(name) or {}).get(part), metric.key) for name in wanted]
         known = [value for value in found if value is not None]
         if known and len(known) == len(found):
             rounds.append(entry["round"])
@@ -198,39 +219,19 @@ def round_curve(method: dict[str, Any], metric: Metric, site: str | None, part: 
     return rounds, values
 
 
-def comparison_notes(results: dict[str, Any]) -> list[str]:
-    """Reasons why the methods' numbers are less comparable than a table suggests, in plain sentences."""
-    methods = results["methods"]
-    notes = [
-        f"The methods did not all see the same data at {site}: compare its rows with care."
-        for site in _sites_of_other_data(results)
+def tell_misses(results: dict[str, Any]) -> list[str]:
+    """Models that miss the organ, in a sentence each, and then what their other scores are worth."""
+    scores = collect(results, KNOWN["dice"])
+    found = {row: [site for site in scores.sites if scores.misses(row, site)] for row in scores.dice}
+    told = [
+        f"{row} misses the organ at {', '.join(sites)}: its mean Dice is below {LEAST_DICE:g} there."
+        for row, sites in found.items()
+        if sites
     ]
-    if len(methods) > 1 and len({m["seed"] for m in methods.values()}) > 1:
-        notes.append("The methods were run with different random seeds.")
-    lengths = {len(m["rounds"]) for m in methods.values() if m["rounds"]}
-    if len(lengths) > 1:
-        notes.append(f"The methods were trained for different numbers of rounds ({min(lengths)} to {max(lengths)}).")
-    return notes
-
-
-def _sites_of_other_data(results: dict[str, Any]) -> Iterator[str]:
-    for site in site_names(results):
-        found = [m["sites"][site] for m in results["methods"].values() if site in m["sites"]]
-        baselines = [[s[key] for s in found if s.get(key)] for key in BASELINES]
-        data = [s["data"] for s in found if s.get("data")]
-        if not all(map(_agree, baselines)) or any(other != data[0] for other in data[1:]):
-            yield site
-
-
-def saw_same_data(results: dict[str, Any]) -> bool:
-    """Whether every method saw the same data at each site, as far as numbers of slices and baselines tell."""
-    return not any(_sites_of_other_data(results))
-
-
-def _agree(scores: list[dict[str, Any]]) -> bool:
-    """Whether all known metrics are equal, to the rounding of different processors."""
-    for metric in metrics_in(key for entry in scores for key in entry):
-        known = [value for entry in scores if (value := _finite(entry, metric.key)) is not None]
-        if known and not all(math.isclose(value, known[0], rel_tol=1e-3, abs_tol=1e-6) for value in known):
-            return False
-    return True
+    if not told:
+        return []
+    return [
+        *told,
+        "Where nothing is marked in a volume, Dice is 0, HD95 the diagonal of the whole volume, the largest distance "
+        "that there can be, and no slice is marked falsely: such HD95 and false slices measure no outline.",
+    ]

@@ -15,17 +15,10 @@ from flare_mri.config.results import BASELINE, PERSONAL
 from flare_mri.errors import InputError
 from flare_mri.metrics.metric_table import MISSING, Metric, format_bytes, format_seconds, metrics_in
 from flare_mri.report import figures
+from flare_mri.report.comparable import comparison_notes, tell_phantoms
 from flare_mri.report.examples import Examples
 from flare_mri.report.panels import SiteExamples, site_cases, site_panels
-from flare_mri.report.scores import (
-    Scores,
-    collect,
-    comparison_notes,
-    curve_split,
-    round_curve,
-    rows_of,
-    saw_same_data,
-)
+from flare_mri.report.scores import Scores, collect, curve_split, method_of, round_curve, rows_of, tell_misses
 from flare_mri.report.summary import summary_sentences
 from flare_mri.report.tables import Table, describe_run, settings_table, site_table, spread_table, table_of
 from flare_mri.report.volume_scores import Volumes
@@ -39,32 +32,30 @@ class Chart(NamedTuple):
     reason: str = ""
 
 
-_OTHER_DATA = (
-    "The methods did not all see the same data (phantoms differ by seed), so none is named best: compare runs "
-    "of the same seeds and data."
-)
-
-
 def summary(results: dict[str, Any], scores: Scores) -> dict[str, Any]:
     """The outcome, in words and in a few large numbers."""
     groups, tiles, leads, others = scores.groups(), [], [], []
-    same = saw_same_data(results)
     for group in groups:
         places = ", ".join(group.sites) if len(group.sites) < 3 else f"{len(group.sites)} sites"
         where = "" if len(groups) == 1 else f" at {places}"
-        first, *more = summary_sentences(group, len(groups) > 1) if same else [_OTHER_DATA]
+        first, *more = summary_sentences(group, len(groups) > 1)
         leads.append(first)
         others += [sentence for sentence in more if sentence not in others]
-        if (ranking := group.ranking()) and same:
-            mean = group.mean(ranking[0])
-            tiles.append((f"Best mean {group.metric.name}{where}: {ranking[0]}", group.metric.quantity(mean)))
+        if (ranking := group.ranking()) and not group.unranked:
+            mean, several = group.mean(ranking[0]), len(set(map(method_of, group.methods))) > 1
+            name = f"{'Best mean' if several else 'Mean'} {group.metric.name}"
+            tiles.append((f"{name}{where}: {ranking[0]}", group.metric.quantity(mean)))
             if BASELINE in group.comparable() and ranking[0] != BASELINE:
                 tiles.append(("Against zero-filled", group.metric.difference(mean, group.mean(BASELINE))))
     tiles.append(("Sites", str(len(scores.sites))))
-    tiles.append(("Methods compared", " and ".join(str(len(group.methods)) for group in groups)))
+    counts = [str(len(set(map(method_of, group.methods)))) for group in groups]
+    tiles.append(("Methods compared", " and ".join(counts)))
     jobs = {(method["job"], method["seconds"]) for method in results["methods"].values()}  # one job may hold several
     tiles.append(("Computing time in all", format_seconds(sum(seconds for _, seconds in jobs))))
-    return {"leads": leads, "others": others, "tiles": tiles, "notes": comparison_notes(results)}
+    if told := tell_phantoms(results):
+        leads.insert(0, f"{told}: simulated data, of no patient.")
+    notes = [note for note in comparison_notes(results) if note not in leads] + tell_misses(results)
+    return {"leads": leads, "others": others, "tiles": tiles, "notes": notes}
 
 
 def curves(results: dict[str, Any], scores: Scores) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from flare_mri.errors import InputError
 from flare_mri.files import read_json
 from flare_mri.metrics.metric_table import MISSING
 from flare_mri.report import figures
+from flare_mri.report.comparable import natural
 from flare_mri.report.figures import Style, inline_svg
 from flare_mri.report.histograms import histogram_chart
 from flare_mri.report.html import TEMPLATES
-from flare_mri.report.scores import natural
 from flare_mri.report.sections import Chart
 from flare_mri.report.tables import Cell, Table
 

@@ -27,10 +27,13 @@ def summary_sentences(scores: Scores, name_sites: bool = False) -> list[str]:
         Sentences, the most important one first.
     """
     metric = scores.metric
-    ranking = scores.ranking()
-    if not ranking:
+    if scores.unranked:
+        return [scores.unranked]
+    if not (ranking := scores.ranking()):
         return [f"No method has a {metric.name} that could be compared."]
     winner = ranking[0]
+    scores = scores.without_own_rows(winner)
+    ranking = scores.ranking()
     best = scores.mean(winner)
     assert best is not None  # ranking() holds methods with values only
     if metric.task == "segmentation" and metric.higher_is_better and round(best, metric.digits) == 0:

@@ -11,9 +11,11 @@ import numpy as np
 
 from flare_mri.config.results import BASELINE
 from flare_mri.metrics.metric_table import MISSING, Metric
-from flare_mri.report.scores import Scores, Spread, collect, privacy_spent, rows_of, site_names
+from flare_mri.report.comparable import site_names
+from flare_mri.report.scores import Scores, Spread, collect, privacy_spent, rows_of
 from flare_mri.report.volume_scores import Volumes
 
+_OVERLAPS, _MISSES = ("dice", "slice_dice"), "misses the organ"
 NETWORK, LOSS = "network.path", "training.loss"
 """Names of two settings by which runs are told apart."""
 
@@ -60,6 +62,8 @@ def overview(scores: Scores, spread: Spread | None = None) -> Table:
                 below = metric.difference(value, reference) if same_sites else ""
             if site is None and (number := scores.coverage(method)) < len(scores.sites):
                 below = f"{below}, {number} of {len(scores.sites)} sites".lstrip(", ")
+            if metric.key in _OVERLAPS and scores.misses(method, site):
+                below = ", ".join(filter(None, (below, _MISSES)))
             text = metric.number(value) + metric.deviation((spread or {}).get((method, site)))
             cells.append(Cell(text, below.replace(MISSING, ""), method in scores.best(site)))
         rows.append((method, tuple(cells)))
@@ -100,7 +104,7 @@ def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> Tab
         name, personal = names.get(method, ("", True))
         if main.get(method, site) is None and site not in results["methods"].get(name, {}).get("sites", {}):
             continue
-        cells = [Cell(s.metric.number(s.get(method, site)), best=method in s.best(site)) for s in every]
+        cells = [_score(s, method, site) for s in every]
         if baseline is not None:
             difference = main.metric.difference(main.get(method, site), baseline) if method != BASELINE else MISSING
             cells.insert(1, Cell(difference.removesuffix(f" {main.metric.unit}")))
@@ -111,6 +115,12 @@ def site_table(results: dict[str, Any], metrics: list[Metric], site: str) -> Tab
     directions = "; ".join(f"{metric.name}: {metric.direction}" for metric in metrics)
     kept = " Kept model: the round that was best on validation." if chosen else ""
     return Table(f"{site}, final models on the test data. {directions}.{kept}", tuple(header), tuple(rows))
+
+
+def _score(scores: Scores, method: str, site: str) -> Cell:
+    value = scores.metric.number(scores.get(method, site))
+    missed = scores.metric.key in _OVERLAPS and value != MISSING and scores.misses(method, site)
+    return Cell(value, _MISSES if missed else "", method in scores.best(site))
 
 
 def spread_table(metrics: Sequence[Metric], site: str, scores: Mapping[str, Volumes]) -> Table | None:

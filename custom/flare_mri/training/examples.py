@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from flare_mri.datasets.pictures import SlicePlace
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.training.scanner_units import add_scores, restore_units
 
@@ -46,9 +47,14 @@ def choose_slices(scores: np.ndarray, count: int = COMMON) -> tuple[list[int], d
 
 
 class ReconstructionExamples:
-    """Gathers the test slices of a reconstruction, in the scanner's units."""
+    """Gathers the test slices of a reconstruction, in the scanner's units.
 
-    def __init__(self) -> None:
+    Args:
+        places: how the slices of each volume lie, by its number.
+    """
+
+    def __init__(self, places: Sequence[SlicePlace]) -> None:
+        self._places = places
         self._columns: dict[str, list[np.ndarray]] = {}
         self._metrics = VolumeMetrics()
 
@@ -68,7 +74,7 @@ class ReconstructionExamples:
 
         Returns:
             `input`, `output` and, where known, `target`, float32 [N, H, W]; `volume` and `slice` [N]; `score` (PSNR in
-            dB), `rank` and `ranked` [N].
+            dB), `rank` and `ranked` [N]; `axcodes` and `spacing` as of :func:`tell_places`.
         """
         columns = {key: join_images(parts) for key, parts in self._columns.items()}
         # batches hold slices of one shape: their order is not the same for every method
@@ -76,18 +82,32 @@ class ReconstructionExamples:
         psnr = {volume: iter(values) for volume, values in self._metrics.psnr_of_slices().items()}
         scores = np.array([next(psnr[volume], np.nan) if volume in psnr else np.nan for volume in columns["volume"]])
         places, ranks = choose_slices(scores[order], count)
-        return {key: column[order][places] for key, column in columns.items()} | ranks
+        chosen = {key: column[order][places] for key, column in columns.items()}
+        return chosen | ranks | tell_places([self._places[volume] for volume in chosen["volume"]])
+
+
+def tell_places(places: Sequence[SlicePlace]) -> dict[str, np.ndarray]:
+    """How slices lie, as arrays, for pictures that show them upright and with square pixels.
+
+    Returns:
+        `axcodes` text [N], of rows, columns and slices, empty where not known; `spacing` float32 [N, 2], mm from row to
+        row and from column to column.
+    """
+    return {
+        "axcodes": np.array([place.axcodes for place in places], "U3"),
+        "spacing": np.array([place.spacing for place in places], np.float32),
+    }
 
 
 def join_examples(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The examples of several sites, one after the other; names, as of organs, are the same of all."""
-    named = {key: value for key, value in parts[0].items() if value.dtype.kind == "U"}
+    named = {key: value for key, value in parts[0].items() if value.dtype.kind == "U" and key != "axcodes"}
     return {key: join_images([part[key] for part in parts]) for key in parts[0] if key not in named} | named
 
 
 def join_images(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """[N, H, W] one after the other, or [N] of numbers; smaller images with zeros around them."""
-    if parts[0].ndim == 1:
+    """[N, H, W] one after the other, or [N] or [N, 2] of numbers; smaller images with zeros around them."""
+    if parts[0].ndim < 3:
         return np.concatenate(parts)
     largest = np.max([part.shape[1:] for part in parts], axis=0)
     around = [[(0, 0), *((gap // 2, gap - gap // 2) for gap in largest - part.shape[1:])] for part in parts]

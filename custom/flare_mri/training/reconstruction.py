@@ -125,7 +125,7 @@ class ReconstructionTask:
                 add_scores(metrics, batch, batch["image"])
             found["zero_filled"] = self._evaluation(metrics)
         for name, entry in CLASSICAL.items() if classical else ():
-            examples = ReconstructionExamples()
+            examples = ReconstructionExamples(self.data.places)
             try:
                 metrics, weight = score_classical(self.data, name, examples)
             except MissingExtraError as error:
@@ -146,7 +146,7 @@ class ReconstructionTask:
     def examples(self, network: nn.Module, count: int = COMMON) -> dict[str, np.ndarray]:
         """Some test slices, as :meth:`~flare_mri.training.examples.ReconstructionExamples.choose` gives them, and
         bottleneck `features` [M, C] of all."""
-        examples = ReconstructionExamples()
+        examples = ReconstructionExamples(self.data.places)
         network.eval()
         with _bottleneck_features(network) as features:
             for batch, output in self._outputs(network, "test"):

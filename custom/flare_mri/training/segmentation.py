@@ -18,7 +18,7 @@ from flare_mri.datasets.segmentation_slices import SegmentationDataset
 from flare_mri.errors import InputError
 from flare_mri.metrics.segmentation import TEST_BATCH, SegmentationMetrics
 from flare_mri.metrics.volume_scores import by_pseudonym
-from flare_mri.training.examples import COMMON, Keep, choose_slices
+from flare_mri.training.examples import COMMON, Keep, choose_slices, tell_places
 from flare_mri.training.segmentation_loss import SegmentationLoss
 from flare_mri.training.task import Evaluation, Split
 
@@ -112,7 +112,7 @@ class SegmentationTask:
             uint8), [N, H, W], with `volume` and `slice` [N]; `score` (Dice of the slice), `rank` and `ranked` as of
             :func:`~flare_mri.training.examples.choose_slices`. Where the site has no labels there is neither `target`
             nor score. Of several organs their names, `organs` [O], and `colours` [O], empty where the site does not
-            choose.
+            choose. How slices lie, as of :func:`~flare_mri.training.examples.tell_places`.
         """
         predictions = self.data.pieces(self.data.test).classes(network, _EVALUATION_BATCH)
         return self._pictures(self.data.test, predictions, count)
@@ -139,7 +139,8 @@ class SegmentationTask:
             arrays["colours"] = np.array([self._colours.get(name, "") for name in self.data.plan.organs])
         if dataset.labelled:
             arrays["target"] = np.stack([dataset.truth(place) for place in places])
-        return arrays | ranks
+        of_slices = (dataset.volumes[item["volume"]].find_place(self.slice_axis) for item in items)
+        return arrays | ranks | tell_places(list(of_slices))
 
     def _split(self, split: Split) -> SegmentationDataset:
         return {"train": self.data.train, "validation": self.data.validation, "test": self.data.test}[split]

@@ -58,7 +58,7 @@ def test_results_are_complete(tmp_path: Path, sites: list[str]) -> None:
         entry = method["sites"][site]
         assert {"nmse", "psnr", "ssim", "volume_psnr"} == entry["test"].keys() == entry["zero_filled"].keys()
         assert 0 <= entry["best"]["round"] < 3 and entry["best"]["test"]
-        assert entry["data"]["train"] > 0
+        assert entry["data"]["train"] > 0 and entry["phantom"] is True
     encoder = sum(v.numel() * 4 for v in final(federation).values())
     for number, row in enumerate(method["rounds"]):
         for site in sites:

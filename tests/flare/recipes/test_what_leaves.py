@@ -72,7 +72,7 @@ def secrets(federation: Federation, site: str, task: str, job: str, sent_keys: s
         for row in load_scores(path).values():
             for volume in row:
                 yield "pseudonym of a volume", volume.encode()
-    for word in (str(root), "site.yaml", "site_store", "phantom"):
+    for word in (str(root), "site.yaml", "site_store", "format: phantom"):
         yield word, word.encode()
 
 

@@ -22,7 +22,7 @@ from flare_mri.flare.executors.received import read_models, read_run
 from flare_mri.flare.executors.run_state import restore_learner
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.filters.update_privacy import note_received
-from flare_mri.flare.protocol import CONSENT, MetaKey, TaskName, add_prefix, payload_bytes
+from flare_mri.flare.protocol import CONSENT, PHANTOM, MetaKey, TaskName, add_prefix, payload_bytes
 from flare_mri.methods.base import SiteHooks
 from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_network, check_size
@@ -155,6 +155,8 @@ class PersonalizedExecutor(ModelExecutor):
             store.save_text(SCORES_FILE, scores_text({BASELINES[name]: one.volumes for name, one in baselines.items()}))
         if self._method.gathers_personal_models and self.open_site(fl_ctx).config.cross_site:
             metrics[CONSENT] = 1.0
+        if self.open_site(fl_ctx).config.is_phantom():
+            metrics[PHANTOM] = 1.0
         return FLModel(metrics=metrics)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:

@@ -20,7 +20,7 @@ from flare_mri.datasets.pieces import Pieces
 from flare_mri.flare.executors.base import Action, ModelExecutor, plain_network
 from flare_mri.flare.executors.received import read_plan, read_space
 from flare_mri.flare.executors.site import Site, use_threads
-from flare_mri.flare.protocol import MetaKey, TaskName, add_prefix
+from flare_mri.flare.protocol import PHANTOM, MetaKey, TaskName, add_prefix
 from flare_mri.inference.calibration import PUBLISHED
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.quality import Quality, estimate_quality
@@ -90,6 +90,8 @@ class RoutingExecutor(ModelExecutor):
         space = read_space(fl_ctx.get_identity_name(), model)
         task, store = self._site(fl_ctx, space.plan)
         metrics = {"slices/test": float(len(task.data.outside))}
+        if self.open_site(fl_ctx).config.is_phantom():
+            metrics[PHANTOM] = 1.0
         return FLModel(metrics=metrics | self._route(task, store, space, fl_ctx, abort_signal))
 
     def _route(

@@ -25,8 +25,8 @@ from flare_mri.flare.recipes.staging import stage_code
 from flare_mri.flare.workflows.tracking import tell_curves
 from flare_mri.folders import check_own_folder, private_folder
 from flare_mri.methods import centralised
+from flare_mri.report.comparable import natural
 from flare_mri.report.results import load_results, summary_table
-from flare_mri.report.scores import natural
 
 CENTRALISED = centralised.METHOD.name
 """The method whose one site holds the data of all, and the name of that site."""

@@ -11,7 +11,7 @@ from typing import Any
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
 from flare_mri.errors import InputError
-from flare_mri.flare.protocol import MetaKey, TaskName, under
+from flare_mri.flare.protocol import PHANTOM, MetaKey, TaskName, under
 from flare_mri.flare.workflows.answers import Answers, job_in_words
 from flare_mri.flare.workflows.controller import SiteController
 from flare_mri.flare.workflows.run_record import RESULTS_FILE, run_entry, write_results
@@ -102,6 +102,8 @@ class RouteOutside(SiteController):
                     "data": {"test": int(metrics["slices/test"])},
                     "test": under(f"{key}/test", metrics),
                 }
+                if PHANTOM in metrics:
+                    site["phantom"] = True
                 if key in _OWN:
                     site |= _routing(metrics, list(space.experts))
                 entry["sites"][str(answer.meta["client_name"])] = site

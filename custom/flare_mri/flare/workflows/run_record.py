@@ -20,7 +20,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 import flare_mri
 from flare_mri.atomic_file import write_atomically
 from flare_mri.config.results import BASELINES, FORMAT_VERSION, GLOBAL_ROW
-from flare_mri.flare.protocol import under
+from flare_mri.flare.protocol import PHANTOM, under
 from flare_mri.flare.workflows.tracking import make_tracker
 
 RESULTS_FILE = "results.json"
@@ -75,10 +75,12 @@ class RunRecord:
         self._started -= entry["seconds"]
 
     def file_checks(self, answers: Iterable[FLModel]) -> set[str]:
-        """File what the sites said of their data: numbers of slices, metrics of what learns nothing; who they are."""
+        """File what the sites said: numbers of slices, whether a phantom's, baselines' scores; who they are."""
         found = _by_site(answers)
         for site, metrics in found:
             self._sites[site] = {"data": {k: int(v) for k, v in under("slices", metrics).items()}}
+            if PHANTOM in metrics:
+                self._sites[site]["phantom"] = True
             baselines = {name: under(f"{name}/test", metrics) for name in BASELINES}
             self._sites[site] |= {name: scores for name, scores in baselines.items() if scores}
         self._write()
