@@ -69,8 +69,8 @@ def score_measured(sites: Path, weights: dict[str, float]) -> tuple[dict[str, Sc
     """Test scores by site of l1-ESPIRiT with its output made as the network's, and the most that noise lets be.
 
     The first says how much of what a network gains over l1-ESPIRiT is due to the measured samples and the noise floor
-    in its output. For the second the reconstruction of l1-ESPIRiT is the object: noise of the scan's strength is added to
-    the k-space of its coils, and whoever knows the object, and the measured samples, is scored against that.
+    in its output. For the second the reconstruction of l1-ESPIRiT is the object: noise of the scan's strength is added
+    to the k-space of its coils, and whoever knows the object, and the measured samples, is scored against that.
 
     Args:
         sites: folder of them.
