@@ -120,9 +120,10 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "reconstruction: fedmri's model of site-1; 2 scans"
+    assert printed[1].startswith("2 of them in the data of site.yaml")
     assert (
-        printed[1].startswith("file0_reconstruction.nii.gz: 6 slices; the scan does not say")
-        and "PSNR" in printed[1]
+        printed[2].startswith("file0_reconstruction.nii.gz: 6 slices; the scan does not say")
+        and "PSNR" in printed[2]
         and printed[-2].startswith("mean: PSNR ")
     )
     assert {path.name for path in out.iterdir()} == {

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from flare_mri.config.site import load_site_config
+from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
 from flare_mri.inference.application import Application
 from flare_mri.inference.arguments import COMMANDS
@@ -54,6 +54,9 @@ def apply(task: str, args: argparse.Namespace) -> int:
             drop.watch(args.settle)
         results.check_free(application.names)
         print(f"{_describe(model)}; {count(len(application.scans), 'scan')}", flush=True)
+        if known := _count_known(config, application):
+            told = f"{known} of them in the data of site.yaml, from which the model may have learned"
+            print(f"{told}: new scans may do worse", flush=True)
         results.run_all(application)
         return _finish(results, len(application.scans))
     except InputError as error:
@@ -73,6 +76,15 @@ def _load_model(path: Path, task: str) -> PersonalModel:
 def _describe(model: PersonalModel) -> str:
     routed = f", routed over {len(model.experts)} models" if model.experts else ""
     return f"{model.task}: {model.job}'s model of {model.site}{routed}"
+
+
+def _count_known(config: SiteConfig, application: Application) -> int:
+    """How many of the scans lie where the site's own data do."""
+    root = config.data.find_root()
+    if root is None:
+        return 0
+    found = [[path.resolve().is_relative_to(root.resolve()) for path in scan.files] for scan in application.scans]
+    return sum(map(any, found))
 
 
 def _run_node(

@@ -65,5 +65,5 @@ def _beside_object(values: np.ndarray, measured: np.ndarray) -> float | None:
 
 def _far_out(values: np.ndarray, measured: np.ndarray) -> float:
     """Variance of the measured samples farthest from zero frequency, of [C, H, W] with a mask [H, W]."""
-    kspace, mask = torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(np.ascontiguousarray(measured))
+    kspace, mask = torch.from_numpy(np.array(values)), torch.from_numpy(np.array(measured))  # copied: may be read-only
     return float(noise_variance(kspace[None], mask[None, None]).mean())

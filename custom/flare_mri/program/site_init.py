@@ -121,7 +121,9 @@ def _find_format(folder: Path, named: str | None) -> str:
     try:
         return sniff_format(folder)
     except InputError as error:
-        raise InputError(str(error).replace("set data.format in site.yaml", "name it with --format")) from None
+        raise InputError(
+            str(error).replace("set data.format in site.yaml", "give one of its folders, or name it with --format")
+        ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
