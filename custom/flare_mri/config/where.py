@@ -4,7 +4,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,12 +100,6 @@ def check_workspace(workspace: Path) -> None:
         raise InputError(
             f"workspace {str(workspace)!r}: FLARE's simulator takes no path with white space; choose another"
         )
-
-
-def announce(args: argparse.Namespace) -> None:
-    """A line on stderr that FLARE is being started, which is silent for half a minute."""
-    if not args.export:
-        print(f"{args.name}: FLARE starts; the sites' first lines come after half a minute or so", file=sys.stderr)
 
 
 def site_names(args: argparse.Namespace) -> list[str]:

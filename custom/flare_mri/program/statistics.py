@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from flare_mri.config.cli import Parser, add_options, given_options
 from flare_mri.config.server import ServerSettings
 from flare_mri.config.tasks import RECONSTRUCTION, SEGMENTATION
-from flare_mri.config.where import Where, add_environment_arguments, announce, site_names
+from flare_mri.config.where import Where, add_environment_arguments, site_names
 from flare_mri.errors import InputError, fail
 from flare_mri.report.extra import check_report_extra
 
@@ -76,7 +76,6 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
         site_names(args)
     except InputError as error:
         return fail(error)
-    announce(args)
     from flare_mri.flare.recipes.job import run_dir
     from flare_mri.flare.recipes.simulate import start
     from flare_mri.flare.workflows.statistics import STATISTICS_FILE

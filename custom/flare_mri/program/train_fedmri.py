@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_mri.config.cli import Parser
-from flare_mri.config.where import Where, add_environment_arguments, announce
+from flare_mri.config.where import Where, add_environment_arguments
 from flare_mri.errors import InputError, fail
 from flare_mri.methods.systems import FEDMRI
 from flare_mri.program.network_arguments import refine_decoder
@@ -60,7 +60,6 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
         recipe_arguments(args, FEDMRI)
     except InputError as error:
         return fail(error)
-    announce(args)
     from flare_mri.flare.recipes.simulate import execute
 
     return execute(build_recipe, args, folder)

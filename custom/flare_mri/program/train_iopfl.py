@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.cli import Parser, add_options, given_options
-from flare_mri.config.where import Where, add_environment_arguments, announce, site_names
+from flare_mri.config.where import Where, add_environment_arguments, site_names
 from flare_mri.errors import InputError, fail
 from flare_mri.methods.systems import IOPFL
 from flare_mri.program.training_arguments import add_training_arguments, recipe_arguments
@@ -116,7 +116,6 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
         if args.outside:
             site_names(_with_sites(args, args.outside))  # raises where one is not there, before any trains
         recipe_arguments(args, IOPFL)
-        announce(args)
         if args.outside:
             leave_each_out(args)
             return 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.cli import Parser, add_options, given_options
-from flare_mri.config.where import Where, add_environment_arguments, announce, site_names
+from flare_mri.config.where import Where, add_environment_arguments, site_names
 from flare_mri.errors import InputError, fail
 
 if TYPE_CHECKING:  # imported where it is used, see train_fedmri
@@ -60,7 +60,6 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
         AdaptationSettings.read(given_options(args, AdaptationSettings), "command line")
     except InputError as error:
         return fail(error)
-    announce(args)
     from flare_mri.flare.recipes.simulate import execute
 
     return execute(build_recipe, args, folder, "slice_dice", "dice", "hd95")

@@ -76,6 +76,7 @@ class FlareMRIRecipe(Recipe):
                 keep_former(Path(env.workspace_root), self.name)
             allow_in_simulator(workspace)
             self.check_sites(env.clients or [f"site-{i + 1}" for i in range(env.num_clients)], workspace)
+            print(f"{self.name}: FLARE starts, silent for some ten seconds", flush=True)
         return super().run(env, *args, **kwargs)
 
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
