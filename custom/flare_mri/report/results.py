@@ -122,7 +122,8 @@ def summary_table(results: dict[str, Any], *metrics: str, spread: Callable[[Metr
         (group, spread(metric) if spread else {}) for metric in chosen for group in collect(results, metric).groups()
     ]
     blocks = [_table(group, deviations, tell_phantoms(results)) for group, deviations in found]
-    return "\n\n".join([*blocks, *_privacy_lines(results), *tell_misses(results)])
+    misses = "\n".join(tell_misses(results))
+    return "\n\n".join([*blocks, *_privacy_lines(results), *([misses] if misses else [])])
 
 
 def chosen_metrics(results: dict[str, Any], keys: Sequence[str]) -> list[Metric]:
