@@ -158,7 +158,7 @@ def test_kits_of_the_dashboard_run_a_job(consortium_kits: dict[str, Path], tmp_p
         for name in ("server", SITE):
             kit = consortium_kits[name]
             policies.allow_package(kit)
-            policies.forbid_code(kit)
+            policies.restrict_rights(kit)
             (kit / "local" / "site.yaml").write_text(SITE_YAML)
             started.append(processes.start(kit, environment, tmp_path / f"{name}.out"))
         _until(lambda: "Successfully registered client:hospital-1" in (tmp_path / f"{SITE}.out").read_text(), 90)
