@@ -72,7 +72,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "flare-mri submit": "tests/deployments/test_provisioned.py",
     "flare-mri follow": "tests/deployments/test_provisioned.py",
     "flare-mri results": "tests/deployments/test_provisioned.py",
-    "flare-mri segment": "tests/inference/test_segmentation.py",
+    "flare-mri segment": "tests/inference/test_segment_command.py",
     "flare-mri segment personal.safetensors --site site.yaml --watch": "tests/inference/test_watch.py",
     "flare-mri segment personal.safetensors --site site.yaml --scans series --dicom": "tests/inference/"
     "test_dicom_output.py",

@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""How large the organs are that a model learned to mark, and what it marks in a new scan that can hardly be one."""
+"""Volumes of the organs that a model learned from, and a warning where those it marks in a new scan are far off."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 from flare_mri.errors import InputError
 
 FACTOR = 2.0
-"""An organ is told that is so many times larger than the largest, or smaller than the smallest, that was learned."""
+"""Times the largest learned volume, or below the smallest, from which on an organ is warned of."""
 _MOST = 1e6
 
 

@@ -55,11 +55,10 @@ class Task(Protocol):
     slice_axis: int
     orientations: tuple[str, ...]
     acquisition: Acquisition | None
+    apart: bool
 
     @property
     def organ_sizes(self) -> OrganSizes | None: ...
-
-    apart: bool
 
     def dataset(self, split: Split) -> Dataset:
         """The slices of a split."""
