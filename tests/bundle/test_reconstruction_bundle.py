@@ -21,6 +21,7 @@ from flare_mri.bundle.weights import load_initial_weights
 from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.export import main
+from flare_mri.inference.application import Wanted
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.io.raw.samples import make_header, sample_scan, write_fastmri_raw, write_raw_samples
@@ -40,7 +41,7 @@ def raw_scans(tmp_path: Path) -> Path:
 
 def assert_same(found: dict[str, Any], known: PersonalModel, config: SiteConfig, scans: Path) -> None:
     """The files of a bundle are those of flare-mri reconstruct for undersampled scans."""
-    reconstructor = open_application(known, config, scans, undersampled=True)
+    reconstructor = open_application(known, config, scans, Wanted(undersampled=True))
     assert [name.removesuffix(reconstructor.ending) for name in found] == reconstructor.names
     for number, image in enumerate(found.values()):
         wanted = nibabel.Nifti1Image.from_bytes(gzip.decompress(reconstructor.apply(number).content))

@@ -87,6 +87,18 @@ def test_all_mr_series_of_a_study_are_reconstructed_once(
     assert "1 scan at http" in printed and "stored at" in printed
 
 
+def test_outlines_are_stored_beside_the_segmentation(node: Orthanc, tmp_path: Path) -> None:
+    before = node.series()
+    assert main(words(tmp_path, "segment", node, "--series", SERIES, "--overlay")) == 0
+    made = {one["Modality"]: one for uid, one in node.series().items() if uid not in before}
+    assert set(made) == {"SEG", "MR"} and len(made["MR"]["Instances"]) == SHAPE[0]
+    (tmp_path / "back.dcm").write_bytes(node.rest(f"/instances/{made['MR']['Instances'][0]}/file"))
+    found = pydicom.dcmread(tmp_path / "back.dcm")
+    assert found.StudyInstanceUID == STUDY and found.SeriesDescription.startswith("RESEARCH USE ONLY: outlines of")
+    assert found[0x6000, 0x1500].value == "liver" and found.overlay_array(0x6002).shape == SHAPE[1:]
+    assert DicomNode(node.url).find_series((), STUDY) == {SERIES: STUDY}  # what was made is no source
+
+
 def test_what_the_node_refuses_is_one_line(
     node: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results in DICOM, read back by pydicom: voxel for voxel and millimetre for millimetre those of the NIfTI beside."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,8 +13,11 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import MRImageStorage
 
 from dicom_series import COSINES, FIRST, FRAME, SERIES, SHAPE, SPACING, STEP, STUDY, write_model, write_series
+from flare_mri.errors import InputError
+from flare_mri.inference.dicom_overlay import check_planes
 from flare_mri.inference.dicom_source import title_of
 from flare_mri.io.dicom import find_series
 from flare_mri.io.nifti_file import NiftiReader
@@ -81,6 +85,44 @@ def test_a_segmentation_is_that_of_the_nifti(tmp_path: Path) -> None:
     assert algorithm.AlgorithmName == "flare-mri job" and found.DeviceSerialNumber in algorithm.AlgorithmParameters
 
 
+def test_outlines_are_a_derived_series_with_overlay_planes(tmp_path: Path) -> None:
+    uids = write_series(tmp_path / "new" / "t2", PatientPosition="HFS")
+    status, out = run(tmp_path, "segment", "--scans", str(tmp_path / "new" / "t2"), "--overlay")
+    assert status == 0 and (out / "t2_segmentation.dcm").exists()
+    nifti: Any = nibabel.load(out / "t2_segmentation.nii.gz")
+    labels = np.moveaxis(np.asarray(nifti.dataobj), -1, 0)
+    (scan,) = find_series(tmp_path / "new" / "t2")
+    source = np.moveaxis(scan.image.reader.read(scan.image.files)[0], -1, 0)
+    files = sorted((out / "t2_outlines_dicom").iterdir())
+    assert len(files) == 6 and {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    for number, image in enumerate(map(pydicom.dcmread, files)):
+        np.testing.assert_array_equal(image.pixel_array, source[number])
+        assert "RescaleSlope" not in image and "PositionReferenceIndicator" in image
+        assert_placed(image, image.ImagePositionPatient, nifti, number)
+        assert image.SOPClassUID == MRImageStorage and image.PatientPosition == "HFS"
+        assert image.SourceImageSequence[0].ReferencedSOPInstanceUID == uids[number]
+        assert "outlines in overlay planes" in image.DerivationDescription
+        assert_patients(image, "outlines", 303)
+        for organ, name in ((1, "liver"), (2, "zone_a")):
+            group = 0x6000 + 2 * (organ - 1)
+            inside = np.pad(labels[number] == organ, 1)
+            neighbours = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+            np.testing.assert_array_equal(image.overlay_array(group), (labels[number] == organ) & ~neighbours)
+            assert image[group, 0x1500].value == name and image[group, 0x0040].value == "G"
+
+
+def test_more_organs_than_planes_are_refused_before_any_scan(tmp_path: Path) -> None:
+    check_planes(["organ"] * 16)
+    with pytest.raises(InputError, match=r"overlay: expected at most 16 organs, .* got 17; leave out --overlay"):
+        check_planes(["organ"] * 17)
+
+
+def test_outlines_without_dicom_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "out"), "--overlay"]
+    assert main(["segment", *write_model(tmp_path, "segmentation"), *out]) == 2
+    assert capsys.readouterr().err.startswith("error: overlay: expected --dicom or --dicom_node with it, got neither")
+
+
 def test_a_reconstruction_is_a_derived_series(tmp_path: Path) -> None:
     uids = write_series(tmp_path / "new" / "t2")
     status, out = run(tmp_path, "reconstruct", "--scans", str(tmp_path / "new"))
@@ -126,6 +168,18 @@ def test_a_series_that_results_cannot_refer_to(tmp_path: Path, tag: str, capsys:
     status, out = run(tmp_path, "segment", "--scans", str(tmp_path / "new"))
     lines = capsys.readouterr().err.splitlines()
     assert status == 2 and f"expected {tag}, to which results in DICOM refer" in lines[0] and not out.exists()
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dicom3tools")
+def test_files_keep_to_the_standard(tmp_path: Path) -> None:
+    write_series(tmp_path / "new" / "t2")
+    _, segmented = run(tmp_path, "segment", "--scans", str(tmp_path / "new"), "--overlay")
+    _, reconstructed = run(tmp_path, "reconstruct", "--scans", str(tmp_path / "new"))
+    folders = [segmented / "t2_outlines_dicom", reconstructed / "t2_reconstruction_dicom"]
+    for path in [segmented / "t2_segmentation.dcm", *(folder / "0001.dcm" for folder in folders)]:
+        told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, timeout=60)
+        found = (told.stdout + told.stderr).splitlines()
+        assert found and [line for line in found if line.startswith("Error")] == [], path
 
 
 def test_an_empty_segmentation_is_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

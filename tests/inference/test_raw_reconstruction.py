@@ -17,7 +17,7 @@ import torch
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.acquisition import Acquisition, acquisition_from
 from flare_mri.errors import InputError
-from flare_mri.inference.application import Result
+from flare_mri.inference.application import Result, Wanted
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.scan_numbers import Residual, relative_noise, spread_of_cascades
@@ -87,7 +87,8 @@ def test_each_format_is_done_with_its_own_mask(tmp_path: Path) -> None:
 
 def test_the_result_is_the_networks_on_this_scan(tmp_path: Path) -> None:
     write_raw_samples(tmp_path / "new", np.random.default_rng(0))
-    application = open_application(model(), site(tmp_path), tmp_path / "new", extra=["complex", "phase", "uncertainty"])
+    wanted = Wanted(extra=("complex", "phase", "uncertainty"))
+    application = open_application(model(), site(tmp_path), tmp_path / "new", wanted)
     result = application.apply(application.names.index("test"))
     scan, network = read_raw(tmp_path / "new" / "test.h5"), model().build()
     from flare_mri.physics.coil_sensitivities import estimate_low_pass
@@ -150,7 +151,7 @@ def test_a_network_of_magnitudes(tmp_path: Path) -> None:
     result = open_application(model(UNET), site(tmp_path), tmp_path / "new").apply(0)
     assert numbers_in(result)["residual"] is None and "residual" not in result.text
     with pytest.raises(InputError, match="extra: expected a network of complex images"):
-        open_application(model(UNET), site(tmp_path), tmp_path / "new", extra=["phase"])
+        open_application(model(UNET), site(tmp_path), tmp_path / "new", Wanted(extra=("phase",)))
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.reconstruction import ReconstructionData
 from flare_mri.errors import InputError
+from flare_mri.inference.application import Wanted
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.reconstruction import Reconstructor
@@ -108,7 +109,7 @@ def test_scans_of_another_size(tmp_path: Path) -> None:
 def test_undersampled_scans_and_a_network_that_wants_kspace(tmp_path: Path) -> None:
     config = settings(tmp_path, scans(tmp_path / "scans"))
     with pytest.raises(InputError, match="site 'site-1': undersampled: expected a network that works on images"):
-        open_application(model(DUAL), config, None, undersampled=True)
+        open_application(model(DUAL), config, None, Wanted(undersampled=True))
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,25 @@ from flare_mri.io.scan import Scan
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is asked for beside a NIfTI of each scan.
+
+    Attributes:
+        undersampled: for reconstruction, see :class:`~flare_mri.inference.reconstruction.Reconstructor`.
+        extra: further images of raw scans, see :class:`~flare_mri.inference.raw_reconstruction.RawReconstructor`.
+        dicom: DICOM where the scan is DICOM, or raw.
+        overlay: with `dicom`, of labels also images with outlines.
+        patient: ID in DICOM of raw scans; empty: the one that each header names.
+    """
+
+    undersampled: bool = False
+    extra: tuple[str, ...] = ()
+    dicom: bool = False
+    overlay: bool = False
+    patient: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """One scan done.
 

@@ -50,6 +50,8 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"--{name}: expected a file or a folder, got {path}, which is none; correct the path")
     if args.patient_id and not args.dicom:
         raise InputError("patient_id: expected --dicom with it, got none; add --dicom, or leave it out")
+    if args.overlay and not args.dicom and args.dicom_node is None:
+        raise InputError("overlay: expected --dicom or --dicom_node with it, got neither; add one, or leave it out")
     if args.dicom_node is None and (args.series or args.study):
         raise InputError("series, study: expected --dicom_node with them, got none; give the node's address")
     if args.dicom_node is not None and not args.series and not args.study:
@@ -101,11 +103,22 @@ def build_parser(task: str, about: str | None) -> argparse.ArgumentParser:
     if task == RECONSTRUCTION:
         _add_reconstruction(parser)
     else:
-        parser.set_defaults(undersampled=False, extra=(), patient_id="", store_test=True)
+        _add_segmentation(parser)
     return parser
 
 
+def _add_segmentation(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(undersampled=False, extra=(), patient_id="", store_test=True)
+    parser.add_argument(
+        "--overlay",
+        action="store_true",
+        help="with --dicom or --dicom_node: also a series of the scan's images with the organs' outlines in overlay "
+        "planes, for viewers that show no segmentation objects",
+    )
+
+
 def _add_reconstruction(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(overlay=False)
     parser.add_argument(
         "--undersampled",
         action="store_true",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
-from flare_mri.inference.application import Application
+from flare_mri.inference.application import Application, Wanted
 from flare_mri.inference.arguments import COMMANDS
 from flare_mri.inference.dicom_node import DicomNode
 from flare_mri.inference.opening import open_application
@@ -35,16 +35,9 @@ def apply(task: str, args: argparse.Namespace) -> int:
         if node is not None and config.data.is_raw():
             raise InputError("dicom_node: expected settings of images, got some of raw scans; give these by --scans")
         look = args.watch is None and node is None
-        application = open_application(
-            model,
-            config,
-            args.scans,
-            args.undersampled,
-            args.extra,
-            args.dicom or node is not None,
-            args.patient_id,
-            look,
-        )
+        dicom = args.dicom or node is not None
+        wanted = Wanted(args.undersampled, tuple(args.extra), dicom, args.overlay, args.patient_id)
+        application = open_application(model, config, args.scans, wanted, look)
         results = ResultsFolder(application, args.out)
         if node is not None:
             return _run_node(node, args, model, application, results)

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a hospital's model and settings to what applies it, everything checked that can be before long work."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
-from flare_mri.inference.application import Application
+from flare_mri.inference.application import Application, Wanted
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.raw_reconstruction import RawReconstructor
 from flare_mri.inference.reconstruction import Reconstructor
@@ -19,10 +18,7 @@ def open_application(
     model: PersonalModel,
     config: SiteConfig,
     scans: Path | None = None,
-    undersampled: bool = False,
-    extra: Sequence[str] = (),
-    dicom: bool = False,
-    patient: str = "",
+    wanted: Wanted | None = None,
     look: bool = True,
 ) -> Application:
     """The model with the scans it is to be applied to; everything is checked that can be without reading an image.
@@ -32,16 +28,13 @@ def open_application(
         config: its settings, which say how scans become what the model knows.
         scans: new scans, a file or a folder, see :func:`flare_mri.inference.new_scans.find_new_scans`; None for the
             volumes that the settings name.
-        undersampled: for reconstruction, see :class:`~flare_mri.inference.reconstruction.Reconstructor`.
-        extra: for reconstruction of raw scans, see
-            :class:`~flare_mri.inference.raw_reconstruction.RawReconstructor`.
-        dicom: also write DICOM where the scan is DICOM, or raw.
-        patient: ID in DICOM of raw scans; empty: the one that each header names.
+        wanted: beside the main file of each scan; None: nothing.
         look: False where the scans are still to come, see :meth:`~flare_mri.inference.application.Application.at`.
 
     Raises:
         InputError: settings without data of their own, for another task, no scan, or a state of another network.
     """
+    wanted = wanted or Wanted()
     with naming_site(config.site):
         if config.members:
             raise InputError(f"{config.file} has pooled_sites, which is for simulated sites; give those of one")
@@ -52,30 +45,22 @@ def open_application(
             )
         if scans is not None and not scans.exists():
             raise InputError(f"scans: expected a file or a folder, got {scans}, which is none; correct the path")
-        if undersampled and model.task == SEGMENTATION:
+        if wanted.undersampled and model.task == SEGMENTATION:
             raise InputError("undersampled: expected a model of reconstruction, got one of segmentation; omit it")
-        application = _open(model, config, scans, undersampled, extra, dicom, patient)
+        application = _open(model, config, scans, wanted)
         if look:
             _ = application.scans
         return application
 
 
-def _open(
-    model: PersonalModel,
-    config: SiteConfig,
-    scans: Path | None,
-    undersampled: bool,
-    extra: Sequence[str],
-    dicom: bool,
-    patient: str,
-) -> Application:
+def _open(model: PersonalModel, config: SiteConfig, scans: Path | None, wanted: Wanted) -> Application:
     data = config.data if scans is None else config.data.model_copy(update={"root": scans})
     if model.task == RECONSTRUCTION and data.is_raw():
-        return RawReconstructor(model, config, scans, undersampled, extra, dicom, patient)
-    if patient:
+        return RawReconstructor(model, config, scans, wanted.undersampled, wanted.extra, wanted.dicom, wanted.patient)
+    if wanted.patient:
         raise InputError("patient_id: expected raw scans with it, got images, which name their patient; leave it out")
-    if extra:
-        raise InputError(f"extra: expected a reconstruction of raw scans for {', '.join(extra)}; omit it")
+    if wanted.extra:
+        raise InputError(f"extra: expected a reconstruction of raw scans for {', '.join(wanted.extra)}; omit it")
     if model.task == SEGMENTATION:
-        return Segmenter(model, config, scans, dicom)
-    return Reconstructor(model, config, scans, undersampled, dicom)
+        return Segmenter(model, config, scans, wanted.dicom, wanted.overlay)
+    return Reconstructor(model, config, scans, wanted.undersampled, wanted.dicom)

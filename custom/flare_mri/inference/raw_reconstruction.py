@@ -148,9 +148,8 @@ class RawReconstructor(Application):
         more |= {f"_{name}.nii.gz": slices_to_nifti(images[name], affine) for name in self.extra}
         if self._dicom:
             headers, turned = make_study(scan, images["reconstruction"], patient, found.origin)
-            how = (
-                f"raw k-space, {'fully sampled and undersampled afterwards' if target is not None else 'undersampled'}"
-            )
+            sampled = "undersampled" if target is None else "fully sampled and undersampled afterwards"
+            how = f"from raw k-space, {sampled}"
             files = encode_series(headers, turned, self._model, how)
             more |= {f"{_DICOM}/{place:04d}.dcm": content for place, content in enumerate(files, 1)}
         text = _describe(scan, numbers) + tell_scores(scores)

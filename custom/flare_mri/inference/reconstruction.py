@@ -112,7 +112,7 @@ class Reconstructor(Application):
         on_scan = placed.to_scan(images["reconstruction"], nearest=False)
         more = {}
         if source is not None:
-            how = "zero-filled images" if self._undersampled else "images that were undersampled afterwards"
+            how = "from zero-filled images" if self._undersampled else "from images that were undersampled afterwards"
             files = encode_series(source, np.moveaxis(on_scan.numpy(), -1, 0), self._model, how)
             more = {f"{_DICOM}/{place:04d}.dcm": content for place, content in enumerate(files, 1)}
         return Result(

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation of new scans: labels as NIfTI and DICOM, on the voxels of the scan itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from monai.data import MetaTensor
+from pydicom.dataset import FileDataset
 
 from flare_mri.config.site import SiteConfig
 from flare_mri.datasets.pieces import Pieces
@@ -15,7 +16,9 @@ from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.application import Application, Result
 from flare_mri.inference.calibration import PUBLISHED
+from flare_mri.inference.dicom_overlay import check_planes
 from flare_mri.inference.dicom_segmentation import encode_segmentation
+from flare_mri.inference.dicom_series import encode_series
 from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_source, title_of
 from flare_mri.inference.new_scans import find_new_scans
 from flare_mri.inference.personal_model import PersonalModel
@@ -27,7 +30,7 @@ from flare_mri.report.colours import PREDICTION_COLOUR, choose_colours
 from flare_mri.routing import MIN_SLICES
 from flare_mri.training.build import resolve_device
 
-_DICOM = "_segmentation.dcm"
+_DICOM, _OVERLAY = "_segmentation.dcm", "_outlines_dicom"
 
 
 class Segmenter(Application):
@@ -39,20 +42,32 @@ class Segmenter(Application):
         scans: new scans, see :func:`~flare_mri.inference.new_scans.find_new_scans`; None for the volumes that the
             site's own settings name. Labels are not read.
         dicom: of a DICOM series also write the labels as DICOM.
+        overlay: and its images as a further series, with outlines of the organs.
 
     Raises:
-        InputError: data of another task, a state that does not fit the network, or no package for DICOM.
+        InputError: data of another task, a state that does not fit the network, no package for DICOM, or more organs
+            than can be outlined.
     """
 
     ending = "_segmentation.nii.gz"
 
-    def __init__(self, model: PersonalModel, config: SiteConfig, scans: Path | None = None, dicom: bool = False):
+    def __init__(
+        self,
+        model: PersonalModel,
+        config: SiteConfig,
+        scans: Path | None = None,
+        dicom: bool = False,
+        overlay: bool = False,
+    ):
         super().__init__(scans)
         check_task(config.data.format, SEGMENTATION)
-        self._config, self._data, self._model, self._dicom = config, config.data, model, dicom
+        self._config, self._data, self._model = config, config.data, model
+        self._dicom, self._overlay = dicom, overlay
         if dicom:
             check_dicom_extra()
-            self.more_endings = (_DICOM,)
+            self.more_endings = (_DICOM, *([_OVERLAY] if overlay else []))
+        if overlay:
+            check_planes(model.plan.organs)
         self._network = model.build().to(resolve_device(config.device, config.site, config.file))
         self.organs = model.plan.organs
         self.calibrated = model.calibration is not None
@@ -98,10 +113,7 @@ class Segmenter(Application):
         quality = estimate_quality(self._network, pieces, probabilities, self._model.batch_size, calibration)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int((labels > 0).sum((1, 2)).argmax())
-        more = {}
-        if source is not None:
-            values = np.moveaxis(on_scan.numpy(), -1, 0).astype(np.uint8)
-            more[_DICOM] = encode_segmentation(source, values, self.colours, self._model)
+        more = {} if source is None else self._encode_dicom(placed.scan, source, on_scan)
         sizes = self._measure(on_scan) if placed.place_known else {}
         told = [self._tell(number, name, labels, sizes) for number, name in enumerate(self.organs, 1)]
         warnings: tuple[str, ...] = (quality.warning,) if quality.warning else ()
@@ -118,6 +130,17 @@ class Segmenter(Application):
             title=title_of(placed.scan),
             shown=placed.tell_slice(shown),
         )
+
+    def _encode_dicom(self, scan: Scan, source: Sequence[FileDataset], on_scan: MetaTensor) -> dict[str, bytes]:
+        """The segmentation, and with it, where that is asked for, the scan's own images with outlines."""
+        labels = np.moveaxis(on_scan.numpy(), -1, 0).astype(np.uint8)
+        more = {_DICOM: encode_segmentation(source, labels, self.colours, self._model)}
+        if self._overlay:
+            images = np.moveaxis(scan.image.reader.read(scan.image.files)[0], -1, 0)
+            how = "outlines in overlay planes, pixels as those of the source"
+            files = encode_series(source, images, self._model, how, labels, self.organs)
+            more |= {f"{_OVERLAY}/{place:04d}.dcm": content for place, content in enumerate(files, 1)}
+        return more
 
     def _measure(self, on_scan: MetaTensor) -> dict[str, float]:
         """Millilitres of each organ on the scan's own voxels."""
