@@ -197,6 +197,6 @@ def test_bart_alone(tmp_path: Path) -> None:
     scan = sample_scan(np.random.default_rng(0))
     (tmp_path / "new").mkdir()
     write_bart(tmp_path / "new" / "a.cfl", scan.kspace)
-    taken = open_application(model(), site(tmp_path), tmp_path / "new", undersampled=True).apply(0)
+    taken = open_application(model(), site(tmp_path), tmp_path / "new", Wanted(undersampled=True)).apply(0)
     assert not taken.scores and numbers_in(taken)["acceleration"] == 1
     assert "does not say where it lies" in taken.text
