@@ -6,17 +6,21 @@ python benchmarks/sharing.py                             nothing, encoders, ever
 python benchmarks/sharing.py --images 8 --local_epochs 3 --shared_layers none all --final_local_rounds 4
 python benchmarks/sharing.py --unseen siemens-dicom      leaves that site out, and tests all others on its patient
 python benchmarks/sharing.py --shared_layers none encoder.0,encoder.1      layers by their dotted prefixes
+python benchmarks/sharing.py --shared_layers encoder --contrastive_weights 1 0 0 0     in the first cascade alone
+python benchmarks/sharing.py --shared_layers none --data_consistency soft
 
-The learners are those of a job, and what they share is averaged by all slices that they have; the contrastive term is
-left out. With `--final_local_rounds` the last rounds are local. A line is the test PSNR of the networks that the sites
-trained in the last round; of an unseen patient all slices are tested, by every other site with its own mask. Variants
-that are complete in the workspace are not run again. A round of a variant takes half a minute on two cores.
+The learners are those of a job, and what they share is averaged by all slices that they have. FedMRI's contrastive
+term, with the encoders of all sites as negatives, is there where the cascades are given weights. With
+`--final_local_rounds` the last rounds are local. A line is the test PSNR of the networks that the sites trained in
+the last round; of an unseen patient all slices are tested, by every other site with its own mask. Variants that are
+complete in the workspace are not run again. A round of a variant takes half a minute on two cores.
 """
 
 import argparse
 import copy
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,11 +31,41 @@ from torch.utils.data import Dataset, Subset
 from flare_mri.config.site import SplitSettings, load_site_config
 from flare_mri.config.where import default_workspace
 from flare_mri.flare.recipes import FedMRIRecipe
-from flare_mri.methods import METHODS
+from flare_mri.methods.base import NoOptions, SiteHooks, State
+from flare_mri.methods.weighted_contrastive import WeightedContrastive
 from flare_mri.networks import SHARED_LAYERS, build_network, shared_keys
+from flare_mri.physics.data_consistency import DATA_CONSISTENCY
 from flare_mri.training import Learner
 from flare_mri.training.build import build_task
 from flare_mri.training.task import Task
+
+
+class CascadeContrastive(SiteHooks):
+    """FedMRI's contrastive term for the encoder of each cascade by itself; a cascade of weight 0 has none.
+
+    Attributes:
+        negatives: what the sites shared after the round before.
+    """
+
+    def __init__(self, weights: Sequence[float]):
+        super().__init__(NoOptions())
+        self._weights, self.negatives = weights, list[State]()
+        self._terms: list[tuple[list[str], WeightedContrastive, float]] = []
+
+    def begin_round(self, learner: Learner, received: Mapping[str, Tensor], round_number: int) -> None:
+        """Build the terms, where there are negatives."""
+        self._terms = []
+        for cascade, weight in enumerate(self._weights):
+            keys = [key for key in learner.shared_parameters if key.startswith(f"encoder.{cascade}.")]
+            if weight and keys and self.negatives:
+                negatives = [[negative[key] for key in keys] for negative in self.negatives]
+                self._terms.append((keys, WeightedContrastive([received[key] for key in keys], negatives), weight))
+
+    def after_backward(self, learner: Learner, step: int) -> None:
+        """Add the terms' gradients."""
+        parameters = dict(learner.network.named_parameters())
+        for keys, term, weight in self._terms if step else []:
+            term.add_gradient_([parameters[key] for key in keys], weight)
 
 
 def keep_images(task: Task, count: int) -> None:
@@ -57,15 +91,24 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", type=Path, default=default_workspace())
 
 
-def build_learners(args: argparse.Namespace, shared_layers: str, leave_out: str | None = None) -> list[Learner]:
+def build_learners(
+    args: argparse.Namespace,
+    shared_layers: str,
+    leave_out: str | None = None,
+    data_consistency: str = "hard",
+    contrastive_weights: Sequence[float] = (),
+) -> list[Learner]:
     """A learner for every site, with the network and the training of the job.
 
     Args:
         shared_layers: a name of :func:`flare_mri.networks.shared_keys`, or dotted prefixes with commas between.
         leave_out: a site that gets none.
+        data_consistency: of the network.
+        contrastive_weights: of the cascades; none: no term.
     """
     network = copy.deepcopy(FedMRIRecipe.system.network)
     network["args"]["regulariser_args"]["channels"] = args.channels
+    network["args"]["data_consistency"] = data_consistency
     settings = FedMRIRecipe.system.training.model_copy(
         update={
             "augmentation": True,
@@ -74,7 +117,6 @@ def build_learners(args: argparse.Namespace, shared_layers: str, leave_out: str 
             "seed": args.seed,
         }
     )
-    method = METHODS["encoder-sharing"]  # whose hooks add nothing
     learners = []
     for path in sorted(args.sites.glob("*/site.yaml")):
         if path.parent.name == leave_out:
@@ -85,7 +127,7 @@ def build_learners(args: argparse.Namespace, shared_layers: str, leave_out: str 
         if args.images:
             keep_images(task, args.images)
         shared = shared_keys(built, shared_layers if shared_layers in SHARED_LAYERS else shared_layers.split(","))
-        learners.append(Learner(built, shared, task, settings, method.site(method.options())))
+        learners.append(Learner(built, shared, task, settings, CascadeContrastive(contrastive_weights)))
     return learners
 
 
@@ -110,13 +152,16 @@ def score_unseen(args: argparse.Namespace, learner: Learner) -> float:
 
 def run_variant(args: argparse.Namespace, shared_layers: str) -> dict[str, float]:
     """Test PSNR (dB) by site after the last round, on the site's own slices or on those of the unseen site."""
-    learners = build_learners(args, shared_layers, leave_out=args.unseen)
+    learners = build_learners(args, shared_layers, args.unseen, args.data_consistency, args.contrastive_weights)
     average = learners[0].shared_state()
     for round_number in range(args.num_rounds):
         alone = round_number >= args.num_rounds - args.final_local_rounds
         for learner in learners:
             learner.train(learner.shared_state() if alone else average, round_number)
         average = average_shared(learners)
+        negatives = [learner.shared_state() for learner in learners]
+        for learner in learners:
+            learner.hooks.negatives = negatives
         print(f"  {shared_layers} round {round_number + 1}/{args.num_rounds}", flush=True)
     if args.unseen:
         return {learner.task.site: score_unseen(args, learner) for learner in learners}
@@ -128,6 +173,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared_layers", nargs="+", default=["none", "encoder", "all"], help="names, or prefixes a,b")
     parser.add_argument("--final_local_rounds", type=int, default=0, help="the last rounds, in which nothing is shared")
+    parser.add_argument("--data_consistency", choices=sorted(DATA_CONSISTENCY), default="hard")
+    parser.add_argument("--contrastive_weights", type=float, nargs="*", default=(), help="by cascade; none: no term")
     parser.add_argument("--unseen", help="a site that does not train, and whose patient the others are tested on")
     add_run_arguments(parser)
     args = parser.parse_args(argv)
@@ -137,6 +184,8 @@ def main(argv: list[str] | None = None) -> None:
     of_run = (args.num_rounds, args.final_local_rounds, args.images, args.local_epochs, args.channels, args.seed)
     if args.unseen:
         of_run = (*of_run, args.unseen)
+    if args.data_consistency != "hard" or args.contrastive_weights:
+        of_run = (*of_run, args.data_consistency, *args.contrastive_weights)
     rows = {}
     for shared_layers in args.shared_layers:
         path = args.workspace / f"sharing-{shared_layers}-{'-'.join(map(str, of_run))}.json"

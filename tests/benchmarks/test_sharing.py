@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks of what is worth sharing: complete tables from tiny sites, and no run twice."""
 
+import json
 from pathlib import Path
 
 import late_joiner
@@ -33,6 +34,27 @@ def test_every_variant_has_a_row(sites: Path, tmp_path: Path, capsys: pytest.Cap
     again = capsys.readouterr().out
     assert "round" not in again and again.split() == first[first.index("Test PSNR") :].split()
     assert [line.split()[0] for line in again.splitlines() if line][1:] == ["none", "all"]
+
+
+def test_the_contrastive_term_of_a_cascade_changes_what_is_learned(sites: Path, tmp_path: Path) -> None:
+    options = ["--sites", str(sites), "--workspace", str(tmp_path / "w"), "--num_rounds", "2", "--channels", "2"]
+    options += ["--local_epochs", "3"]  # the term has no part in a round's first step
+    scores = []
+    for weights in ([], ["0", "0", "0", "0"], ["1e4", "0", "0", "0"]):
+        more = ["--contrastive_weights", *weights] if weights else []
+        sharing.main([*options, "--shared_layers", "encoder", *more])
+        (new,) = set((tmp_path / "w").glob("*.json")) - {path for path, _ in scores}
+        scores.append((new, json.loads(new.read_text())))
+    without, zero, strong = (score for _, score in scores)
+    assert without == zero != strong
+
+
+def test_soft_data_consistency_has_a_row(sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--sites", str(sites), "--workspace", str(tmp_path / "w"), "--num_rounds", "1", "--channels", "2"]
+    for kind in ("hard", "soft"):
+        sharing.main([*options, "--shared_layers", "none", "--data_consistency", kind])
+    hard, soft = (part.split()[-4:] for part in capsys.readouterr().out.split("Test PSNR")[1:])
+    assert hard != soft
 
 
 def test_others_are_tested_on_the_patient_of_a_site_that_did_not_train(
