@@ -87,7 +87,7 @@ def train(args: argparse.Namespace, method: str, seed: int) -> Path:
     folder = sites_with(args, names)
     arguments = ["--sites", str(folder), "--clients", ",".join(names), "--seed", str(seed), "--method", method]
     arguments += IOPFL_AS_PUBLISHED if args.slices == "labelled" else []
-    arguments += ["--num_pools", str(args.num_pools), "--no-test_each_round", *args.more]
+    arguments += ["--num_pools", str(args.num_pools), *args.more]
     name = f"{describe(args, seed)}-{method.lower()}"
     leaves = SPACE_FILE if method == SYSTEM else ""
     return run_once("iopfl", name, arguments, args.workspace, args.num_rounds, args.channels, leaves)

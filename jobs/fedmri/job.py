@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from flare_mri.program import train_fedmri
+from flare_mri.program.main import run_until_stopped
 from flare_mri.program.train_fedmri import build_recipe, parse_args
 
 __all__ = ["build_recipe", "main", "parse_args"]
@@ -17,4 +18,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_until_stopped(main))

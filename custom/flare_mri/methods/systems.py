@@ -59,7 +59,6 @@ IOPFL = System(
         lr_gamma=0.05,
         loss="dice_ce",
         augmentation=True,
-        test_each_round=True,
     ),
     weighting="slices",
 )

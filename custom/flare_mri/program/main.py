@@ -33,7 +33,7 @@ exit codes:
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -87,8 +87,14 @@ class _Completion(argparse.Action):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    return run_until_stopped(lambda: run_command(COMMANDS, "flare-mri", __doc__, words))
+
+
+def run_until_stopped(work: Callable[[], int]) -> int:
+    """The exit code of some work, or of what was stopped by Ctrl-C, after a line."""
     try:
-        return run_command(COMMANDS, "flare-mri", __doc__, sys.argv[1:] if argv is None else argv)
+        return work()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return STOPPED

@@ -64,7 +64,7 @@ def _with_sites(args: argparse.Namespace, sites: str) -> argparse.Namespace:
 def leave_out(args: argparse.Namespace, outside: str) -> dict:
     """Train on all sites but `outside`, then adapt to it; returns the results of both jobs as they stand in files."""
     from flare_mri.flare.recipes import IOPFLOutsideRecipe
-    from flare_mri.flare.recipes.simulate import build_environment, results_path
+    from flare_mri.flare.recipes.simulate import results_path, run_recipe
     from flare_mri.routing.space import SPACE_FILE
 
     inside = argparse.Namespace(**{**vars(args), "name": f"{args.name}-without-{outside}"})
@@ -73,7 +73,7 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
         raise InputError(f"--outside {outside}: no other site is left to train")
     inside.clients = ",".join(names)
     trained = build_recipe(inside)
-    trained.execute(build_environment(inside))
+    run_recipe(trained, inside)
     run_dir = results_path(args.workspace, inside.name).parent
     recipe = IOPFLOutsideRecipe(
         name=f"{args.name}-outside-{outside}",
@@ -82,7 +82,7 @@ def leave_out(args: argparse.Namespace, outside: str) -> dict:
         include_code=not args.no_code,
         **{key: value for key, value in given_options(args, AdaptationSettings).items() if key in _OF_OUTSIDE},
     )
-    recipe.execute(build_environment(_with_sites(args, outside)))
+    run_recipe(recipe, _with_sites(args, outside))
     return load_results(results_path(args.workspace, recipe.name))
 
 

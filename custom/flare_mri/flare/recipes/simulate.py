@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import yaml
 from nvflare.recipe.poc_env import PocEnv
@@ -30,6 +31,7 @@ from flare_mri.report.results import load_results, summary_table
 
 CENTRALISED = centralised.METHOD.name
 """The method whose one site holds the data of all, and the name of that site."""
+_STOP = (signal.SIGINT, signal.SIGTERM)
 
 
 def own_workspace(workspace: Path, job: str) -> None:
@@ -51,8 +53,6 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     if args.env == "poc":
         return PocEnv(clients=names)
     own_workspace(args.workspace, args.name)
-    # FLARE ends the simulator's processes at Ctrl-C; a batch system and `timeout` ask by this signal.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if getattr(args, "method", None) == CENTRALISED:
         names = [write_pool(names, args)]
     elif args.sites:
@@ -66,6 +66,36 @@ def build_environment(args: argparse.Namespace) -> ExecEnv:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log_config = configure_console(args.workspace / args.name)
     return SimEnv(clients=names, num_threads=threads, workspace_root=str(args.workspace), log_config=log_config)
+
+
+def run_recipe(recipe: FlareMRIRecipe, args: argparse.Namespace) -> None:
+    """Run a recipe in its environment.
+
+    Raises:
+        KeyboardInterrupt: it was stopped by Ctrl-C, or by SIGTERM, by which a batch system and `timeout` ask.
+        RuntimeError: the simulation failed; FLARE says where its logs are.
+    """
+    environment = build_environment(args)
+    if args.env != "sim":
+        recipe.execute(environment)
+        return
+    asked: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt  # at which FLARE ends the simulator's processes
+
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in a shell's background
+    before = {number: signal.signal(number, stop) for number in _STOP[ignored:]}
+    try:
+        recipe.execute(environment)
+    except RuntimeError:
+        if asked:  # FLARE takes the processes that it ended for ones that failed
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def write_pool(names: list[str], args: argparse.Namespace) -> str:
@@ -127,12 +157,11 @@ def start(
         recipe = build_recipe(args)
         if args.clients and getattr(args, "method", None) != CENTRALISED:
             recipe.sites = site_names(args)  # these and no others, also where more are connected
-        environment = build_environment(args)
         if args.export:
-            recipe.export(args.export_dir, env=environment)
+            recipe.export(args.export_dir, env=build_environment(args))
             print(f"Job exported to: {args.export_dir}")
             return 0
-        recipe.execute(environment)
+        run_recipe(recipe, args)
     except (InputError, RuntimeError) as e:  # RuntimeError: the simulation failed, FLARE says where its logs are
         return fail(e)
     finally:
