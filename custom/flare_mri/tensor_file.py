@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from flare_mri.errors import InputError
+from flare_mri.tensor_description import KEY
 
-KEY = "flare_mri"
-"""Under which the description stands in the metadata."""
 MOST_BYTES = 4 * 2**30
 """Of one file: a hundred U-Nets of the paper's size, and half of the memory that README.md asks for."""
 
@@ -85,16 +84,6 @@ def read_tensor_file(
     if found != checksum(tensors, description):
         raise InputError(f"{what} {path}: checksum does not match, the file was changed or damaged; copy it anew")
     return description, tensors, str(found)
-
-
-def stored_description(path: Path) -> dict[str, Any]:
-    """The description in a file of this package, unchecked; empty where it cannot be read as one."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            description = json.loads((file.metadata() or {}).get(KEY, "null"))
-    except (safetensors.SafetensorError, ValueError):
-        return {}
-    return description if isinstance(description, dict) else {}
 
 
 def check_tensor(key: str, tensor: Tensor, fix: str) -> None:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """flare-mri segment: what it prints and writes, and what wrong input, a damaged scan or a second run costs."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from flare_mri.config.site import load_site_config
 from flare_mri.errors import InputError
+from flare_mri.inference.application import Wanted
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, load_personal_model
 from flare_mri.inference.quality import Calibration
@@ -121,7 +124,7 @@ def test_wrong_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     folder, model = scans(tmp_path / "scans"), plain()
     config = settings(tmp_path, folder)
     with pytest.raises(InputError, match="got one of segmentation"):
-        open_application(model, config, folder, undersampled=True)
+        open_application(model, config, folder, Wanted(undersampled=True))
     with pytest.raises(InputError, match=r"site 'site-1': scans: expected a file or a folder, got .*nowhere"):
         open_application(model, config, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -133,3 +136,12 @@ def test_wrong_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     words = [str(tmp_path / "none"), "--site", str(tmp_path / "site.yaml"), "--out", str(tmp_path / "out")]
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_model_of_the_other_task_is_told_before_pytorch_is_imported(tmp_path: Path) -> None:
+    settings(tmp_path, tmp_path)
+    words = ["reconstruct", str(written(plain(), tmp_path)), "--site", str(tmp_path / "site.yaml"), "--out", "out"]
+    code = f"import sys; from flare_mri.program.main import main; print(main({words}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "2 False\n" and done.stderr.count("\n") == 1
+    assert "expected one of reconstruction, got one of segmentation; say flare-mri segment" in done.stderr

@@ -94,21 +94,31 @@ def by_job_py(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str
 
 @pytest.mark.slow
 @pytest.mark.deploy
-def test_sigterm_ends_the_simulator_s_processes_too(tmp_path: Path) -> None:
-    """The signal of a batch system or `timeout`; FLARE starts the simulator in sessions of its own."""
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_command_alone_ends_the_simulator_s_processes_too(
+    tmp_path: Path, asked: signal.Signals
+) -> None:
+    """As of a batch system or `timeout`; FLARE starts the simulator in sessions of its own."""
     command = [sys.executable, "jobs/fedmri/job.py", *SMALL, "--num_rounds", "50", "--workspace", tmp_path]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([*map(str, command)], cwd=REPO, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*map(str, command)],
+            cwd=REPO,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in background
+        )
     results, deadline = tmp_path / "fedmri" / "server" / "simulate_job" / "results.json", time.monotonic() + 180
     while not results.exists() or not json.loads(results.read_text())["methods"]["FedMRI"]["rounds"]:
         assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
         time.sleep(0.2)
     started = psutil.Process(process.pid).children(recursive=True)
     assert started
-    process.terminate()
-    assert process.wait(60) == 2
+    process.send_signal(asked)
+    assert process.wait(60) == 130
     assert not psutil.wait_procs(started, timeout=20)[1]
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    told = (tmp_path / "log").read_text()
+    assert "Traceback" not in told and told.splitlines()[-1] == "stopped"
 
 
 def unpack_tree(folder: Path) -> Path:

@@ -16,7 +16,8 @@ from torch import Tensor
 from flare_mri.errors import InputError
 from flare_mri.inference.personal_model import load_personal_model
 from flare_mri.networks.state_check import problem_in_state
-from flare_mri.tensor_file import MOST_BYTES, stored_description
+from flare_mri.tensor_description import stored_description
+from flare_mri.tensor_file import MOST_BYTES
 
 _GIVE = "give a bundle's models/model.pt, a personal.safetensors or another safetensors file of the network"
 

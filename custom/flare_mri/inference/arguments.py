@@ -11,6 +11,7 @@ from flare_mri.config.cli import Parser
 from flare_mri.config.tasks import RECONSTRUCTION, SEGMENTATION
 from flare_mri.errors import InputError
 from flare_mri.files import check_file
+from flare_mri.tensor_description import stored_description
 
 COMMANDS = {RECONSTRUCTION: "reconstruct", SEGMENTATION: "segment"}
 EXTRA_IMAGES = ("phase", "complex", "uncertainty")
@@ -31,18 +32,23 @@ def run(task: str, about: str | None, argv: Sequence[str] | None) -> int:
     """
     args = build_parser(task, about).parse_args(argv)
     try:
-        _check(args)
+        _check(task, args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     # PyTorch and MONAI take seconds to import: commands import them where they work.
     from flare_mri.inference.command import apply
 
-    return apply(task, args)
+    return apply(args)
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(task: str, args: argparse.Namespace) -> None:
     check_file(args.model, "give the personal.safetensors that a job left in the site's store")
+    other = stored_description(args.model).get("task")
+    if other in COMMANDS and other != task:
+        raise InputError(
+            f"model {args.model}: expected one of {task}, got one of {other}; say flare-mri {COMMANDS[other]}"
+        )
     check_file(args.site, "give the hospital's site.yaml")
     for name in ("scans", "watch"):
         path = getattr(args, name)

@@ -10,7 +10,6 @@ from pathlib import Path
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
 from flare_mri.inference.application import Application, Wanted
-from flare_mri.inference.arguments import COMMANDS
 from flare_mri.inference.dicom_node import DicomNode
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PersonalModel, load_personal_model
@@ -18,18 +17,17 @@ from flare_mri.inference.results_folder import ResultsFolder, count
 from flare_mri.inference.watch import DropFolder
 
 
-def apply(task: str, args: argparse.Namespace) -> int:
-    """Applies a model of a task, a line for each scan.
+def apply(args: argparse.Namespace) -> int:
+    """Applies a model, a line for each scan.
 
     Args:
-        task: reconstruction or segmentation.
-        args: of :mod:`flare_mri.inference.arguments`.
+        args: of :mod:`flare_mri.inference.arguments`, with a model of the command's task.
 
     Returns:
         0, or 2 after a line on stderr for each input that is wrong.
     """
     try:
-        model = _load_model(args.model, task)
+        model = load_personal_model(args.model)
         config = load_site_config(args.site, model.site)
         node = DicomNode(args.dicom_node) if args.dicom_node else None
         if node is not None and config.data.is_raw():
@@ -55,15 +53,6 @@ def apply(task: str, args: argparse.Namespace) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-def _load_model(path: Path, task: str) -> PersonalModel:
-    model = load_personal_model(path)
-    if model.task != task:
-        raise InputError(
-            f"model {path}: expected one of {task}, got one of {model.task}; say flare-mri {COMMANDS[model.task]}"
-        )
-    return model
 
 
 def _describe(model: PersonalModel) -> str:

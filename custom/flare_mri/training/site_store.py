@@ -19,7 +19,8 @@ from flare_mri.config.names import NAME, check_name
 from flare_mri.errors import InputError
 from flare_mri.folders import private_folder
 from flare_mri.networks.state_check import not_finite
-from flare_mri.tensor_file import pack_tensors, stored_description
+from flare_mri.tensor_description import stored_description
+from flare_mri.tensor_file import pack_tensors
 
 _LOCK = "lock"
 _LOCK_PATIENCE = 5.0  # seconds: where FLARE gives every task a process, the one before may still be ending
