@@ -85,8 +85,8 @@ def run_recipe(recipe: FlareMRIRecipe, args: argparse.Namespace) -> None:
         asked.append(number)
         raise KeyboardInterrupt  # at which FLARE ends the simulator's processes
 
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in a shell's background
-    before = {number: signal.signal(number, stop) for number in _STOP[ignored:]}
+    heeded = [number for number in _STOP if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         recipe.execute(environment)
     except RuntimeError:
