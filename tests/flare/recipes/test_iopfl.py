@@ -80,12 +80,21 @@ def test_inside_reports_global_and_personal_models(trained: Federation) -> None:
     for site in trained.sites:
         assert {"slice_dice", "dice", "hd95", "false_slices"} == entry["sites"][site]["test"].keys()
         assert entry["sites"][site]["personal"]["test"] and entry["sites"][site]["personal"]["validation"]
-        assert entry["rounds"][0]["sites"][site]["personal_test"] and entry["rounds"][0]["sites"][site]["test"]
+        first = entry["rounds"][0]["sites"][site]
+        assert first["personal_validation"] and first["validation"] and not first.get("test")  # for the end alone
     trained_on = [entry["sites"][site]["data"]["train"] for site in trained.sites]
     sent = [weights_in(m) for _, task, m in trained.sent if task == "train"][:2]
     key = "decoder.output.weight"
     expected = np.average([s[key].numpy() for s in sent], axis=0, weights=trained_on)
     np.testing.assert_allclose(trained.saved[0]["params"][key].numpy(), expected, rtol=1e-5)
+
+
+def test_test_volumes_are_scored_each_round_where_the_job_says_so(tmp_path: Path, cache: Path) -> None:
+    settle(tmp_path, ["site-1", "site-2"], cache)
+    training = IOPFLRecipe.system.training.model_copy(update={"test_each_round": True})
+    federation = inside(tmp_path, ["site-1", "site-2"], training=training)
+    for row in federation.results["methods"]["IOP-FL"]["rounds"]:
+        assert all(site["test"] and site["personal_test"] for site in row["sites"].values())
 
 
 def test_routing_space_holds_the_trajectories_and_the_global_model(trained: Federation) -> None:
