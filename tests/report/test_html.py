@@ -47,7 +47,7 @@ def test_reconstruction_report_is_accessible(whole):
     # 3 sites x 2 slices x (input, 2 methods: image and error map; target)
     alts = [attrs["alt"] for attrs in page.attributes("img")]
     assert len(alts) == len(set(alts)) == 3 * 2 * (3 * 2 + 1)
-    assert any("Error map of FedMRI: volume 0, slice 5 of site-1, mean absolute error" in alt for alt in alts)
+    assert any("Error map of FedMRI: volume 1, slice 6 of site-1, mean absolute error" in alt for alt in alts)
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.attributes("th"))
     assert page.tags["caption"] == page.tags["table"]
     assert all(attrs.get("aria-label") or attrs.get("aria-hidden") for attrs in page.attributes("svg"))
@@ -148,12 +148,13 @@ def test_worse_slices_come_before_better_ones(results, stores, tmp_path, example
     assert len(alts) == len(set(alts)) == 2 * 2 * 3 + 2 * 7, "worst and best of two methods, two slices by all"
     worst = [alt for alt in alts if alt.startswith("worst slice of ")]
     assert alts[: len(worst)] == worst and len(worst) == 6
-    assert worst[0] == "worst slice of FedMRI at site-2: volume 3, slice 9, PSNR 22.50 dB"
+    assert worst[0] == "worst slice of FedMRI at site-2: volume 4, slice 10, PSNR 22.50 dB"
     assert "error map, mean error" in worst[1] and "fully sampled target" in worst[2]
-    assert worst[3] == "worst slice of FedAvg at site-2: volume 0, slice 5, PSNR 20.00 dB"
+    assert worst[3] == "worst slice of FedAvg at site-2: volume 1, slice 6, PSNR 20.00 dB"
     assert html.index("The worst test slice") < html.index("The best test slice") < html.index("by all methods")
     by_all = alts[12:]
-    assert by_all[0] == "Input: volume 0, slice 5 of site-2" and "volume 3, slice 9" in by_all[7], "25.6 before 26.9 dB"
+    assert by_all[0] == "Input: volume 1, slice 6 of site-2"
+    assert "volume 4, slice 10" in by_all[7], "25.6 before 26.9 dB"
 
 
 def keep_scores(folder, **rows):
@@ -187,7 +188,7 @@ def test_classical_images_stand_beside_the_networks(results, stores, tmp_path, e
         examples(path, method=np.array("l1-ESPIRiT"))
     _, page = make(results, stores, tmp_path)
     alts = [attrs["alt"] for attrs in page.attributes("img")]
-    shown = [alt.split(":")[0] for alt in alts if alt.endswith("volume 0, slice 5 of site-1")]
+    shown = [alt.split(":")[0] for alt in alts if alt.endswith("volume 1, slice 6 of site-1")]
     assert shown == ["Input", "l1-ESPIRiT", "FedMRI", "FedAvg", "Fully sampled target"]
     assert sum("Error map of l1-ESPIRiT" in alt for alt in alts) == 2 * 3
 
@@ -217,13 +218,19 @@ def test_whatever_stands_in_files_is_text_not_html(results, tmp_path, examples):
     method |= {"created": evil, "settings": {evil: evil}, "versions": {evil: evil}}
     method["sites"][evil] = {**method["sites"].pop("site-1"), "note": evil, "data": {evil: evil}}
     hostile["methods"][evil] = method
-    path = examples(tmp_path / "examples.npz", volume=np.array([evil, evil]))
+    path = examples(tmp_path / "examples.npz")
     report = write_report(hostile, {evil: {evil: path}}, tmp_path / "report.html")
     text = report.read_text()
     page = Page(text)
     assert "<script" not in text and page.tags["script"] == 0
     assert page.text.count(evil) >= 8
     assert any(evil in (attrs["alt"] or "") for attrs in page.attributes("img"))
+
+
+def test_words_in_place_of_a_slices_number_are_refused(results, tmp_path, examples):
+    path = examples(tmp_path / "examples.npz", volume=np.array(["<script>", "0"]))
+    with pytest.raises(InputError, match="volume: expected whole numbers, got <U8"):
+        write_report(results, {"FedMRI": {"site-1": path}}, tmp_path / "report.html")
 
 
 def test_two_tasks_do_not_make_one_report(results, segmentation, tmp_path):

@@ -138,6 +138,9 @@ def load_examples(path: str | Path) -> Examples:
     if "score" in arrays:
         found["score"] = _finite(path, "score", arrays["score"], admit_nan=True)
     found["places"] = _places(path, arrays, shape[0])
+    for name in ("volume", "slice"):
+        if arrays[name].dtype.kind not in "iu":
+            raise InputError(f"{path}: {name}: expected whole numbers, got {arrays[name].dtype}; {_REMEDY}")
     keys = [(str(v), str(s)) for v, s in zip(arrays["volume"], arrays["slice"], strict=True)]
     return Examples(keys=keys, organs=_organs(path), **found)
 

@@ -107,8 +107,7 @@ def site_cases(site: str, by_method: SiteExamples, limit: float | None) -> list[
 
 
 def _case_panel(what: str, method: str, data: Examples, at: int, limit: float | None) -> list[Picture]:
-    volume, number = data.keys[at]
-    place = f"volume {volume}, slice {number}"
+    place = _tell_place(data.keys[at])
     if limit is None:
         image, truth, output = _upright(data, at)
         score = _slice_dice(data, at)
@@ -131,6 +130,11 @@ def _case_panel(what: str, method: str, data: Examples, at: int, limit: float | 
             below=f"{place}: {score}, {amount}",
         ),
     ]
+
+
+def _tell_place(key: tuple[str, str]) -> str:
+    """Volume and slice, counted from 1 as people count them, and as flare-mri segment and site check do."""
+    return f"volume {int(key[0]) + 1}, slice {int(key[1]) + 1}"
 
 
 def _psnr(data: Examples, at: int) -> str:
@@ -163,7 +167,7 @@ def site_panels(site: str, by_method: SiteExamples, count: int, limit: float | N
     """
     shown = []
     for key in chosen_slices(by_method, count):
-        name = f"volume {key[0]}, slice {key[1]}"
+        name = _tell_place(key)
         found = {method: (data, index) for method, data in by_method.items() if (index := data.index(key)) is not None}
         place = f"{name} of {site}"
         panels = _segmentation(place, found) if limit is None else _reconstruction(place, found, limit)
