@@ -17,6 +17,6 @@ def stored_description(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "np") as file:
             description = json.loads((file.metadata() or {}).get(KEY, "null"))
-    except (safetensors.SafetensorError, ValueError):
+    except (safetensors.SafetensorError, OSError, ValueError):
         return {}
     return description if isinstance(description, dict) else {}

@@ -111,7 +111,7 @@ def test_outlines_are_a_derived_series_with_overlay_planes(tmp_path: Path) -> No
             assert image[group, 0x1500].value == name and image[group, 0x0040].value == "G"
 
 
-def test_more_organs_than_planes_are_refused_before_any_scan(tmp_path: Path) -> None:
+def test_more_organs_than_planes_are_refused() -> None:
     check_planes(["organ"] * 16)
     with pytest.raises(InputError, match=r"overlay: expected at most 16 organs, .* got 17; leave out --overlay"):
         check_planes(["organ"] * 17)

@@ -16,17 +16,9 @@ from flare_mri.files import reading
 from flare_mri.inference.dicom_overlay import add_outlines
 from flare_mri.inference.dicom_source import RESEARCH, describe_series, import_highdicom, next_series_number
 from flare_mri.inference.personal_model import PersonalModel
+from flare_mri.io.dicom import GREY_16_BITS
 
 _LEVELS = 2**16 - 1
-_PIXELS: dict[str, Any] = {
-    "ImageType": ["DERIVED", "SECONDARY", "OTHER"],
-    "SamplesPerPixel": 1,
-    "PhotometricInterpretation": "MONOCHROME2",
-    "BitsAllocated": 16,
-    "BitsStored": 16,
-    "HighBit": 15,
-    "PixelRepresentation": 0,
-}
 _KEPT = (  # of the source: where the slice lies, and how it was measured; nothing else of it, and nothing private
     "SpecificCharacterSet",
     "FrameOfReferenceUID",
@@ -85,7 +77,7 @@ def encode_series(
             :func:`~flare_mri.inference.dicom_from_raw.make_study`.
         images: float32 [S, rows, columns], on the voxels of the source.
         model: that made the images, or marked organs in them.
-        how: it did so, for Derivation Description.
+        how: what it was given or made, in words, for Derivation Description.
         labels: uint8 [S, rows, columns], of organs that are to be outlined; None for a reconstruction.
         organs: their names, in the order of their numbers.
 
@@ -96,13 +88,14 @@ def encode_series(
     low, slope, rescale = _find_rescale(images)
     black, white = (float(value) for value in np.percentile(images, (0.5, 99.5)))
     common = {
+        "ImageType": ["DERIVED", "SECONDARY", "OTHER"],
         "DerivationDescription": f"{RESEARCH}. Network of job {model.job}, {how}; model {model.checksum}",
         "WindowCenter": f"{(black + white) / 2:.8g}",
         "WindowWidth": f"{max(white - black, slope):.8g}",
         "Rows": images.shape[1],
         "Columns": images.shape[2],
         **rescale,
-        **_PIXELS,
+        **GREY_16_BITS,
     }
     what, place = ("reconstruction", 2) if labels is None else ("outlines", 3)
     named = {

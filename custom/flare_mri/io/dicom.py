@@ -16,6 +16,16 @@ from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.listing import choose_entries, list_entries
 from flare_mri.io.scan import Scan, ScanFile
 
+GREY_16_BITS = {
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "BitsAllocated": 16,
+    "BitsStored": 16,
+    "HighBit": 15,
+    "PixelRepresentation": 0,
+}
+"""Attributes of pixels that are unsigned numbers of 16 bits."""
+
 
 class DicomSettings(RootedSettings):
     """Settings of format `dicom`."""
@@ -99,12 +109,7 @@ def write_dicom_slice(path: Path, pixels: np.ndarray, **tags: Any) -> None:
         "PatientID": "P1",
         "Rows": pixels.shape[-2],
         "Columns": pixels.shape[-1],
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": 0,
+        **GREY_16_BITS,
         "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
         "PixelSpacing": [1, 1],
         "PixelData": pixels.astype("<u2").tobytes(),
