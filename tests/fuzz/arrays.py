@@ -207,8 +207,8 @@ def examples_files(folder: Path) -> tuple[list[Base], list[Case]]:
     """A site's example images; each of its arrays made hostile."""
     images = np.random.default_rng(0).random((3, 8, 8), np.float32)
     members = {name: npy(images) for name in ("input", "output", "target")}
-    members |= {"volume": npy(np.array(["a", "b", "c"])), "slice": npy(np.arange(3)), "features": npy(images[:, 0])}
-    members |= {name: npy(np.arange(3)) for name in ("score", "rank", "ranked")}
+    members |= {name: npy(np.arange(3)) for name in ("volume", "slice", "score", "rank", "ranked")}
+    members["features"] = npy(images[:, 0])
 
     def archive(inner: bytes, name: str = "input") -> bytes:
         return zipped({f"{key}.npy": inner if key == name else value for key, value in members.items()})
