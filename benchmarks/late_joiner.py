@@ -19,7 +19,7 @@ from torch import Tensor
 
 def train_alone(args: argparse.Namespace, start: dict[str, Tensor] | None) -> list[float]:
     """The joiner's test PSNR (dB) after each round from a shared part, or from its initial weights."""
-    (learner,) = (one for one in build_learners(args, "encoder") if one.task.site == args.joiner)
+    (learner,) = build_learners(args, "encoder", [args.joiner])
     if start is not None:
         learner.receive(start)
     curve = []
@@ -32,7 +32,8 @@ def train_alone(args: argparse.Namespace, start: dict[str, Tensor] | None) -> li
 
 def train_others(args: argparse.Namespace) -> dict[str, Tensor]:
     """The encoders that the other sites share after their rounds."""
-    learners = build_learners(args, "encoder", leave_out=args.joiner)
+    others = {path.parent.name for path in args.sites.glob("*/site.yaml")} - {args.joiner}
+    learners = build_learners(args, "encoder", others)
     average = learners[0].shared_state()
     for round_number in range(args.num_rounds):
         for learner in learners:

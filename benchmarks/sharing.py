@@ -8,6 +8,8 @@ python benchmarks/sharing.py --unseen siemens-dicom      leaves that site out, a
 python benchmarks/sharing.py --shared_layers none encoder.0,encoder.1      layers by their dotted prefixes
 python benchmarks/sharing.py --shared_layers encoder --contrastive_weights 1 0 0 0     in the first cascade alone
 python benchmarks/sharing.py --shared_layers none --data_consistency soft
+python benchmarks/sharing.py --shared_layers none all --final_local_rounds 4 --members fastmri-h5 nifti     those alone
+python benchmarks/sharing.py --shared_layers encoder --reset_optimizer     Adam's moments begin anew each round
 
 The learners are those of a job, and what they share is averaged by all slices that they have. FedMRI's contrastive
 term, with the encoders of all sites as negatives, is there where the cascades are given weights. With
@@ -20,7 +22,7 @@ import argparse
 import copy
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -94,7 +96,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def build_learners(
     args: argparse.Namespace,
     shared_layers: str,
-    leave_out: str | None = None,
+    members: Collection[str] | None = None,
     data_consistency: str = "hard",
     contrastive_weights: Sequence[float] = (),
 ) -> list[Learner]:
@@ -102,7 +104,7 @@ def build_learners(
 
     Args:
         shared_layers: a name of :func:`flare_mri.networks.shared_keys`, or dotted prefixes with commas between.
-        leave_out: a site that gets none.
+        members: the sites that take part; None: all.
         data_consistency: of the network.
         contrastive_weights: of the cascades; none: no term.
     """
@@ -119,7 +121,7 @@ def build_learners(
     )
     learners = []
     for path in sorted(args.sites.glob("*/site.yaml")):
-        if path.parent.name == leave_out:
+        if members is not None and path.parent.name not in members:
             continue
         built = build_network(network, args.seed)
         config = load_site_config(path, path.parent.name)
@@ -152,8 +154,10 @@ def score_unseen(args: argparse.Namespace, learner: Learner) -> float:
 
 def run_variant(args: argparse.Namespace, shared_layers: str) -> dict[str, float]:
     """Test PSNR (dB) by site after the last round, on the site's own slices or on those of the unseen site."""
-    learners = build_learners(args, shared_layers, args.unseen, args.data_consistency, args.contrastive_weights)
+    members = set(args.members) - {args.unseen}
+    learners = build_learners(args, shared_layers, members, args.data_consistency, args.contrastive_weights)
     average = learners[0].shared_state()
+    untrained = [copy.deepcopy(learner.private_state()["optimizer"]) for learner in learners]
     for round_number in range(args.num_rounds):
         alone = round_number >= args.num_rounds - args.final_local_rounds
         for learner in learners:
@@ -162,6 +166,9 @@ def run_variant(args: argparse.Namespace, shared_layers: str) -> dict[str, float
         negatives = [learner.shared_state() for learner in learners]
         for learner in learners:
             learner.hooks.negatives = negatives
+        if args.reset_optimizer:
+            for learner, optimizer in zip(learners, untrained, strict=True):
+                learner.restore({**learner.private_state(), "optimizer": copy.deepcopy(optimizer)}, round_number)
         print(f"  {shared_layers} round {round_number + 1}/{args.num_rounds}", flush=True)
     if args.unseen:
         return {learner.task.site: score_unseen(args, learner) for learner in learners}
@@ -175,26 +182,35 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--final_local_rounds", type=int, default=0, help="the last rounds, in which nothing is shared")
     parser.add_argument("--data_consistency", choices=sorted(DATA_CONSISTENCY), default="hard")
     parser.add_argument("--contrastive_weights", type=float, nargs="*", default=(), help="by cascade; none: no term")
+    parser.add_argument("--members", nargs="+", help="the sites that take part; default: all")
+    parser.add_argument("--reset_optimizer", action="store_true", help="begin each round without moments")
     parser.add_argument("--unseen", help="a site that does not train, and whose patient the others are tested on")
     add_run_arguments(parser)
     args = parser.parse_args(argv)
-    if args.unseen and not (args.sites / args.unseen / "site.yaml").is_file():
-        parser.error(f"--unseen {args.unseen}: expected a site of {args.sites}")
+    sites = sorted(path.parent.name for path in args.sites.glob("*/site.yaml"))
+    for option, names in (("--unseen", [args.unseen] if args.unseen else []), ("--members", args.members or [])):
+        if unknown := sorted(set(names) - set(sites)):
+            parser.error(f"{option} {', '.join(unknown)}: expected of {args.sites}: {', '.join(sites)}")
+    args.members = sorted(args.members or sites)
     args.workspace.mkdir(parents=True, exist_ok=True)
     of_run = (args.num_rounds, args.final_local_rounds, args.images, args.local_epochs, args.channels, args.seed)
     if args.unseen:
         of_run = (*of_run, args.unseen)
     if args.data_consistency != "hard" or args.contrastive_weights:
         of_run = (*of_run, args.data_consistency, *args.contrastive_weights)
+    if args.members != sites:
+        of_run = (*of_run, *args.members)
+    if args.reset_optimizer:
+        of_run = (*of_run, "reset")
     rows = {}
     for shared_layers in args.shared_layers:
         path = args.workspace / f"sharing-{shared_layers}-{'-'.join(map(str, of_run))}.json"
         if not path.is_file():
             path.write_text(json.dumps(run_variant(args, shared_layers)))
         rows[shared_layers] = json.loads(path.read_text())
-    sites = list(next(iter(rows.values())))
+    tested = list(next(iter(rows.values())))
     patient = f" on {args.unseen}" if args.unseen else ""
-    print(f"\nTest PSNR (dB){patient}" + "".join(f"{site:>16s}" for site in [*sites, "mean"]))
+    print(f"\nTest PSNR (dB){patient}" + "".join(f"{site:>16s}" for site in [*tested, "mean"]))
     for name, scores in rows.items():
         print(
             f"{name:14s}" + "".join(f"{value:16.2f}" for value in [*scores.values(), statistics.mean(scores.values())])

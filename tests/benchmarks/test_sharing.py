@@ -57,6 +57,26 @@ def test_soft_data_consistency_has_a_row(sites: Path, tmp_path: Path, capsys: py
     assert hard != soft
 
 
+def test_moments_that_begin_anew_change_what_is_learned(sites: Path, tmp_path: Path) -> None:
+    options = ["--sites", str(sites), "--workspace", str(tmp_path / "w"), "--num_rounds", "2", "--channels", "2"]
+    for more in ([], ["--reset_optimizer"]):
+        sharing.main([*options, "--shared_layers", "encoder", *more])
+    kept, reset = (json.loads(path.read_text()) for path in sorted((tmp_path / "w").glob("*.json"), key=str))
+    assert kept != reset
+
+
+def test_a_member_alone_learns_as_with_nothing_shared(sites: Path, tmp_path: Path) -> None:
+    options = ["--sites", str(sites), "--workspace", str(tmp_path / "w"), "--num_rounds", "1", "--channels", "2"]
+    sharing.main([*options, "--shared_layers", "none"])
+    sharing.main([*options, "--shared_layers", "all", "--members", "two"])
+    both, alone = (
+        json.loads(next((tmp_path / "w").glob(f"sharing-{name}-*.json")).read_text()) for name in ("none", "all")
+    )
+    assert alone == {"two": both["two"]}
+    with pytest.raises(SystemExit):
+        sharing.main([*options, "--members", "three"])
+
+
 def test_others_are_tested_on_the_patient_of_a_site_that_did_not_train(
     sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
