@@ -17,6 +17,7 @@ from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.hdf5 import MOST_CHUNK, is_there, own_child
 from flare_mri.io.listing import choose_entries, list_entries
 from flare_mri.io.raw.format import RawSettings
+from flare_mri.io.raw.patient import subject_of
 from flare_mri.io.raw.reader import RawReader
 from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader
 from flare_mri.physics.fourier import ifft2c
@@ -82,10 +83,10 @@ class FastMRIReader(ScanReader):
 
 
 def find_fastmri(settings: FastMRISettings) -> list[Scan]:
-    """Scans of `<root>/*.h5`, one volume and one subject a file."""
+    """Scans of `<root>/*.h5`, one volume a file, of the subject that its header names."""
     files = choose_entries(list_entries(settings.root, _is_hdf5, "fastMRI files *.h5"), settings.include)
     reader = RawReader() if settings.is_raw() else FastMRIReader()
-    return [Scan(path.stem, path.stem, ScanFile((path,), reader)) for path in files]
+    return [Scan(path.stem, subject_of(path), ScanFile((path,), reader)) for path in files]
 
 
 def holds_kspace(path: Path) -> bool:

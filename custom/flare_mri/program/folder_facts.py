@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flare_mri.config.data import DataSettings
+from flare_mri.datasets.patients import find_patients
 from flare_mri.datasets.survey import turn
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION
@@ -53,8 +54,13 @@ class FolderFacts:
 
     @property
     def subjects(self) -> int:
-        """How many subjects there are."""
+        """How many subjects there are, whom a split by volume divides."""
         return len({scan.subject for scan in self.scans})
+
+    @property
+    def patients(self) -> int:
+        """How many patients there are, by the names of files too, as flare-mri site check counts them."""
+        return len(set(find_patients(self.scans).values()))
 
 
 def look_at(settings: DataSettings, site: str) -> FolderFacts:

@@ -90,7 +90,8 @@ def _guess_axis(facts: FolderFacts) -> list[Line]:
 
 
 def _tell_scans(facts: FolderFacts, settings: DataSettings) -> list[Line]:
-    told = f"{count(len(facts.scans), 'scan')} of {count(facts.subjects, 'subject')}"
+    told = f"{count(len(facts.scans), 'scan')} of {count(facts.patients, 'patient')}"
+    told += " by the files' names" if facts.patients != facts.subjects else ""
     told += f", axes as stored: {_count(facts.codes)}" if any(facts.codes) else ""
     lines = [Line("", None, told)]
     contrasts = name_contrasts(facts.scans)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from flare_mri.config.data import RootedSettings, Texts
 from flare_mri.io.listing import choose_entries, list_entries
+from flare_mri.io.raw.patient import subject_of
 from flare_mri.io.raw.reader import RawReader
 from flare_mri.io.scan import Scan, ScanFile
 
@@ -26,7 +27,7 @@ class RawSettings(RootedSettings):
 
 
 def find_raw(root: Path, include: Texts, suffixes: tuple[str, ...], wanted: str) -> list[Scan]:
-    """Scans of the files `<root>/*` with one of the suffixes, one volume and one subject a file.
+    """Scans of the files `<root>/*` with one of the suffixes, one volume a file, of the subject that its header names.
 
     Args:
         root: folder of the files.
@@ -42,4 +43,4 @@ def find_raw(root: Path, include: Texts, suffixes: tuple[str, ...], wanted: str)
         return path.suffix in suffixes and path.is_file()
 
     files = choose_entries(list_entries(root, keep, wanted), include)
-    return [Scan(path.stem, path.stem, ScanFile((path,), RawReader())) for path in files]
+    return [Scan(path.stem, subject_of(path), ScanFile((path,), RawReader())) for path in files]

@@ -1,0 +1,47 @@
+# Copyright 2026 The flare-mri authors
+# SPDX-License-Identifier: Apache-2.0
+"""The patient that the header of a scan in HDF5 names, so that one patient's scans stay in one part of a split."""
+
+from pathlib import Path
+
+import h5py
+
+from flare_mri.errors import InputError
+from flare_mri.files import reading
+from flare_mri.io.fastmri_layout import read_header
+from flare_mri.io.hdf5 import own_child, read_text
+from flare_mri.io.raw.acquisitions import find_dataset
+from flare_mri.io.raw.header import Header, parse_header
+
+_NOBODY = {"anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "patient", "removed", "0"}
+"""What is left in headers from which the patient was taken out."""
+
+
+def subject_of(path: Path) -> str:
+    """The patient's ID in the header; the name of the file where the header names none, or cannot be read.
+
+    A file that is damaged is listed like any other: what is wrong with it is told where its samples are read.
+
+    Args:
+        path: an ISMRMRD or fastMRI file, or a file of another format, which names no patient.
+    """
+    try:
+        with reading(path):
+            if not h5py.is_hdf5(path):
+                return path.stem
+            with h5py.File(path, "r") as file:
+                patient = _find_header(path, file).patient
+    except InputError:
+        return path.stem
+    return path.stem if patient is None or patient.lower() in _NOBODY else patient
+
+
+def _find_header(path: Path, file: h5py.File) -> Header:
+    name = find_dataset(path, file)
+    if name is None:
+        return read_header(file)
+    text = read_text(path, own_child(path, own_child(path, file, name, h5py.Group), "xml", h5py.Dataset))
+    try:
+        return Header() if text is None else parse_header(text)
+    except ValueError:
+        return Header()
