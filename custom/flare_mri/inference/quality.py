@@ -30,6 +30,7 @@ GAMMAS = (0.6, 1.6)
 SHARPENING = 0.7
 NOISE = 0.2  # standard deviations of the volume
 SHIFT = 2  # pixels down and to the right
+PASSES = 1 + len(GAMMAS) + 3  # of a volume through the network: as it came, and each of `changes`
 MOST_MARKED = 0.9  # of the voxels: a network that marks everything does so in every changed image too
 
 

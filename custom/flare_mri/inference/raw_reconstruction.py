@@ -38,6 +38,7 @@ from flare_mri.io.raw.reader import geometry_of, raw_reader
 from flare_mri.io.raw.scan import RawScan
 from flare_mri.io.scan import Scan
 from flare_mri.networks import UnrolledNetwork
+from flare_mri.progress import with_progress
 from flare_mri.training.build import resolve_device
 from flare_mri.training.reconstruction import reconstruct
 from flare_mri.training.scanner_units import restore_units
@@ -126,7 +127,8 @@ class RawReconstructor(Application):
             masks = masks & chosen
         residual, batches = Residual(), Images(list)
         try:
-            for batch in DataLoader(RawSlices(scan, masks, self._sensitivities), batch_size=BATCH):
+            loader = DataLoader(RawSlices(scan, masks, self._sensitivities), batch_size=BATCH)
+            for batch in with_progress(loader, found.name, "batch"):
                 self._reconstruct(on_device(batch, self._device), batches, residual)
         except InputError as error:
             raise InputError(f"{found.origin}: {error}") from None

@@ -23,6 +23,7 @@ from flare_mri.io.formats import RECONSTRUCTION, check_task
 from flare_mri.io.scan import Scan
 from flare_mri.metrics.reconstruction import VolumeMetrics
 from flare_mri.networks import sample_keys
+from flare_mri.progress import with_progress
 from flare_mri.training.build import resolve_device
 from flare_mri.training.reconstruction import reconstruct
 from flare_mri.training.scanner_units import restore_units
@@ -97,7 +98,7 @@ class Reconstructor(Application):
             ReconstructionDataset([target], {target.shape[1:]: mask}, places, self._keys), batch_size=_BATCH
         )
         zero_filled, outputs = [], []
-        for batch in loader:
+        for batch in with_progress(loader, self.names[number], "batch"):
             batch = on_device(batch, self._device)
             with torch.inference_mode():
                 outputs.append(restore_units(batch, reconstruct(self._network, batch)))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentation of new scans: labels as NIfTI and DICOM, on the voxels of the scan itself."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,10 @@ from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_s
 from flare_mri.inference.new_scans import find_new_scans
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
-from flare_mri.inference.quality import estimate_quality
+from flare_mri.inference.quality import PASSES, estimate_quality
 from flare_mri.io.formats import SEGMENTATION, check_task
 from flare_mri.io.scan import Scan
+from flare_mri.progress import with_progress_of
 from flare_mri.report.colours import PREDICTION_COLOUR, choose_colours
 from flare_mri.routing import MIN_SLICES
 from flare_mri.training.build import resolve_device
@@ -107,10 +109,12 @@ class Segmenter(Application):
                 f"{placed.scan.origin}: expected at least {MIN_SLICES} slices, whose statistics a routed model uses, "
                 f"got {count}; leave this scan out"
             )
-        probabilities = pieces.probabilities(self._network, self._model.batch_size)
+        batch_size, calibration = self._model.batch_size, self._model.calibration or PUBLISHED
+        batches = None if self._model.plan.patch_size else PASSES * math.ceil(len(pieces) / batch_size)
+        with with_progress_of(self._network, self.names[number], batches):
+            probabilities = pieces.probabilities(self._network, batch_size)
+            quality = estimate_quality(self._network, pieces, probabilities, batch_size, calibration)
         labels = probabilities.argmax(1).numpy().astype(np.uint8)
-        calibration = self._model.calibration or PUBLISHED
-        quality = estimate_quality(self._network, pieces, probabilities, self._model.batch_size, calibration)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int((labels > 0).sum((1, 2)).argmax())
         more = {} if source is None else self._encode_dicom(placed.scan, source, on_scan)
