@@ -128,7 +128,7 @@ def test_wrong_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(InputError, match=r"site 'site-1': scans: expected a file or a folder, got .*nowhere"):
         open_application(model, config, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="expected NIfTI images"):
+    with pytest.raises(InputError, match="expected DICOM series, NIfTI files or files of"):
         open_application(model, config, tmp_path / "empty")
     (tmp_path / "site.yaml").write_text(f"data: {{format: nifti, root: {folder}}}\n")
     with pytest.raises(InputError, match="for a segmentation job, got 'nifti'"):
@@ -145,3 +145,20 @@ def test_a_model_of_the_other_task_is_told_before_pytorch_is_imported(tmp_path: 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "2 False\n" and done.stderr.count("\n") == 1
     assert "expected one of reconstruction, got one of segmentation; say flare-mri segment" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", "notes.txt"])
+def test_a_folder_without_scans_is_told_by_the_option(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, empty = scans(tmp_path / "scans"), tmp_path / "empty"
+    settings(tmp_path, folder)
+    empty.mkdir()
+    if content:
+        (empty / content).write_text("no scan")
+    words = [written(plain(), tmp_path), "--site", tmp_path / "site.yaml", "--scans", empty, "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 2
+    told = capsys.readouterr().err
+    assert (
+        f"scans: {empty}: expected " in told and "DICOM" in told and "data.root" not in told and told.count("\n") == 1
+    )

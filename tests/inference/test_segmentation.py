@@ -150,3 +150,21 @@ def test_an_organ_of_another_size_than_was_learned_is_told_and_goes_into_no_bund
     export_bundle(model, config, tmp_path / "bundle")
     exported = (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
     assert b"batch_size" in exported and b"organ_sizes" not in exported
+
+
+def test_of_a_model_that_fails_at_home_nothing_good_is_predicted(tmp_path: Path) -> None:
+    folder = scans(tmp_path / "scans", count=1)
+    config = settings(tmp_path, folder)
+    good, bad = (replace(plain(), own_dice=dice) for dice in (0.9, 0.02))
+    was = Segmenter(plain(), config, folder).apply(0)
+    assert Segmenter(good, config, folder).apply(0).predicted_dice == was.predicted_dice
+    found = Segmenter(load_personal_model(written(bad, tmp_path)), config, folder).apply(0)
+    assert found.predicted_dice is not None and found.predicted_dice <= 0.02
+    assert any("has Dice 0.02 in the test volumes of its own hospital" in warning for warning in found.warnings)
+    export_bundle(bad, config, tmp_path / "bundle")
+    assert b"own_dice" not in (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
+
+
+def test_a_dice_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="own_dice: expected 0 to 1, got 1.5"):
+        load_personal_model(written(replace(plain(), own_dice=1.5), tmp_path))

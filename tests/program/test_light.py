@@ -98,6 +98,7 @@ def test_help_and_a_misspelt_option_import_nothing_heavy(command: str, told: dic
     assert told[f"{command} --help"] == [0, "", []]
     status, err, imported = told[f"{command} --helq"]
     assert (status, imported) == (2, []) and err.endswith("got --helq, which is none; did you mean --help?\n")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("words, problem", WRONG.items())
@@ -115,3 +116,18 @@ def test_what_help_says_without_them_is_what_they_have() -> None:
 def test_options_are_taken_with_dashes_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["segment", "no", "--site", "no.yaml", "--out", "out", "--dicom-node=http://pacs"]) == 2
     assert capsys.readouterr().err.startswith("error: no: no such file")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["train", "fedmri", "--rounds", "2"], "did you mean --lr_rounds or --num_rounds?"),
+        (["train", "fedmri", "--num_round", "2"], ""),
+        (["segment", "model"], "the following arguments are required: --site, --out"),
+    ],
+)
+def test_a_wrong_option_costs_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, *([] if told else ["--channels", "x"])])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and told in err and err.count("\n") == 1

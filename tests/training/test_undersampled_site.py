@@ -70,7 +70,7 @@ def test_samples_are_what_was_measured(tmp_path: Path) -> None:
         torch.testing.assert_close(measured, torch.from_numpy(scan.kspace[index] * lines).to(torch.complex64))
     described = data.describe()
     assert described["mask"] == {"kind": "own", "acceleration": pytest.approx(28 / 18, abs=0.01)}
-    assert any("scored without targets" in note for note in described["notes"])
+    assert any("by --loss ssdu alone" in note for note in described["notes"])
 
 
 def test_a_network_learns_from_them(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def export_bundle(model: PersonalModel, config: SiteConfig, out: Path, program: 
     network = model.build()  # checked: keys, shapes and types of its state, all finite
     state = network.state_dict()
     _check_empty(out)
-    nameless = replace(model, job=NAME, site=NAME, organ_sizes=None).description()  # nothing of patients goes along
+    # nothing of patients goes along
+    nameless = replace(model, job=NAME, site=NAME, organ_sizes=None, own_dice=None).description()
     files = {
         "configs/metadata.json": _json(writer.metadata(plan)),
         "configs/inference.json": _json(writer.config(plan)),

@@ -8,7 +8,7 @@ import json
 import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from flare_mri.config.base import Settings
 
@@ -32,10 +32,21 @@ class Parser(argparse.ArgumentParser):
         for word in words[:end]:
             name = word.partition("=")[0]
             if name.startswith("--") and " " not in name and not any(option.startswith(name) for option in known):
-                close = difflib.get_close_matches(name, known, 1)
-                asked = f"did you mean {close[0]}?" if close else f"{self.prog} --help lists them"
+                close = _options_like(name, known)
+                asked = f"did you mean {' or '.join(close)}?" if close else f"{self.prog} --help lists them"
                 self.error(f"expected an option, got {name}, which is none; {asked}")
         return super().parse_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr, without argparse's usage, of which a job's takes a screen; ends the process with 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _options_like(name: str, known: Sequence[str]) -> list[str]:
+    """Options of which the words of a misspelt one are part, such as --num_rounds of --rounds; or the one like it."""
+    words = set(name.strip("-").split("_"))
+    longer = [option for option in known if words <= set(option.strip("-").split("_"))]
+    return longer[:3] or difflib.get_close_matches(name, known, 1)
 
 
 def _with_underscores(word: str, known: Collection[str]) -> str:

@@ -50,7 +50,10 @@ class Acquisition:
         if self.spatial_size != learned.spatial_size:
             found.append(f"slices of {_size(self.spatial_size)}, the model learned from {_size(learned.spatial_size)}")
         if _differ(self.acceleration, learned.acceleration):
-            found.append(f"acceleration {self.acceleration:.1f}, the model learned from {learned.acceleration:.1f}")
+            found.append(
+                f"acceleration {self.acceleration:.1f}, the lines of the centre counted; the model learned from "
+                f"{learned.acceleration:.1f}, and one for this protocol learns with it as the mask of site.yaml"
+            )
         pairs = zip(self.field_of_view or (), learned.field_of_view or (), strict=False)
         if any(_differ(*pair) for pair in pairs):
             fields_of_view = _size(self.field_of_view or ()), _size(learned.field_of_view or ())

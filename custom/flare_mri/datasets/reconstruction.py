@@ -80,7 +80,10 @@ class ReconstructionData:
             self._notes.append("no validation slices: the test slices choose the best model too")
             logging.getLogger(__name__).warning("site %r: %s", config.site, self._notes[0])
         if self.undersampled:
-            self._notes.append("scans were measured undersampled: taken with their own masks, scored without targets")
+            self._notes.append(
+                "scans were measured undersampled: a job learns from them by --loss ssdu alone; they keep their own "
+                "masks and are not scored"
+            )
         self.acquisition = _find_acquisition(volumes[0], self.shape, masks.get(self.shape))
         self._note_kinds()
         self.patients = [subjects[volume] for volume, _ in self.train.indices]

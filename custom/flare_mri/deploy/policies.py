@@ -22,6 +22,7 @@ from typing import Any
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
 
 from flare_mri.atomic_file import write_atomically
+from flare_mri.config.cli import Parser
 from flare_mri.deploy.policy import (
     NO_SHELL,
     PIN,
@@ -155,9 +156,7 @@ def _methods(text: str) -> tuple[str, ...]:
 
 def main(argv: list[str] | None = None) -> int:
     """Write the policies into the kits that are named."""
-    parser = argparse.ArgumentParser(
-        prog="flare-mri-policies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="flare-mri-policies", description=__doc__)
     parser.add_argument("kits", nargs="+", type=Path, metavar="kit", help="a startup kit: it holds startup/ and local/")
     methods = f"of a hospital: what it takes part in, of {', '.join(METHOD_NAMES)} (default: {','.join(SAFE_METHODS)})"
     parser.add_argument("--methods", type=_methods, metavar="NAMES", help=methods)

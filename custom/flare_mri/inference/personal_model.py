@@ -48,6 +48,7 @@ class PersonalModel:
         plan: of segmentation: what the network marks, and in what pieces it sees a volume.
         calibration: of the Dice that is predicted of its segmentations; None: the published one.
         organ_sizes: in the labels that it learned from; None where they are not known.
+        own_dice: its mean Dice in test volumes of its own site, in [0, 1]; None where it was not scored.
         checksum: of the file it was read from; empty where it comes from none.
     """
 
@@ -65,6 +66,7 @@ class PersonalModel:
     plan: SegmentationPlan = SegmentationPlan()
     calibration: Calibration | None = None
     organ_sizes: OrganSizes | None = None
+    own_dice: float | None = None
     checksum: str = field(default="", compare=False)
 
     def description(self) -> dict[str, Any]:
@@ -75,9 +77,10 @@ class PersonalModel:
         acquired = {} if self.acquisition is None else {"acquisition": self.acquisition.as_dict()}
         fitted = {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
         sizes = {} if self.organ_sizes is None else {"organ_sizes": self.organ_sizes.as_dict()}
+        scored = {} if self.own_dice is None else {"own_dice": self.own_dice}
         plan = self.plan.model_dump(mode="json") if self.task == SEGMENTATION else {}
         described = {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired}
-        return {**described, **plan, **fitted, **sizes}
+        return {**described, **plan, **fitted, **sizes, **scored}
 
     def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
         """Refuses slices of another size than the model was made with, for which it would give bad results.
@@ -159,6 +162,9 @@ def load_personal_model(path: Path) -> PersonalModel:
         named["calibration"] = None if fitted is None else Calibration.read(fitted)
         sizes = described.get("organ_sizes")
         named["organ_sizes"] = None if sizes is None else organ_sizes_from(sizes)
+        dice = named["own_dice"] = described.get("own_dice")
+        if dice is not None and not (type(dice) in (int, float) and 0 <= dice <= 1):
+            raise InputError(f"own_dice: expected 0 to 1, got {dice!r:.40}; give {_ORIGIN}")
         named |= {key: described[key] for key in _TEXTS}
         named["plan"] = SegmentationPlan.read({key: described[key] for key in PLAN if key in described}, "its plan")
         named |= {key: tuple(described[key]) for key in _LISTS}

@@ -163,6 +163,20 @@ def judge(
     return Quality(sum(organs) / len(organs), organs, tuple(agreement), warning)
 
 
+def doubt(quality: Quality, own_dice: float, threshold: float) -> Quality:
+    """A quality as it is where the model does well at home; else no better than there, and with a warning.
+
+    Args:
+        quality: predicted of one volume.
+        own_dice: mean Dice of the model in test volumes of its own site, in [0, 1].
+        threshold: below which a person is warned.
+    """
+    if own_dice >= threshold:
+        return quality
+    told = f"the model has Dice {own_dice:.2f} in the test volumes of its own hospital: it has not learned to do this"
+    return replace(quality, dice=min(quality.dice, own_dice), warning=told)
+
+
 def _with_gamma(images: Tensor, inside: Tensor, gamma: float) -> Tensor:
     """(x - least) / (most - least) to a power, and back to mean 0 and standard deviation 1; padding stays 0."""
     if not inside.any():

@@ -24,7 +24,7 @@ from flare_mri.inference.dicom_source import NO_DICOM, check_dicom_extra, read_s
 from flare_mri.inference.new_scans import find_new_scans
 from flare_mri.inference.personal_model import PersonalModel
 from flare_mri.inference.placement import PlacedScan, encode_nifti, place_scan
-from flare_mri.inference.quality import PASSES, estimate_quality
+from flare_mri.inference.quality import PASSES, doubt, estimate_quality
 from flare_mri.io.formats import SEGMENTATION, check_task
 from flare_mri.io.scan import Scan
 from flare_mri.progress import with_progress_of
@@ -114,6 +114,8 @@ class Segmenter(Application):
         with with_progress_of(self._network, self.names[number], batches):
             probabilities = pieces.probabilities(self._network, batch_size)
             quality = estimate_quality(self._network, pieces, probabilities, batch_size, calibration)
+        if self._model.own_dice is not None:
+            quality = doubt(quality, self._model.own_dice, calibration.threshold)
         labels = probabilities.argmax(1).numpy().astype(np.uint8)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int((labels > 0).sum((1, 2)).argmax())

@@ -20,7 +20,7 @@ def list_entries(folder: Path, keep: Callable[[Path], bool], wanted: str) -> lis
         paths = [folder] if folder.is_file() else [path for path in folder.iterdir() if not path.name.startswith(".")]
         found = sorted(path for path in paths if keep(path))
     if not found:
-        raise InputError(f"data.root: {folder}: expected {wanted}, got none; correct data.root or copy the data there")
+        raise InputError(f"data.root: {folder}: expected {wanted}, got none; correct the path or copy the data there")
     return found
 
 

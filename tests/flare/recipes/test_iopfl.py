@@ -107,6 +107,8 @@ def test_routing_space_holds_the_trajectories_and_the_global_model(trained: Fede
         store = trained.root / site / "site_store"
         state = state_in(store, "iopfl", site, 1)
         own = load_personal_model(store / "iopfl" / site / "personal.safetensors")
+        scored = trained.results["methods"]["IOP-FL"]["sites"][site]["personal"]["test"]
+        assert own.own_dice == pytest.approx(scored["dice"])
         assert own.build() and all(torch.equal(own.state[k], v) for k, v in state["method"]["trajectory"].items())
         assert all(torch.equal(space.experts[site][k], v) for k, v in state["method"]["trajectory"].items())
 

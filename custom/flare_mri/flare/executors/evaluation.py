@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of a site's models on its own data, and what of them stays in its store."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,13 @@ def evaluate_models(
 
 
 def keep_personal_model(
-    learner: Learner, states: RunStates, job: str, task: str, network: dict[str, Any], state: dict[str, Tensor]
+    learner: Learner,
+    states: RunStates,
+    job: str,
+    task: str,
+    network: dict[str, Any],
+    state: dict[str, Tensor],
+    dice: float = math.nan,
 ) -> str:
     """Write a site's own model and some pictures by it into its store.
 
@@ -86,6 +93,7 @@ def keep_personal_model(
         task: reconstruction or segmentation.
         network: its settings.
         state: of the whole network.
+        dice: its mean in the site's test volumes; NaN where it has none.
 
     Returns:
         Name of the file to which the model of the run before moved; empty where there was none.
@@ -103,6 +111,7 @@ def keep_personal_model(
         acquisition=data.acquisition,
         plan=learner.settings.plan(),
         organ_sizes=data.organ_sizes,
+        own_dice=None if math.isnan(dice) else dice,
     )
     former = states.store.save_model(PERSONAL_FILE, model.state, model.description(), states.run)
     states.store.save_arrays(_EXAMPLES, data.examples(learner.network_with(state)))

@@ -216,7 +216,8 @@ class PersonalizedExecutor(ModelExecutor):
         metrics |= learner.private.metrics() if learner.private else {}
         personal = learner.personal() or learner.best["network"]
         network = self._network_of(task.site)
-        if former := keep_personal_model(learner, states, self.job, self.task, network, personal):
+        dice = metrics.get("personal/test/dice", found.metrics.get("dice", math.nan))
+        if former := keep_personal_model(learner, states, self.job, self.task, network, personal, dice):
             self.log_info(fl_ctx, f"site {task.site}: the personal model of the run before is kept as {former}")
         states.store.save_text(SCORES_FILE, scores_text({**volumes, self.method + BEST: found.volumes}), states.run)
         return FLModel(metrics=metrics)

@@ -15,6 +15,8 @@ from flare_mri.atomic_file import write_atomically
 _OURS = {
     "()": "nvflare.fuel.utils.log_utils.LoggerNameFilter",  # lets through what is above INFO, whoever says it
     "logger_names": ["flare_mri"],
+    # by these FLARE's base of our controllers says that it sends a task, or saves the model, at every step
+    "exclude_logger_names": ["PersonalizedFedAvg", "RouteOutside", "GatherStatistics"],
 }
 
 

@@ -16,6 +16,7 @@ from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.workflows.model_controller import ModelController
 from nvflare.app_opt.pt.decomposers import TensorDecomposer
 from nvflare.fuel.utils import fobs
+from nvflare.fuel.utils.log_utils import get_module_logger
 from nvflare.widgets.info_collector import GroupInfoCollector, InfoCollector
 
 from flare_mri.errors import InputError
@@ -24,6 +25,7 @@ from flare_mri.flare.workflows.answers import Answers
 from flare_mri.flare.workflows.run_record import RESULTS_FILE
 
 _ROUNDS_TOLD = 20
+_logger = get_module_logger(__name__)  # FLARE's own controllers speak by the logger of the controller's class
 
 
 class SiteController(ModelController):
@@ -53,6 +55,10 @@ class SiteController(ModelController):
             for entry in list(methods.values())[:1]:
                 known = {"num_rounds": entry["settings"].get("num_rounds"), "rounds": entry["rounds"][-_ROUNDS_TOLD:]}
                 collector.set_info(group_name=PROGRESS, info=known)
+
+    def tell(self, message: str) -> None:
+        """Say how the job goes, on the console of a simulated job too, where FLARE's own steps are left out."""
+        _logger.info(message)
 
     @abstractmethod
     def run_job(self) -> None:

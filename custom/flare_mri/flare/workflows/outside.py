@@ -67,7 +67,7 @@ class RouteOutside(SiteController):
         methods = self._methods(space, answers, time.monotonic() - started)
         file = Path(self.get_run_dir()) / RESULTS_FILE
         write_results(file, methods)
-        self.info(f"results of routing: {file.name}")
+        self.tell(f"results of routing: {file.name}")
 
     def _ask(self, task: str, space: RoutingSpace, experts: Mapping[str, Any]) -> list[FLModel]:
         """The usable answers; the network's settings come with the check too, so that a site can refuse them there."""

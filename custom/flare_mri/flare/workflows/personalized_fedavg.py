@@ -125,7 +125,7 @@ class PersonalizedFedAvg(SiteController):
         store.lock()
         try:
             record = RunRecord(self.get_run_dir(), self.method, self.settings, self.tracking, self.warning)
-            self.info(tell_curves(Path(self.get_run_dir()), self.tracking))
+            self.tell(tell_curves(Path(self.get_run_dir()), self.tracking))
             finished = False
             try:
                 finished = self._train(aggregator, store, record)
@@ -162,7 +162,7 @@ class PersonalizedFedAvg(SiteController):
             self._save(shared, round_number)
             if round_number % _CLEAN_UP_EVERY == 0:
                 cleanup_memory()
-            self.info(record.line(round_number, self.num_rounds))
+            self.tell(record.line(round_number, self.num_rounds))
         self.event(AppEventType.TRAINING_FINISHED)
         meta, sent = {MetaKey.RUN: run}, shared | self._hooks.extra()
         ready = self._ready_sites(record)
@@ -178,12 +178,12 @@ class PersonalizedFedAvg(SiteController):
             personal = gather_personal_models(ask, ready, aggregator, shared, self.num_rounds, least)
             for site, problem in sorted(aggregator.rejected.items()):
                 self.warning(f"personal model of {site} left out: {problem}")
-            self.info(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
+            self.tell(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
             if self.cross_site:
                 taken = self._roster.consenting - record.shut_out(self.shut_out_after)
                 given = {site: state for site, state in personal.items() if site in taken}
                 record.file_cross_site(score_across_sites(ask, given, self.warning))
-        self.info(f"results of {self.method}: {record.path.name}")
+        self.tell(f"results of {self.method}: {record.path.name}")
         return True
 
     def _start(
@@ -195,7 +195,7 @@ class PersonalizedFedAvg(SiteController):
             record.resume(last.record)
             aggregator.scale.value, aggregator.extra_scale.value = last.scale, last.extra_scale
             self._hooks.restore(last.method)
-            self.info(f"resuming run {last.run} after round {last.finished + 1} of {self.num_rounds}")
+            self.tell(f"resuming run {last.run} after round {last.finished + 1} of {self.num_rounds}")
             self._check_sites(self.find_sites(), record, last.run)
             return last.finished + 1, last.shared, last.run
         run = uuid.uuid4().hex
@@ -276,7 +276,7 @@ class PersonalizedFedAvg(SiteController):
             )
         shared = aggregator.aggregate_model().params or {}
         for remark in aggregator.remarks():
-            self.info(f"round {round_number}: {remark}")
+            self.tell(f"round {round_number}: {remark}")
         return shared
 
     def _save(self, shared: dict[str, Tensor], round_number: int) -> None:
