@@ -24,7 +24,11 @@ def with_progress(items: Iterable[T], what: str, unit: str = "scan") -> Iterable
 def with_progress_of(network: "nn.Module", what: str, batches: int | None) -> Iterator[None]:
     """A bar called `what` for the batches that a network is given meanwhile, of so many, or None: not known."""
     with tqdm(desc=what, total=batches, unit="batch", delay=2, leave=False, disable=None) as bar:
-        hook = network.register_forward_hook(lambda *_: bar.update())
+
+        def advance(*_: object) -> None:  # what a hook returns takes the place of the network's output
+            bar.update()
+
+        hook = network.register_forward_hook(advance)
         try:
             yield
         finally:

@@ -173,7 +173,7 @@ def doubt(quality: Quality, own_dice: float, threshold: float) -> Quality:
     """
     if own_dice >= threshold:
         return quality
-    told = f"the model has Dice {own_dice:.2f} in the test volumes of its own hospital: it has not learned to do this"
+    told = f"the model has Dice {own_dice:.2f} in the test volumes of its own hospital: it has not learned this well"
     return replace(quality, dice=min(quality.dice, own_dice), warning=told)
 
 
