@@ -22,6 +22,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from flare_mri.io.dicom import GREY_16_BITS
+
 PIXELS = np.random.default_rng(0).integers(1, 4000, (3, 12, 10), dtype=np.uint16)
 NAME, META = "t1/1.dcm", 132
 DEFLATED = UID("1.2.840.10008.1.2.1.99")
@@ -61,12 +63,7 @@ def image(number: int, **tags: Any) -> FileDataset:
         "PatientID": "P1",
         "Rows": 12,
         "Columns": 10,
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": 0,
+        **GREY_16_BITS,
         "InstanceNumber": number,
         "ImagePositionPatient": [0, 0, 3 * number],
         "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
