@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.errors import InputError
-from flare_mri.parallel import TrainingProcesses
+from flare_mri.parallel import PLAIN, TrainingProcesses
 from flare_mri.parallel.devices import check_processes, devices_of
 from flare_mri.training import AbortedError, TrainingSettings
 from ranks import JOBS, ROUNDS, SITE, received_by, train
@@ -96,7 +96,7 @@ def test_a_process_that_dies_is_one_line_and_the_next_round_starts_anew(
     os.kill(pids[1], signal.SIGSTOP)  # the round begins, and rank 1 dies in it
     threading.Timer(1.0, os.kill, (pids[1], signal.SIGKILL)).start()
     with pytest.raises(InputError) as error:
-        processes.train(learner, received, None, 0, lambda: False)
+        processes.train(learner, received, None, 0, lambda: False, PLAIN)
     told = str(error.value)
     assert told.startswith("site site-1: processes: expected 2 that train round 0, got rank 1 ended by SIGKILL")
     assert told.endswith("or set processes: 1 in site.yaml; then resume the job") and "\n" not in told
@@ -104,7 +104,7 @@ def test_a_process_that_dies_is_one_line_and_the_next_round_starts_anew(
     for number in range(2):
         received = received_by(alone, number)
         expected = alone.train(received, number)
-        report, update = processes.train(learner, received, None, number, lambda: False)
+        report, update = processes.train(learner, received, None, number, lambda: False, PLAIN)
         assert report.loss == pytest.approx(expected.loss, abs=1e-5) and report.slices == expected.slices
         assert apart(update, alone.update()) < 1e-5
         assert apart(learner.private_state(), alone.private_state()) < 1e-5
@@ -112,7 +112,7 @@ def test_a_process_that_dies_is_one_line_and_the_next_round_starts_anew(
     os.kill(processes._running[0].popen.pid, signal.SIGSTOP)
     asked = time.monotonic()
     with pytest.raises(AbortedError, match="site site-1: aborted while its processes were to train round 2"):
-        processes.train(learner, received, None, 2, lambda: time.monotonic() > asked + 0.5)
+        processes.train(learner, received, None, 2, lambda: time.monotonic() > asked + 0.5, PLAIN)
     assert not processes._running
 
 

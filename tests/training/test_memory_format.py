@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from flare_mri.config.site import load_site_config
+from flare_mri.parallel import Computing
 from flare_mri.training import memory_format
 from ranks import JOBS, SITE, received_by
 
@@ -17,8 +18,9 @@ from ranks import JOBS, SITE, received_by
 def test_channels_last_trains_the_same_numbers(tmp_path: Path, cache: Path, name: str) -> None:
     (tmp_path / "site.yaml").write_text(SITE.format(cache=cache, processes=1))
     job = JOBS[name]
-    task = job.build_task(load_site_config(tmp_path / "site.yaml", "site-1"))
-    plain, last = (job.build_learner(task, memory_format=key) for key in memory_format.MEMORY_FORMATS)
+    config = load_site_config(tmp_path / "site.yaml", "site-1").model_copy(update={"memory_format": "auto"})
+    task = job.build_task(config)
+    plain, last = (job.build_learner(task, computing=Computing(key)) for key in memory_format.MEMORY_FORMATS)
     convolution = next(m for m in last.network.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1)
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
     for number in range(2):
@@ -29,7 +31,7 @@ def test_channels_last_trains_the_same_numbers(tmp_path: Path, cache: Path, name
             torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-5)
             assert value.is_contiguous()
         assert all(value.is_contiguous() for value in (last.personal() or {}).values())
-    assert job.choose_memory_format("auto", task) in memory_format.MEMORY_FORMATS
+    assert job.choose_computing(config, task, tmp_path).memory_format in memory_format.MEMORY_FORMATS
 
 
 @pytest.mark.parametrize(("seconds", "chosen"), [(0.9, "channels_last"), (0.97, "contiguous"), (2.0, "contiguous")])
@@ -42,6 +44,8 @@ def test_auto_takes_the_faster_where_it_is_worth_it(
 
     monkeypatch.setattr(memory_format, "_time_step", time_step)
     (tmp_path / "site.yaml").write_text(SITE.format(cache=cache, processes=1))
-    task = JOBS["FedMRI"].build_task(load_site_config(tmp_path / "site.yaml", "site-1"))
-    assert JOBS["FedMRI"].choose_memory_format("auto", task) == chosen
-    assert JOBS["FedMRI"].choose_memory_format("channels_last", task) == "channels_last"
+    site = load_site_config(tmp_path / "site.yaml", "site-1")
+    job, task = JOBS["FedMRI"], JOBS["FedMRI"].build_task(site)
+    for asked, expected in {"auto": chosen, "channels_last": "channels_last"}.items():
+        config = site.model_copy(update={"memory_format": asked})
+        assert job.choose_computing(config, task, tmp_path) == Computing(expected)

@@ -90,6 +90,8 @@ class MachineSettings(Settings):
     """threads of PyTorch on the CPU; none: $OMP_NUM_THREADS, else all cores"""
     memory_format: Literal["contiguous", "channels_last", "auto"] = "contiguous"
     """order of a 2D network's weights and features in memory; auto: the faster in a few steps at the job's start"""
+    compile: bool = False
+    """whether the network is compiled by torch.compile, which takes minutes at the job's start"""
     store: ExpandedPath | None = None
     """where private state lies; none: site_store in the site's FLARE folder"""
 

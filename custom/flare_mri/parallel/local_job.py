@@ -4,17 +4,37 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from flare_mri.config.base import Settings
 from flare_mri.config.site import SiteConfig
 from flare_mri.config.training import TrainingSettings
+from flare_mri.errors import InputError
 from flare_mri.methods import find_method
 from flare_mri.methods.base import Method
 from flare_mri.networks import build_network, sample_keys, shared_keys
 from flare_mri.training import Learner, Task, build_task
+from flare_mri.training.compilation import compile_network, prepare_compilation
 from flare_mri.training.memory_format import MEMORY_FORMATS, choose_memory_format
 from flare_mri.training.private_steps import PrivateSteps
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a site's network computes what it computes.
+
+    Attributes:
+        memory_format: of :data:`~flare_mri.training.memory_format.MEMORY_FORMATS`.
+        compiled: by :func:`~flare_mri.training.compilation.compile_network`.
+    """
+
+    memory_format: str = "contiguous"
+    compiled: bool = False
+
+
+PLAIN = Computing()
+"""As PyTorch does it by default."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +85,40 @@ class LocalJob:
         """The site's task; raises InputError as :func:`flare_mri.training.build_task`."""
         return build_task(self.task, config, self.settings.seed, sample_keys(self.network), self.settings)
 
-    def choose_memory_format(self, name: str, task: Task) -> str:
-        """The memory format that a site's setting comes to, tried on the job's network where it says ``auto``."""
-        network = build_network(self.network, self.settings.seed)
-        return choose_memory_format(name, network, task, self.settings.precision)
+    def choose_computing(self, config: SiteConfig, task: Task, folder: Path) -> Computing:
+        """What a site's settings come to, the memory format tried on the job's network where they say ``auto``.
 
-    def build_learner(
-        self, task: Task, private: PrivateSteps | None = None, memory_format: str = "contiguous"
-    ) -> Learner:
+        Args:
+            config: of the site.
+            task: of the site.
+            folder: the site's own, for compiled code.
+
+        Raises:
+            InputError: the site asks for torch.compile, but it does not work there or the job trains with differential
+                privacy.
+        """
+        if config.compile:
+            if self.settings.private:
+                raise InputError(
+                    f"site {config.site}, {config.file}: compile: expected false for a job with differential privacy, "
+                    "which looks at each patient's gradient, got true; set compile: false"
+                )
+            prepare_compilation(folder, task.device, config.site)
+        network = build_network(self.network, self.settings.seed)
+        chosen = choose_memory_format(config.memory_format, network, task, self.settings.precision)
+        return Computing(chosen, config.compile)
+
+    def build_learner(self, task: Task, private: PrivateSteps | None = None, computing: Computing = PLAIN) -> Learner:
         """A learner with the network's initial weights.
 
         Args:
             task: of the site.
             private: steps with differential privacy, where the job asks for it.
-            memory_format: of :data:`~flare_mri.training.memory_format.MEMORY_FORMATS`.
+            computing: of :meth:`choose_computing`.
         """
         network = build_network(self.network, self.settings.seed)
-        network = network.to(memory_format=MEMORY_FORMATS[memory_format])  # type: ignore[call-overload]
+        network = network.to(memory_format=MEMORY_FORMATS[computing.memory_format])  # type: ignore[call-overload]
+        if computing.compiled:
+            compile_network(network)
         shared, hooks = shared_keys(network, self.shared_layers), self.found_method.site(self.method_options)
         return Learner(network, shared, task, self.settings, hooks, self.update_dtype, private)

@@ -24,7 +24,7 @@ import flare_mri
 from flare_mri.config.site import SiteConfig
 from flare_mri.errors import InputError
 from flare_mri.parallel.devices import devices_of
-from flare_mri.parallel.local_job import LocalJob
+from flare_mri.parallel.local_job import Computing, LocalJob
 from flare_mri.parallel.messages import plain, read_message, write_message
 from flare_mri.training import AbortedError, Learner, RoundReport
 from flare_mri.training.task import Abort
@@ -140,7 +140,7 @@ class TrainingProcesses:
         message: Any,
         round_number: int,
         abort: Abort,
-        memory_format: str = "contiguous",
+        computing: Computing,
     ) -> tuple[RoundReport, State]:
         """Train a round, as :meth:`Learner.train` does in one process; the learner has its result afterwards.
 
@@ -150,7 +150,7 @@ class TrainingProcesses:
             message: the method's message, as the server sent it.
             round_number: of the job, from 0.
             abort: asked all the time; True ends the processes.
-            memory_format: as of :meth:`LocalJob.build_learner`.
+            computing: as of :meth:`LocalJob.build_learner`.
 
         Returns:
             The report, and what the site returns (:meth:`Learner.update`).
@@ -166,7 +166,7 @@ class TrainingProcesses:
             "round": round_number,
             "received": dict(received),
             "message": plain(message),
-            "memory_format": memory_format,
+            "computing": dataclasses.asdict(computing),
             "state": {**learner.private_state(), "best": None, "left_over": {}},
         }
         for process in self._running:

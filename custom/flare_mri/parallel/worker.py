@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from flare_mri.config.site import SiteConfig, load_site_config, phantom_site_config
 from flare_mri.errors import InputError
-from flare_mri.parallel.local_job import LocalJob
+from flare_mri.parallel.local_job import PLAIN, Computing, LocalJob
 from flare_mri.parallel.messages import read_message, write_message
 from flare_mri.training import Learner, Task
 from flare_mri.training.data_parallel import process_rank, synchronise_statistics
@@ -83,7 +83,7 @@ def _begin(request: dict[str, Any]) -> tuple[LocalJob, Task]:
     )
     job = LocalJob(**request["job"])
     task = job.build_task(_on_device(_config(request), request["device"]))
-    _learner(job, task, "contiguous")  # what it refuses is found before the first round
+    _learner(job, task, PLAIN)  # what it refuses is found before the first round
     return job, task
 
 
@@ -98,15 +98,15 @@ def _on_device(config: SiteConfig, device: str) -> SiteConfig:
     return config.model_copy(update={"device": device, "members": members})
 
 
-def _learner(job: LocalJob, task: Task, memory_format: str) -> Learner:
-    learner = job.build_learner(task, memory_format=memory_format)
+def _learner(job: LocalJob, task: Task, computing: Computing) -> Learner:
+    learner = job.build_learner(task, computing=computing)
     synchronise_statistics(learner.network)
     return learner
 
 
 def _train(job: LocalJob, task: Task, request: dict[str, Any]) -> dict[str, Any]:
     """A round: the same state, message and order of slices in every process, another part of each batch."""
-    learner, round_number = _learner(job, task, request["memory_format"]), request["round"]
+    learner, round_number = _learner(job, task, Computing(**request["computing"])), request["round"]
     learner.restore(request["state"], round_number)
     received = request["received"]
     learner.hooks.read_message(request["message"], received, learner)  # FLARE's process says what is left out

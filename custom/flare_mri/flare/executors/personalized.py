@@ -26,7 +26,7 @@ from flare_mri.flare.protocol import CONSENT, PHANTOM, MetaKey, TaskName, add_pr
 from flare_mri.methods.base import SiteHooks
 from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_network, check_size
-from flare_mri.parallel import LocalJob, TrainingProcesses
+from flare_mri.parallel import PLAIN, LocalJob, TrainingProcesses
 from flare_mri.parallel.devices import check_processes
 from flare_mri.training import (
     SPLITS,
@@ -102,7 +102,7 @@ class PersonalizedExecutor(ModelExecutor):
         _ = self._job.method_options  # raises where they are none
         self._task: Task | None = None
         self._processes: TrainingProcesses | None = None
-        self._format = "contiguous"
+        self._computing = PLAIN
         self._store: SiteStore | None = None
         self._ledger: PrivacyLedger | None = None
         self._run = ""
@@ -198,7 +198,7 @@ class PersonalizedExecutor(ModelExecutor):
         received: dict[str, Tensor] = model.params or {}
         if self._processes is not None:
             message = model.meta.get(MetaKey.METHOD)
-            return self._processes.train(learner, received, message, round_number, abort, self._format)
+            return self._processes.train(learner, received, message, round_number, abort, self._computing)
         return learner.train(received, round_number, abort), learner.update()
 
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
@@ -257,7 +257,7 @@ class PersonalizedExecutor(ModelExecutor):
             rounds = check_round(model.total_rounds)
             run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
             private = PrivateSteps(self._settings, task, self._job.epochs, rounds, self._ledger, run, self.job)
-        return self._job_at(task.site).build_learner(task, private, self._format)
+        return self._job_at(task.site).build_learner(task, private, self._computing)
 
     def _job_at(self, site: str) -> LocalJob:
         return dataclasses.replace(self._job, network=self._network_of(site))
@@ -286,9 +286,9 @@ class PersonalizedExecutor(ModelExecutor):
             if site.config.processes > 1:
                 check_processes(site.config, self._settings, task)
                 self._processes = TrainingProcesses(job, site.config)
-            self._format = job.choose_memory_format(site.config.memory_format, task)
-            self._task = task
-            self._store = SiteStore(site.store_root, self.job, site.config.site)
-            self._store.lock()
+            store = SiteStore(site.store_root, self.job, site.config.site)
+            store.lock()
+            self._computing = job.choose_computing(site.config, task, store.folder)
             self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)
+            self._task, self._store = task, store
         return self._task, self._store
