@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     if not (args.sites / args.joiner / "site.yaml").is_file():
         parser.error(f"--joiner {args.joiner}: expected a site of {args.sites}")
     args.workspace.mkdir(parents=True, exist_ok=True)
-    of_run = (args.num_rounds, args.images, args.local_epochs, args.channels, args.seed)
+    of_run = (args.num_rounds, args.images, args.local_epochs, args.channels, args.lr, args.seed)
     path = args.workspace / f"late-joiner-{args.joiner}-{'-'.join(map(str, of_run))}.json"
     if not path.is_file():
         curves = {"from nothing": train_alone(args, None), "from the shared encoders": None}

@@ -9,6 +9,7 @@ python benchmarks/sharing.py --shared_layers none encoder.0,encoder.1      layer
 python benchmarks/sharing.py --shared_layers encoder --contrastive_weights 1 0 0 0     in the first cascade alone
 python benchmarks/sharing.py --shared_layers none --data_consistency soft
 python benchmarks/sharing.py --shared_layers none all --final_local_rounds 4 --members fastmri-h5 nifti     those alone
+python benchmarks/sharing.py --shared_layers none --lr 1e-3
 python benchmarks/sharing.py --shared_layers encoder --reset_optimizer     Adam's moments begin anew each round
 
 The learners are those of a job, and what they share is averaged by all slices that they have. FedMRI's contrastive
@@ -88,6 +89,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=0, help="training slices of a site; 0: all")
     parser.add_argument("--local_epochs", type=int, default=1)
     parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=FedMRIRecipe.system.training.lr, help="default: the job's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "brain")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
@@ -114,6 +116,7 @@ def build_learners(
     settings = FedMRIRecipe.system.training.model_copy(
         update={
             "augmentation": True,
+            "lr": args.lr,
             "lr_rounds": args.num_rounds,
             "local_epochs": args.local_epochs,
             "seed": args.seed,
@@ -193,7 +196,15 @@ def main(argv: list[str] | None = None) -> None:
             parser.error(f"{option} {', '.join(unknown)}: expected of {args.sites}: {', '.join(sites)}")
     args.members = sorted(args.members or sites)
     args.workspace.mkdir(parents=True, exist_ok=True)
-    of_run = (args.num_rounds, args.final_local_rounds, args.images, args.local_epochs, args.channels, args.seed)
+    of_run = (
+        args.num_rounds,
+        args.final_local_rounds,
+        args.images,
+        args.local_epochs,
+        args.channels,
+        args.lr,
+        args.seed,
+    )
     if args.unseen:
         of_run = (*of_run, args.unseen)
     if args.data_consistency != "hard" or args.contrastive_weights:

@@ -33,7 +33,7 @@ def test_a_site_of_two_processes_scores_as_one(tmp_path: Path, cache: Path) -> N
     alone, two = (run_with(tmp_path / str(number), cache, number) for number in (1, 2))
     expected, found = (run.run()["methods"]["FedMRI"]["sites"] for run in (alone, two))
     executor = two._executors["site-1"]
-    running = [process.popen for process in executor._processes._running]
+    running = [process.popen for process in executor._site.processes._running]
     assert [process.poll() for process in running] == [None, None], "they are kept from round to round"
     for site in SITES:
         for name, score in expected[site]["test"].items():

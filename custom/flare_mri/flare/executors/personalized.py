@@ -20,28 +20,25 @@ from flare_mri.flare.executors.base import Action, ModelExecutor
 from flare_mri.flare.executors.evaluation import evaluate, evaluate_models, keep_personal_model
 from flare_mri.flare.executors.received import read_models, read_run
 from flare_mri.flare.executors.run_state import restore_learner
-from flare_mri.flare.executors.site import Site, use_threads
+from flare_mri.flare.executors.site import Site
+from flare_mri.flare.executors.training_site import TrainingSite, open_training_site
 from flare_mri.flare.filters.update_privacy import note_received
 from flare_mri.flare.protocol import CONSENT, PHANTOM, MetaKey, TaskName, add_prefix, payload_bytes
 from flare_mri.methods.base import SiteHooks
 from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
 from flare_mri.networks import build_network, check_size
-from flare_mri.parallel import PLAIN, LocalJob, TrainingProcesses
-from flare_mri.parallel.devices import check_processes
+from flare_mri.parallel import LocalJob
 from flare_mri.training import (
     SPLITS,
     Learner,
     RoundReport,
     RunStates,
-    SiteStore,
     Split,
-    Task,
     check_round,
 )
-from flare_mri.training.privacy_ledger import BudgetSpentError, PrivacyLedger
-from flare_mri.training.private_steps import PrivateSteps
+from flare_mri.training.privacy_ledger import BudgetSpentError
 from flare_mri.training.run_states import MOST_ROUNDS
-from flare_mri.training.task import Abort, check_takes_images, check_trains
+from flare_mri.training.task import check_takes_images, check_trains
 
 
 class PersonalizedExecutor(ModelExecutor):
@@ -100,18 +97,14 @@ class PersonalizedExecutor(ModelExecutor):
                 f"{self._settings.weight_average}; leave it out"
             )
         _ = self._job.method_options  # raises where they are none
-        self._task: Task | None = None
-        self._processes: TrainingProcesses | None = None
-        self._computing = PLAIN
-        self._store: SiteStore | None = None
-        self._ledger: PrivacyLedger | None = None
+        self._site: TrainingSite | None = None
         self._run = ""
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """End the site's processes with the job."""
         super().handle_event(event_type, fl_ctx)
-        if event_type == EventType.END_RUN and self._processes is not None:
-            self._processes.close()
+        if event_type == EventType.END_RUN and self._site is not None:
+            self._site.close()
 
     def actions(self) -> Mapping[str, Action]:
         """The tasks of a training job."""
@@ -134,14 +127,14 @@ class PersonalizedExecutor(ModelExecutor):
         return refused
 
     def _check(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        task, store = self._site(fl_ctx)
-        learner = self._learner(task, model)
+        here = self._training_site(fl_ctx)
+        task, store, learner = here.task, here.store, self._learner(here, model)
         check_takes_images(learner.network, task)
         if learner.private is not None:
             learner.private.check(learner.network)
-        if self._processes is not None:
-            self._processes.start(lambda: bool(abort_signal.triggered))
-            self.log_info(fl_ctx, f"site {task.site}: {self._processes.described()}")
+        if here.processes is not None:
+            here.processes.start(lambda: bool(abort_signal.triggered))
+            self.log_info(fl_ctx, f"site {task.site}: {here.processes.described()}")
         if MetaKey.RUN in model.meta:  # a run that is resumed: on the data that it was trained on?
             run, _ = read_run(task.site, model)
             if last := RunStates(store, run).last(MOST_ROUNDS + 1):
@@ -160,18 +153,20 @@ class PersonalizedExecutor(ModelExecutor):
         return FLModel(metrics=metrics)
 
     def _train(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
-        task, learner, states, round_number = self._take_up(model, fl_ctx)
+        learner, states, round_number = self._take_up(model, fl_ctx)
+        here, task = self._training_site(fl_ctx), learner.task
         received: dict[str, Tensor] = model.params or {}
         learner.receive(received)
         metrics: dict[str, float] = {}
         if round_number and round_number % self._settings.evaluate_every == 0:
             splits: list[Split] = ["validation", "test"] if self._settings.test_each_round else ["validation"]
             metrics |= evaluate(learner, self.method, received, round_number - 1, splits)[0]
-        for problem in learner.hooks.read_message(model.meta.get(MetaKey.METHOD), received, learner):
+        message = model.meta.get(MetaKey.METHOD)
+        for problem in learner.hooks.read_message(message, received, learner):
             self.log_warning(fl_ctx, f"site {task.site}: round {round_number}: left out: {problem}")
         further = {key: zeros_like(received[key]) for key in learner.hooks.extra_like(learner)}
         try:
-            report, update = self._train_round(learner, model, round_number, lambda: bool(abort_signal.triggered))
+            report, update = here.train(learner, received, message, round_number, lambda: bool(abort_signal.triggered))
         except BudgetSpentError as spent:
             self.note(fl_ctx, f"site {task.site}: privacy budget spent; it sends what it received", str(spent))
             report, update = RoundReport(math.nan, check_trains(task), 0.0), learner.shared_state() | further
@@ -191,19 +186,10 @@ class PersonalizedExecutor(ModelExecutor):
         }
         return FLModel(params_type=ParamsType.FULL, params=update, metrics=metrics)
 
-    def _train_round(
-        self, learner: Learner, model: FLModel, round_number: int, abort: Abort
-    ) -> tuple[RoundReport, dict[str, Tensor]]:
-        """A round, here or in the site's processes, and what it returns."""
-        received: dict[str, Tensor] = model.params or {}
-        if self._processes is not None:
-            message = model.meta.get(MetaKey.METHOD)
-            return self._processes.train(learner, received, message, round_number, abort, self._computing)
-        return learner.train(received, round_number, abort), learner.update()
-
     def _validate(self, model: FLModel, fl_ctx: FLContext, abort_signal: Signal) -> FLModel:
         """Evaluate the last aggregate, then the personal models; scores of volumes and pictures stay in the store."""
-        task, learner, states, rounds = self._take_up(model, fl_ctx)
+        learner, states, rounds = self._take_up(model, fl_ctx)
+        task = learner.task
         splits: list[Split] = ["validation", "test"]
         metrics, volumes = evaluate(learner, self.method, model.params or {}, rounds - 1, splits)
         if learner.best is None:
@@ -229,7 +215,8 @@ class PersonalizedExecutor(ModelExecutor):
             raise InputError(
                 f"site {site}: {self.method} keeps personal models at the sites, the server asks for this one"
             )
-        task, learner, _, _ = self._take_up(model, fl_ctx)
+        learner, _, _ = self._take_up(model, fl_ctx)
+        task = learner.task
         if self.shared_layers != "all":  # the personal model is a whole network
             raise InputError(
                 f"site {task.site}: a job that shares {self.shared_layers!r:.80} asks for the personal model"
@@ -245,50 +232,33 @@ class PersonalizedExecutor(ModelExecutor):
         site = fl_ctx.get_identity_name()
         if not (self._method.gathers_personal_models and self.open_site(fl_ctx).config.cross_site):
             raise InputError(f"site {site}: takes no other site's model: cross_site of its site.yaml does not say so")
-        task, _ = self._site(fl_ctx)
+        task = self._training_site(fl_ctx).task
         network = build_network(self._network_of(task.site), self._settings.seed).to(task.device)
         models = read_models(site, model, network.state_dict())
         return FLModel(metrics=evaluate_models(task, network, models, lambda: bool(abort_signal.triggered)))
 
-    def _learner(self, task: Task, model: FLModel) -> Learner:
-        private = None
-        if self._settings.private:
-            assert self._ledger is not None
-            rounds = check_round(model.total_rounds)
-            run = str(model.meta.get(MetaKey.RUN, ""))  # a site that joins late is checked without one
-            private = PrivateSteps(self._settings, task, self._job.epochs, rounds, self._ledger, run, self.job)
-        return self._job_at(task.site).build_learner(task, private, self._computing)
-
-    def _job_at(self, site: str) -> LocalJob:
-        return dataclasses.replace(self._job, network=self._network_of(site))
+    def _learner(self, here: TrainingSite, model: FLModel) -> Learner:
+        rounds = check_round(model.total_rounds) if self._settings.private else None
+        return here.build_learner(rounds, str(model.meta.get(MetaKey.RUN, "")))  # a late site is checked without one
 
     def _network_of(self, site: str) -> dict[str, Any]:
         return {**self.network, "args": {**self.network.get("args", {}), **(self.site_networks or {}).get(site, {})}}
 
-    def _take_up(self, model: FLModel, fl_ctx: FLContext) -> tuple[Task, Learner, RunStates, int]:
+    def _take_up(self, model: FLModel, fl_ctx: FLContext) -> tuple[Learner, RunStates, int]:
         """The site's learner as its last round of this very run left it, where that is kept, and the job's round."""
         run, round_number = read_run(fl_ctx.get_identity_name(), model)
-        task, store = self._site(fl_ctx)
+        here = self._training_site(fl_ctx)
         if self._run not in ("", run):
-            raise InputError(f"site {store.site}: the job began as run {self._run}, got a task of run {run}")
-        self._run, learner, states = run, self._learner(task, model), RunStates(store, run)
+            raise InputError(f"site {here.store.site}: the job began as run {self._run}, got a task of run {run}")
+        self._run, learner, states = run, self._learner(here, model), RunStates(here.store, run)
         restore_learner(self, fl_ctx, learner, states, round_number)
-        return task, learner, states, round_number
+        return learner, states, round_number
 
-    def _site(self, fl_ctx: FLContext) -> tuple[Task, SiteStore]:
-        if self._task is None or self._store is None:
+    def _training_site(self, fl_ctx: FLContext) -> TrainingSite:
+        if self._site is None:
             site = self.open_site(fl_ctx)
             if site.notice:
                 self.note(fl_ctx, site.notice, f"no site.yaml at {', '.join(map(str, site.looked))}")
-            use_threads(site.config)
-            job = self._job_at(site.config.site)
-            task = job.build_task(site.config)
-            if site.config.processes > 1:
-                check_processes(site.config, self._settings, task)
-                self._processes = TrainingProcesses(job, site.config)
-            store = SiteStore(site.store_root, self.job, site.config.site)
-            store.lock()
-            self._computing = job.choose_computing(site.config, task, store.folder)
-            self._ledger = PrivacyLedger(site.store_root, site.config.site, site.config.privacy)
-            self._task, self._store = task, store
-        return self._task, self._store
+            job = dataclasses.replace(self._job, network=self._network_of(site.config.site))
+            self._site = open_training_site(site, job)
+        return self._site
