@@ -28,9 +28,9 @@ from flare_mri.config.site import CacheSettings, PooledSettings, SiteSettings, S
 from flare_mri.config.statistics import StatisticsSettings
 from flare_mri.config.training import TrainingSettings
 from flare_mri.deploy.policy import POLICY_FILE, Policy
-from flare_mri.flare.recipes.iopfl import IOPFLRecipe
 from flare_mri.io.formats import FORMATS
 from flare_mri.methods import METHODS
+from flare_mri.methods.systems import FEDMRI, IOPFL
 
 REFERENCE = Path(__file__).parent / "reference"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -129,15 +129,16 @@ def _markdown() -> str:
         own = [key for key, field in entry.options.model_fields.items() if repr(field) != repr(common.get(key))]
         parts += [f"#### format: {name}", f"For {' and '.join(entry.tasks)}; keys of its own, or with other defaults:"]
         parts += [_table(entry.options, own)]
-    other = IOPFLRecipe.system.training.model_dump()
+    systems = (FEDMRI, IOPFL)
+    training = {system.name: system.training.model_dump(mode="json") for system in systems}
     parts += ["## Training", "Options of `jobs/fedmri` and `jobs/iopfl`, each with `--` before it."]
-    parts += [_table(TrainingSettings, job="iopfl", other=other)]
+    parts += [_table(TrainingSettings, jobs=training)]
     for name, method in METHODS.items():
         if method.options.model_fields:
             parts += [f"### Method {name}", _table(method.options)]
     parts += ["## Network", "What `--network` and the options of networks become in a job."]
     parts += [_table(NetworkSettings), "## Server", "Options of the training jobs."]
-    parts += [_table(ServerSettings, job="iopfl", other={"weighting": IOPFLRecipe.system.weighting})]
+    parts += [_table(ServerSettings, jobs={system.name: {"weighting": system.weighting} for system in systems})]
     parts += ["## Test-time routing", "Options of `jobs/iopfl_outside`.", _table(AdaptationSettings)]
     parts += [
         f"## {POLICY_FILE}",
@@ -148,15 +149,14 @@ def _markdown() -> str:
 
 
 def _table(
-    model: type[Settings], names: Iterable[str] | None = None, job: str = "", other: Mapping[str, Any] | None = None
+    model: type[Settings], names: Iterable[str] | None = None, jobs: Mapping[str, Mapping[str, Any]] | None = None
 ) -> str:
     """Keys, values, defaults and meanings of a model's fields.
 
     Args:
         model: whose fields.
         names: of the fields to take; None for all.
-        job: name of a job that has other defaults than the fields.
-        other: these, for all or some fields.
+        jobs: name of a job -> its own defaults of some fields.
     """
     schema = model.model_json_schema()
     required = set(schema.get("required", ())) - {"site"}  # which FLARE names
@@ -164,8 +164,10 @@ def _table(
     for name in names or model.model_fields:
         field = schema["properties"][name]
         default = "required" if name in required else _show(field["default"]) if "default" in field else "–"
-        if other and name in other and other[name] != field.get("default"):
-            default += f"; {job}: {_show(other[name])}"
+        own = {job: _show(found[name]) for job, found in (jobs or {}).items() if name in found}
+        if own:
+            alike = len(set(own.values())) == 1
+            default = next(iter(own.values())) if alike else "; ".join(f"{job}: {value}" for job, value in own.items())
         told = " ".join(field.get("description", "").split()).rstrip(".")
         rows.append(f"| `{name}` | {_kind_of(field)} | {default} | {told} |".replace("||", "\\|\\|"))
     return "\n".join(rows)

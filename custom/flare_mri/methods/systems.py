@@ -43,7 +43,7 @@ FEDMRI = System(
     network={"path": UNROLLED, "args": {"num_cascades": 4, "regulariser_args": {"channels": 16, "num_pools": 3}}},
     network_flags=("channels", "num_pools", "norm", "decoder"),
     training=TrainingSettings(
-        optimizer="adam", lr=1e-3, lr_schedule="cosine", lr_gamma=0.05, loss="l1", augmentation=True
+        optimizer="adam", lr=2e-3, lr_schedule="cosine", lr_gamma=0.05, loss="l1", augmentation=True
     ),
     weighting="equal",
 )
