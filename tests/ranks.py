@@ -57,6 +57,17 @@ def received_by(learner: Learner, number: int) -> dict[str, Tensor]:
     return {k: drawn[k] + (v if k in learner.shared else 0) if v.is_floating_point() else v for k, v in like.items()}
 
 
+def assert_train_alike(plain: Learner, other: Learner) -> None:
+    """Two rounds from the same messages give the same losses and updates, to 1e-5."""
+    for number in range(2):
+        received = received_by(plain, number)
+        loss = plain.train(received, number).loss
+        assert abs(other.train(received, number).loss - loss) < 1e-5
+        expected = plain.update()
+        for key, value in other.update().items():
+            torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-5)
+
+
 def train(job: LocalJob, task: Task, number_of_processes: int) -> list[dict[str, Any]]:
     """What a site has after each round; the second one's state goes over to another learner, as to another process."""
 

@@ -18,7 +18,7 @@ from flare_mri.errors import InputError
 from flare_mri.networks.admitted import UNROLLED
 from flare_mri.parallel import Computing
 from flare_mri.training.compilation import compile_network
-from ranks import JOBS, SITE, received_by
+from ranks import JOBS, SITE, assert_train_alike
 
 TINY = {"num_cascades": 2, "regulariser_args": {"channels": 2, "num_pools": 1}}
 
@@ -39,12 +39,7 @@ def test_compiled_unrolled_network_trains_the_same_numbers(tmp_path: Path, cache
     assert computing == Computing("contiguous", compiled=True)
     plain, compiled = job.build_learner(task), job.build_learner(task, computing=computing)
     assert list(compiled.network.state_dict()) == list(plain.network.state_dict())
-    for number in range(2):
-        received = received_by(plain, number)
-        assert compiled.train(received, number).loss == pytest.approx(plain.train(received, number).loss, abs=1e-5)
-        expected = plain.update()
-        for key, value in compiled.update().items():
-            torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-5)
+    assert_train_alike(plain, compiled)
     assert stat.S_IMODE((store / "compiled").stat().st_mode) == 0o700
     assert list((store / "compiled").rglob("*.so"))
     assert all(c._compiled_call_impl is not None for c in compiled.network.encoder)

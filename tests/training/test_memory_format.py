@@ -11,7 +11,7 @@ import torch
 from flare_mri.config.site import load_site_config
 from flare_mri.parallel import Computing
 from flare_mri.training import memory_format
-from ranks import JOBS, SITE, received_by
+from ranks import JOBS, SITE, assert_train_alike
 
 
 @pytest.mark.parametrize("name", ["FedMRI", "IOP-FL", "SCAFFOLD"])
@@ -23,14 +23,8 @@ def test_channels_last_trains_the_same_numbers(tmp_path: Path, cache: Path, name
     plain, last = (job.build_learner(task, computing=Computing(key)) for key in memory_format.MEMORY_FORMATS)
     convolution = next(m for m in last.network.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1)
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
-    for number in range(2):
-        received = received_by(plain, number)
-        assert last.train(received, number).loss == pytest.approx(plain.train(received, number).loss, abs=1e-5)
-        expected = plain.update()
-        for key, value in last.update().items():
-            torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-5)
-            assert value.is_contiguous()
-        assert all(value.is_contiguous() for value in (last.personal() or {}).values())
+    assert_train_alike(plain, last)
+    assert all(value.is_contiguous() for value in [*last.update().values(), *(last.personal() or {}).values()])
     assert job.choose_computing(config, task, tmp_path).memory_format in memory_format.MEMORY_FORMATS
 
 

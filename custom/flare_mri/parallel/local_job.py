@@ -16,7 +16,7 @@ from flare_mri.methods.base import Method
 from flare_mri.networks import build_network, sample_keys, shared_keys
 from flare_mri.training import Learner, Task, build_task
 from flare_mri.training.compilation import compile_network, prepare_compilation
-from flare_mri.training.memory_format import MEMORY_FORMATS, choose_memory_format
+from flare_mri.training.memory_format import MEMORY_FORMATS, find_faster_format
 from flare_mri.training.private_steps import PrivateSteps
 
 
@@ -104,9 +104,10 @@ class LocalJob:
                     "which looks at each patient's gradient, got true; set compile: false"
                 )
             prepare_compilation(folder, task.device, config.site)
+        if config.memory_format != "auto":
+            return Computing(config.memory_format, config.compile)
         network = build_network(self.network, self.settings.seed)
-        chosen = choose_memory_format(config.memory_format, network, task, self.settings.precision)
-        return Computing(chosen, config.compile)
+        return Computing(find_faster_format(network, task, self.settings.precision), config.compile)
 
     def build_learner(self, task: Task, private: PrivateSteps | None = None, computing: Computing = PLAIN) -> Learner:
         """A learner with the network's initial weights.
