@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, help="pieces in a training batch; default: the sites' 16")
     parser.add_argument("--outside", nargs="*", help=f"sites that did not train; default {OUTSIDE} outside-3")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
-    parser.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site")
+    parser.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site; 0: none")
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "hippocampus")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     args, args.more = parser.parse_known_args(argv)  # further options of job.py

@@ -18,7 +18,8 @@ from simulation import NVFLARE, REPO, export_module, prepare, run, small_copy
 JOB = REPO / "jobs" / "iopfl" / "job.py"
 SITES = ["site-1", "site-2"]
 SITE_ROWS = ["global model, site statistics", "mean of all predictions, site statistics"]
-ROWS = ["global model", "mean of all predictions", *SITE_ROWS, "matched mix"]
+ROWS = ["global model", "mean of all predictions", *SITE_ROWS]
+ROWS += ["mean of the predictions weighted as the mix", "matched mix"]
 
 
 def methods_of(results: Path) -> dict[str, Any]:

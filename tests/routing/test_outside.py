@@ -11,6 +11,7 @@ from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.errors import InputError
 from flare_mri.networks import build_network
+from flare_mri.routing.matching import MatchReport, with_site_statistics
 from flare_mri.routing.outside import Outside
 from flare_mri.routing.space import GLOBAL, RoutingSpace
 
@@ -31,12 +32,12 @@ NETWORK = {
 PLAN = SegmentationPlan(patch_size=(4, 8, 8))
 
 
-def outside(strategy: str, plan: SegmentationPlan) -> Outside:
+def outside(strategy: str, plan: SegmentationPlan, epochs: int = 1) -> Outside:
     """Two volumes of 8x8x8, four patches."""
     names = ("site-1", "site-2", GLOBAL)
     space = RoutingSpace(NETWORK, {name: build_network(NETWORK, seed).state_dict() for seed, name in enumerate(names)})
     volumes = np.random.default_rng(0).standard_normal((2, 8, 1, 8, 8), np.float32)
-    settings = AdaptationSettings(strategy=strategy, epochs=1, batch_size=4)
+    settings = AdaptationSettings(strategy=strategy, epochs=epochs, batch_size=4)
     return Outside(space, Pieces(list(volumes), plan), settings, torch.device("cpu"))
 
 
@@ -44,12 +45,33 @@ def outside(strategy: str, plan: SegmentationPlan) -> Outside:
 def test_a_site_of_volumes_gets_a_model(strategy: str) -> None:
     site = outside(strategy, PLAN)
     rows = dict(site.predict_with_others())
-    assert {"expert-0", "expert-1", GLOBAL, "global_site", "mean", "mean_site"} <= set(rows)
+    assert {"expert-0", "expert-1", GLOBAL, "global_site", "mean", "mean_site", "mean_matched"} <= set(rows)
     model = site.make_model()
     assert model.key == ("matched" if strategy == "matched" else "routing") and model.report.slices == 4
     for probabilities in (*rows.values(), site.pieces.probabilities(model.network, 4)):
         assert probabilities.shape == (16, 2, 8, 8)
         torch.testing.assert_close(probabilities.sum(1), torch.ones(16, 8, 8))
+
+
+def test_predictions_are_averaged_with_the_weights_of_the_mix() -> None:
+    site = outside("matched", PLAN)
+    found = dict(site.predict_with_others())["mean_matched"]
+    report = site.make_model().report
+    assert isinstance(report, MatchReport)
+    expected = torch.zeros_like(found)
+    for name, weight in report.weights.items():
+        expert = build_network(NETWORK, 0).eval()
+        expert.load_state_dict(site.space.experts[name])
+        expected += weight * site.pieces.probabilities(with_site_statistics(expert, site.pieces), 4)
+    torch.testing.assert_close(found, expected)
+
+
+def test_without_an_epoch_the_routers_predict_as_they_begin() -> None:
+    site = outside("published", PLAN, epochs=0)
+    before = dict(site.predict_with_others())["unadapted"]
+    model = site.make_model()
+    assert model.key == "routing" and model.report.fallback is None and model.notes() == []
+    assert torch.equal(site.pieces.probabilities(model.network, 4), before)
 
 
 def test_slices_for_a_network_of_volumes_are_refused() -> None:

@@ -16,8 +16,8 @@ class AdaptationSettings(Settings):
     """matched: the personal models mixed by how their statistics match the site's, without training; published: the
     paper's routers, adapted."""
 
-    epochs: Annotated[int, Field(ge=1)] = 10
-    """Passes of the adaptation over an outside site's slices."""
+    epochs: Annotated[int, Field(ge=0)] = 10
+    """Passes of the adaptation over an outside site's slices; 0: the routers predict as they begin."""
 
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """Learning rate of the routers and of BatchNorm's affine parameters."""

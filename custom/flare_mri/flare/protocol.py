@@ -58,7 +58,7 @@ METRIC_NAME: Final = re.compile(
     r"|privacy/(epsilon|delta|spent)"
     rf"|((best|personal)/)?(validation|test)/({_SCORE})"
     rf"|({'|'.join(BASELINES)})/test/({_SCORE})"
-    rf"|(global|mean|global_site|mean_site|matched|unadapted|routing|expert-[0-9]{{1,3}})/test/({_SCORE})"
+    rf"|(global|mean|global_site|mean_site|mean_matched|matched|unadapted|routing|expert-[0-9]{{1,3}})/test/({_SCORE})"
     r"|routing/(seconds|fallback|entropy_before|entropy_after|movement)"
     r"|routing/weight/[A-Za-z0-9_.]{1,128}/[0-9]{1,3}"
     rf"|{REFUSED}/({'|'.join(POLICY_PARTS)}))\Z"

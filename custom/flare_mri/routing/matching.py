@@ -150,8 +150,13 @@ def find_divergence(site: nn.Module, expert: nn.Module) -> float:
 
 def weigh(divergence: Mapping[str, float], power: float = POWER) -> dict[str, float]:
     """Weights of the experts, which add up to 1."""
-    values = {name: max(value, _SMALLEST) ** -power for name, value in divergence.items()}
+    values = {name: closeness(value, power) for name, value in divergence.items()}
     return {name: value / sum(values.values()) for name, value in values.items()}
+
+
+def closeness(divergence: float, power: float = POWER) -> float:
+    """An expert's weight before all weights are scaled to add up to 1."""
+    return max(divergence, _SMALLEST) ** -power
 
 
 def mix_states(experts: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str, float]) -> dict[str, Tensor]:

@@ -15,7 +15,14 @@ from flare_mri.datasets.pieces import Pieces
 from flare_mri.networks import build_network
 from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, adapt
 from flare_mri.routing.losses import TestTimeLoss
-from flare_mri.routing.matching import MatchReport, match, with_site_statistics
+from flare_mri.routing.matching import (
+    MatchReport,
+    closeness,
+    find_divergence,
+    match,
+    tracked_norms,
+    with_site_statistics,
+)
 from flare_mri.routing.network import build_routed_network, check_axes
 from flare_mri.routing.space import GLOBAL, RoutingSpace
 
@@ -125,18 +132,23 @@ class Outside:
         Returns:
             Names of rows and probabilities [N, classes, (D,) H, W], one after the other.
         """
-        means: dict[str, Any] = {"mean": 0.0, "mean_site": 0.0}
-        count = len(self.space.experts)
+        sums: dict[str, Any] = dict.fromkeys(("mean", "mean_site", "mean_matched"), 0.0)
+        count, closest = len(self.space.experts), 0.0
         for index, name in enumerate(self.space.experts):
             expert = self._expert(name)
             as_it_came = self.pieces.probabilities(expert, self.settings.batch_size)
-            with_site = self.pieces.probabilities(with_site_statistics(expert, self.pieces), self.settings.batch_size)
-            means["mean"] = means["mean"] + as_it_came / count
-            means["mean_site"] = means["mean_site"] + with_site / count
+            changed = with_site_statistics(expert, self.pieces)
+            with_site = self.pieces.probabilities(changed, self.settings.batch_size)
+            sums["mean"] += as_it_came / count
+            sums["mean_site"] += with_site / count
             if name == GLOBAL:
                 yield "global_site", with_site
+            else:  # weighted as in match, of which only the sum need be known at the end
+                weight = closeness(find_divergence(changed, expert)) if tracked_norms(expert) else 1.0
+                sums["mean_matched"] += with_site * weight
+                closest += weight
             yield (GLOBAL if name == GLOBAL else f"expert-{index}"), as_it_came
-        yield from means.items()
+        yield from (sums | {"mean_matched": sums["mean_matched"] / closest}).items()
         if self.settings.strategy == "published":
             start = self._route() if len(self.pieces) >= MIN_SLICES else self._expert(GLOBAL)
             yield "unadapted", self.pieces.probabilities(start, self.settings.batch_size)

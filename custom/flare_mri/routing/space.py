@@ -22,6 +22,7 @@ MODEL_NAMES = {
     "mean": "mean of all predictions",
     "global_site": "global model, site statistics",
     "mean_site": "mean of all predictions, site statistics",
+    "mean_matched": "mean of the predictions weighted as the mix",
     "matched": "matched mix",
     "unadapted": "routing before adaptation",
     "routing": "IOP-FL routing",

@@ -156,6 +156,7 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     methods = routed.results["methods"]
     names = ["personal model of site-1", "personal model of site-2", "global model", "mean of all predictions"]
     names += ["global model, site statistics", "mean of all predictions, site statistics"]
+    names += ["mean of the predictions weighted as the mix"]
     assert list(methods) == [*names, *ROWS[strategy]]
     assert all(0 <= entry["sites"]["outside-1"]["test"]["dice"] <= 1 for entry in methods.values())
     space = load_routing_space(trained.root / "server" / "routing_space.safetensors")
