@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,11 @@ def test_what_is_no_bundle_is_refused_in_one_line(tmp_path: Path, data: str | No
 
 def test_a_job_begins_with_its_weights(tmp_path: Path) -> None:
     """FedMRI's shared part of the unrolled network, from both files of the bundle."""
-    known = model("unrolled")
-    export_bundle(known, site(tmp_path), tmp_path / "bundle")
+    known, named = model("unrolled"), model("unrolled")
+    assert named.acquisition is not None
+    named = replace(named, acquisition=replace(named.acquisition, contrasts=("t2 of Dr Miller",)))
+    export_bundle(named, site(tmp_path), tmp_path / "bundle")
+    assert not any(b"Miller" in path.read_bytes() for path in (tmp_path / "bundle").rglob("*") if path.is_file())
     expected = SharedPart(NETWORKS["unrolled"], "encoder").state_dict()
     for file in ("model.pt", "model.safetensors"):
         given = load_initial_weights(tmp_path / "bundle" / "models" / file, expected)

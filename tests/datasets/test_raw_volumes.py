@@ -5,6 +5,7 @@
 import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -172,6 +173,21 @@ def test_scans_of_a_site_may_differ_in_size_and_coils(tmp_path: Path) -> None:
     assert task.examples(network)["target"].shape[1:] == (33, 26)
     pooled = PooledTask("all", [task, task], 2)
     assert sorted(tuple(b["kspace"].shape) for b in training_loader(pooled, 0)) == sorted(2 * seen)
+
+
+def test_the_contrasts_of_training_are_known_where_every_scan_names_its_own(tmp_path: Path) -> None:
+    config = site(tmp_path, "fastmri")
+    for file in (tmp_path / "data").iterdir():
+        file.unlink()
+    kspace = sample_scan(np.random.default_rng(0), (4, 24, 20)).kspace
+    for name in ("b", "a"):
+        with h5py.File(write_fastmri_raw(tmp_path / "data" / f"{name}.h5", kspace), "a") as file:
+            file.attrs["acquisition"] = f"AX_{name}"
+    for _ in range(2):  # the second time from the cache
+        assert ReconstructionData(config, 0, KEYS).acquisition.contrasts == ("AX_a", "AX_b")
+    assert "AX_" not in str(ReconstructionData(config, 0, KEYS).describe())  # stays at the site
+    write_fastmri_raw(tmp_path / "data" / "c.h5", kspace)
+    assert ReconstructionData(config, 0, KEYS).acquisition.contrasts == ()
 
 
 def test_k_space_of_fastmri_files_is_raw_unless_asked_otherwise(tmp_path: Path) -> None:

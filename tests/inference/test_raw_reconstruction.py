@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -146,6 +147,23 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     assert "learned from simulated k-space" in warned[0]
 
 
+def test_another_contrast_is_said(tmp_path: Path) -> None:
+    """By the names that files give, however they are spelt; a file that gives none is not compared."""
+    for name in ("AX_T2", "AX_T1POST", ""):
+        (tmp_path / "new").mkdir(exist_ok=True)
+        scan = sample_scan(np.random.default_rng(0))
+        path = write_fastmri_raw(tmp_path / "new" / f"{name or 'nameless'}.h5", scan.kspace)
+        if name:
+            with h5py.File(path, "a") as file:
+                file.attrs["acquisition"] = name
+    learned = replace(LEARNED, contrasts=("AX FLAIR", "AX T2"))
+    application = open_application(model(learned=learned), site(tmp_path), tmp_path / "new")
+    warned = {name: application.apply(number).warnings for number, name in enumerate(application.names)}
+    told = "the contrast AX_T1POST, the model learned from AX FLAIR, AX T2"
+    assert [name for name, lines in warned.items() if told in lines] == ["AX_T1POST"]
+    assert not any("contrast" in line for name in ("AX_T2", "nameless") for line in warned[name])
+
+
 def test_a_network_of_magnitudes(tmp_path: Path) -> None:
     write_raw_samples(tmp_path / "new", np.random.default_rng(0))
     result = open_application(model(UNET), site(tmp_path), tmp_path / "new").apply(0)
@@ -187,7 +205,17 @@ def test_numbers() -> None:
 def test_an_acquisition_that_is_none() -> None:
     good = LEARNED.as_dict()
     assert acquisition_from(json.loads(json.dumps(good))) == LEARNED
-    wrong = [{}, None, good | {"coils": 0}, good | {"kspace": "x"}, good | {"acceleration": float("nan")}]
+    named = good | {"contrasts": ["AXT1", "AXT2"]}
+    assert acquisition_from(json.loads(json.dumps(named))).contrasts == ("AXT1", "AXT2")
+    assert acquisition_from({key: value for key, value in good.items() if key != "contrasts"}) == LEARNED  # of before
+    wrong = [
+        {},
+        None,
+        *(good | {"contrasts": value} for value in ("AXT1", [1])),
+        good | {"coils": 0},
+        good | {"kspace": "x"},
+        good | {"acceleration": float("nan")},
+    ]
     for described in [*wrong, good | {"spatial_size": [1]}, good | {"field_of_view": ["a", 2]}, good | {"more": 1}]:
         with pytest.raises(InputError, match="acquisition: expected"):
             acquisition_from(described)

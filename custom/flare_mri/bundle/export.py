@@ -76,15 +76,16 @@ def export_bundle(model: PersonalModel, config: SiteConfig, out: Path, program: 
     network = model.build()  # checked: keys, shapes and types of its state, all finite
     state = network.state_dict()
     _check_empty(out)
-    # nothing of patients goes along
-    nameless = replace(model, job=NAME, site=NAME, organ_sizes=None, own_dice=None).description()
+    # nothing of patients goes along, nor the names that a hospital gives its protocols
+    acquisition = model.acquisition and replace(model.acquisition, contrasts=())
+    nameless = replace(model, job=NAME, site=NAME, organ_sizes=None, own_dice=None, acquisition=acquisition)
     files = {
         "configs/metadata.json": _json(writer.metadata(plan)),
         "configs/inference.json": _json(writer.config(plan)),
         "docs/README.md": writer.readme(plan).encode(),
         "LICENSE": licence().encode(),
         WEIGHTS: _pickle(state),
-        "models/model.safetensors": pack_tensors(state, nameless)[0],
+        "models/model.safetensors": pack_tensors(state, nameless.description())[0],
     }
     if program:
         files["models/model.pt2"] = pack_program(network, plan)

@@ -24,6 +24,7 @@ class Acquisition:
         spatial_size: (H, W) of the slices.
         acceleration: all samples of k-space over those that are used, 1 or more.
         field_of_view: mm along H and W; None where a file does not say.
+        contrasts: what raw files call the contrasts of their scans, sorted; empty where one of them does not say.
     """
 
     kspace: str
@@ -31,13 +32,14 @@ class Acquisition:
     spatial_size: tuple[int, int]
     acceleration: float
     field_of_view: tuple[float, float] | None = None
+    contrasts: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, see :func:`acquisition_from`."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def find_differences(self, learned: "Acquisition") -> list[str]:
-        """Of this scan from what a model learned from, a line each; the contrast is in no raw file's numbers.
+        """Of this scan from what a model learned from, a line each; names of contrasts that both know are compared.
 
         Args:
             learned: of the model's training data.
@@ -58,6 +60,9 @@ class Acquisition:
         if any(_differ(*pair) for pair in pairs):
             fields_of_view = _size(self.field_of_view or ()), _size(learned.field_of_view or ())
             found.append("a field of view of {} mm, the model learned from {} mm".format(*fields_of_view))
+        known = {_plain(name) for name in learned.contrasts}
+        if known and (others := [name for name in self.contrasts if _plain(name) not in known]):
+            found.append(f"the contrast {', '.join(others)}, the model learned from {', '.join(learned.contrasts)}")
         return found
 
 
@@ -68,14 +73,18 @@ def acquisition_from(described: Any) -> Acquisition:
         InputError: it is none.
     """
     names = {field.name for field in fields(Acquisition)}
-    if isinstance(described, dict) and set(described) == names:
+    if isinstance(described, dict) and set(described) | {"contrasts"} == names:  # models of before have no contrasts
         size, field = described["spatial_size"], described["field_of_view"]
+        contrasts = described.get("contrasts", [])
         good = described["kspace"] in (MEASURED, SIMULATED) and _are_counts([described["coils"]], 1)
         good = good and isinstance(size, list) and _are_counts(size, 2) and _are_numbers([described["acceleration"]], 1)
+        good = good and isinstance(contrasts, list) and all(isinstance(name, str) for name in contrasts)
         if good and (field is None or isinstance(field, list) and _are_numbers(field, 2)):
             field = None if field is None else (float(field[0]), float(field[1]))
             shape = (size[0], size[1])
-            return Acquisition(described["kspace"], described["coils"], shape, float(described["acceleration"]), field)
+            acceleration = float(described["acceleration"])
+            kspace, coils = described["kspace"], described["coils"]
+            return Acquisition(kspace, coils, shape, acceleration, field, tuple(contrasts))
     raise InputError(f"acquisition: expected {', '.join(sorted(names))}, got {described!r:.200}")
 
 
@@ -89,6 +98,11 @@ def _are_numbers(values: list[Any], number: int) -> bool:
 
 def _differ(one: float, other: float) -> bool:
     return abs(math.log(one / other)) > math.log(_FACTOR)
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: AX_T2 and `ax t2` are one."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _size(values: Iterable[float]) -> str:

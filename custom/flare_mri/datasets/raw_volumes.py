@@ -42,6 +42,7 @@ class RawVolume:
         simulated: whether no scanner measured it.
         orientation: empty: the image stays as it was measured.
         axcodes: of the image's rows, columns and slices; empty where the file does not say how it lies.
+        contrast: what the file calls it; None where it does not say.
     """
 
     name: str
@@ -54,6 +55,7 @@ class RawVolume:
     simulated: bool = False
     orientation: str = ""
     axcodes: str = ""
+    contrast: str | None = None
 
     def find_place(self, slice_axis: int) -> SlicePlace:
         """How the slices lie; raw scans have one axis of slices."""
@@ -138,6 +140,7 @@ def _open(config: SiteConfig, scan: Scan, cache: VolumeCache) -> RawVolume:
         field_of_view,
         simulated=reader.simulated,
         axcodes=axcodes,
+        contrast=reader.find_contrast(scan.files),
     )
 
 

@@ -84,7 +84,8 @@ class ReconstructionData:
                 "scans were measured undersampled: a job learns from them by --loss ssdu alone; they keep their own "
                 "masks and are not scored"
             )
-        self.acquisition = _find_acquisition(volumes[0], self.shape, masks.get(self.shape))
+        contrasts = _find_contrasts([volumes[number] for number in {volume for volume, _ in self.train.indices}])
+        self.acquisition = _find_acquisition(volumes[0], self.shape, masks.get(self.shape), contrasts)
         self._note_kinds()
         self.patients = [subjects[volume] for volume, _ in self.train.indices]
         self._config, self._subjects = config, len(set(subjects))
@@ -137,7 +138,15 @@ class ReconstructionData:
         return highest
 
 
-def _find_acquisition(volume: Volume | RawVolume, shape: tuple[int, int], mask: np.ndarray | None) -> Acquisition:
+def _find_contrasts(volumes: Sequence[Volume | RawVolume]) -> tuple[str, ...]:
+    """Of raw volumes, if each of them says it."""
+    names = {volume.contrast if isinstance(volume, RawVolume) else None for volume in volumes}
+    return tuple(sorted(name for name in names if name)) if None not in names else ()
+
+
+def _find_acquisition(
+    volume: Volume | RawVolume, shape: tuple[int, int], mask: np.ndarray | None, contrasts: tuple[str, ...]
+) -> Acquisition:
     """How a site's samples are acquired, by its first volume; without a mask by the volume's own."""
     if isinstance(volume, RawVolume) and volume.mask is not None:
         mask = volume.mask[0]
@@ -145,5 +154,5 @@ def _find_acquisition(volume: Volume | RawVolume, shape: tuple[int, int], mask: 
     acceleration = 1 / float(mask.mean())
     if isinstance(volume, RawVolume):
         kspace = SIMULATED if volume.simulated else MEASURED
-        return Acquisition(kspace, volume.kspace.shape[1], shape, acceleration, volume.field_of_view)
+        return Acquisition(kspace, volume.kspace.shape[1], shape, acceleration, volume.field_of_view, contrasts)
     return Acquisition(SIMULATED, 1, shape, acceleration)

@@ -141,7 +141,8 @@ class RawReconstructor(Application):
             scores = {name: score_images(images[name], target) for name in ("zero_filled", "reconstruction")}
         if scan.geometry is not None:
             pictures = {name: upright_slice(part, scan.geometry, 2) for name, part in pictures.items()}
-        acquisition = _find_acquisition(scan, masks, reader.simulated)
+        contrast = reader.find_contrast(found.files)
+        acquisition = _find_acquisition(scan, masks, reader.simulated, (contrast,) if contrast else ())
         warnings = self._find_warnings(acquisition)
         numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
         numbers |= {"centre": replace(scan, mask=masks).centre, "warnings": warnings, "notes": list(scan.notes)}
@@ -190,11 +191,11 @@ class RawReconstructor(Application):
         return acquisition.find_differences(self._model.acquisition)
 
 
-def _find_acquisition(scan: RawScan, masks: np.ndarray, simulated: bool) -> Acquisition:
+def _find_acquisition(scan: RawScan, masks: np.ndarray, simulated: bool, contrasts: tuple[str, ...]) -> Acquisition:
     height, width = masks.shape[1:]
     field = None if scan.field_of_view is None else scan.field_of_view[:2]
     kspace = SIMULATED if simulated else MEASURED
-    return Acquisition(kspace, scan.kspace.shape[1], (height, width), 1 / float(masks.mean()), field)
+    return Acquisition(kspace, scan.kspace.shape[1], (height, width), 1 / float(masks.mean()), field, contrasts)
 
 
 def _measure(scan: RawScan, masks: np.ndarray, residual: float) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from flare_mri.config.data import RootedSettings, Texts
 from flare_mri.io.listing import choose_entries, list_entries
-from flare_mri.io.raw.patient import subject_of
+from flare_mri.io.raw.named import subject_of
 from flare_mri.io.raw.reader import RawReader
 from flare_mri.io.scan import Scan, ScanFile
 

@@ -91,9 +91,9 @@ def parse_header(text: str) -> Header:
         None if last is None else last + 1,
         (first.findtext("{*}parallelImaging/{*}calibrationMode") or "").strip().lower() or None,
         len(encodings),
-        _text(root.findtext("{*}subjectInformation/{*}patientID")),
-        _text(root.findtext("{*}measurementInformation/{*}protocolName")),
-        _text(root.findtext("{*}measurementInformation/{*}frameOfReferenceUID")),
+        clean_text(root.findtext("{*}subjectInformation/{*}patientID")),
+        clean_text(root.findtext("{*}measurementInformation/{*}protocolName")),
+        clean_text(root.findtext("{*}measurementInformation/{*}frameOfReferenceUID")),
     )
 
 
@@ -112,7 +112,7 @@ def _space(element: ElementTree.Element | None) -> Space | None:
     return Space((x, y, z), field)
 
 
-def _text(text: str | None) -> str | None:
+def clean_text(text: str | None) -> str | None:
     """Words of at most 64 printable characters, as DICOM holds them; None of others."""
     words = " ".join((text or "").split())
     return words if 0 < len(words) <= 64 and words.isprintable() and "\\" not in words else None

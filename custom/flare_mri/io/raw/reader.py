@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flare_mri.errors import InputError
+from flare_mri.io.raw.named import contrast_of
 from flare_mri.io.raw.read import read_raw
 from flare_mri.io.raw.scan import RawScan
 from flare_mri.io.scan import Geometry, Scan, ScanReader
@@ -33,6 +34,10 @@ class RawReader(ScanReader):
             InputError: as :func:`flare_mri.io.raw.read.read_raw`.
         """
         return read_raw(files[0])
+
+    def find_contrast(self, files: tuple[Path, ...]) -> str | None:
+        """What the scan's contrast is called (:func:`flare_mri.io.raw.named.contrast_of`); no sample is read."""
+        return None if self.simulated else contrast_of(files[0])
 
     def geometry(self, files: tuple[Path, ...]) -> Geometry:
         """Size and place of the image; the whole file is read.

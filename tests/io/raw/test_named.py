@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The subject of a raw scan: the patient that its header names, or else the file."""
+"""What a raw scan says of itself: its patient, or else the file, and its contrast."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import pytest
 from flare_mri.io.fastmri import FastMRISettings, find_fastmri
 from flare_mri.io.fastmri_layout import HEADER
 from flare_mri.io.ismrmrd import IsmrmrdSettings, find_ismrmrd
-from flare_mri.io.raw.patient import subject_of
-from flare_mri.io.raw.samples import make_header, sample_scan, write_ismrmrd
+from flare_mri.io.raw.named import contrast_of, subject_of
+from flare_mri.io.raw.samples import make_header, sample_scan, write_bart, write_fastmri_raw, write_ismrmrd
 
 
 def header_of(patient: str) -> str:
@@ -54,3 +54,24 @@ def test_files_of_fastmri_whose_headers_name_a_patient(tmp_path: Path) -> None:
 def test_a_damaged_file_is_listed_by_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "scan.h5").write_bytes(content)
     assert subject_of(tmp_path / "scan.h5") == "scan"
+    assert contrast_of(tmp_path / "scan.h5") is None
+
+
+def test_the_contrast_is_what_the_file_calls_it(tmp_path: Path) -> None:
+    named = "<measurementInformation><protocolName> t2_tse  tra </protocolName></measurementInformation>"
+    header = make_header((24, 20), slices=3, coils=2)
+    kspace = sample_scan(np.random.default_rng(0)).kspace
+    path = write_fastmri_raw(tmp_path / "a.h5", kspace, header=header.replace("<encoding>", f"{named}<encoding>", 1))
+    assert contrast_of(path) == "t2_tse tra"
+    with h5py.File(path, "a") as file:
+        file.attrs["acquisition"] = "AXT2"  # of fastMRI, goes before the header
+    assert contrast_of(path) == "AXT2"
+    with h5py.File(path, "a") as file:
+        file.attrs["acquisition"] = [1, 2]
+    assert contrast_of(path) == "t2_tse tra"
+    assert contrast_of(write_fastmri_raw(tmp_path / "b.h5", kspace, header=header)) is None
+    assert contrast_of(write_bart(tmp_path / "c.cfl", kspace)) is None
+    pytest.importorskip("ismrmrd", reason="the extra raw is not installed")
+    header = make_header((24, 20), oversampling=2, slices=3, coils=2)
+    header = header.replace("<encoding>", f"{named}<encoding>", 1)
+    assert contrast_of(write_ismrmrd(tmp_path / "d.h5", kspace, header=header)) == "t2_tse tra"

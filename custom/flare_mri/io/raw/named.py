@@ -1,7 +1,8 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""The patient that the header of a scan in HDF5 names, so that one patient's scans stay in one part of a split."""
+"""What a scan in HDF5 says of itself: its patient, whose scans stay in one part of a split, and its contrast."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,7 @@ from flare_mri.files import reading
 from flare_mri.io.fastmri_layout import read_header
 from flare_mri.io.hdf5 import own_child, read_text
 from flare_mri.io.raw.acquisitions import find_dataset
-from flare_mri.io.raw.header import Header, parse_header
+from flare_mri.io.raw.header import Header, clean_text, parse_header
 
 _NOBODY = {"anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "patient", "removed", "0"}
 """What is left in headers from which the patient was taken out."""
@@ -25,15 +26,35 @@ def subject_of(path: Path) -> str:
     Args:
         path: an ISMRMRD or fastMRI file, or a file of another format, which names no patient.
     """
+    patient = _read(path, lambda file: _find_header(path, file).patient)
+    return path.stem if patient is None or patient.lower() in _NOBODY else patient
+
+
+def contrast_of(path: Path) -> str | None:
+    """What the scan's contrast is called: fastMRI's `acquisition` (AXT2), or else the protocol's name in the header.
+
+    Args:
+        path: as of :func:`subject_of`; None for a file that does not say, or cannot be read.
+    """
+    return _read(path, lambda file: _attribute(file, "acquisition") or _find_header(path, file).protocol)
+
+
+def _read(path: Path, find: Callable[[h5py.File], str | None]) -> str | None:
     try:
         with reading(path):
             if not h5py.is_hdf5(path):
-                return path.stem
+                return None
             with h5py.File(path, "r") as file:
-                patient = _find_header(path, file).patient
+                return find(file)
     except InputError:
-        return path.stem
-    return path.stem if patient is None or patient.lower() in _NOBODY else patient
+        return None
+
+
+def _attribute(file: h5py.File, name: str) -> str | None:
+    value = file.attrs.get(name)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return clean_text(value) if isinstance(value, str) else None
 
 
 def _find_header(path: Path, file: h5py.File) -> Header:
