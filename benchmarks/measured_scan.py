@@ -21,6 +21,7 @@ from flare_mri.config.where import default_workspace
 from flare_mri.flare.recipes.simulate import stores_path
 from flare_mri.inference.personal_model import PERSONAL_FILE, load_personal_model
 from flare_mri.io.raw.fastmri_file import read_fastmri_raw
+from flare_mri.io.raw.scan import RawScan
 from flare_mri.networks.unrolled import UnrolledNetwork
 from flare_mri.physics.classical import cg_sense, l1_wavelet, root_sum_of_squares
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
@@ -28,17 +29,17 @@ from flare_mri.physics.coil_sensitivities import estimate_sensitivities
 DATA = Path(os.environ.get("FLARE_MRI_DATA", JOBS.parents[1] / "shared" / "data"))
 
 
-def reconstruct_all(scan_path: Path, model_path: Path) -> dict[str, np.ndarray]:
-    """Magnitudes [H, W] of the scan's first slice, by what made them."""
+def reconstruct_all(scan: RawScan, model_path: Path, number: int = 0) -> dict[str, np.ndarray]:
+    """Magnitudes [H, W] of one slice of a scan, by what made them, in the scan's own units."""
     model = load_personal_model(model_path)
     network = model.build()
     if not isinstance(network, UnrolledNetwork):
         raise SystemExit(
             f"{model_path}: expected an UnrolledNetwork, got {type(network).__name__}; choose another model"
         )
-    scan = read_fastmri_raw(scan_path)
-    kspace, mask = torch.from_numpy(np.array(scan.kspace[:1])), torch.from_numpy(np.array(scan.mask[:1]))[:, None]
-    kspace = kspace / root_sum_of_squares(kspace).max()
+    kspace, mask = (torch.from_numpy(np.array(part[[number]])) for part in (scan.kspace, scan.mask))
+    mask, highest = mask[:, None], root_sum_of_squares(kspace).max()
+    kspace = kspace / highest
     maps = estimate_sensitivities(kspace, mask)
     with torch.inference_mode():
         images: dict[str, Tensor] = {
@@ -47,7 +48,7 @@ def reconstruct_all(scan_path: Path, model_path: Path) -> dict[str, np.ndarray]:
             "l1-ESPIRiT": l1_wavelet(kspace, mask, maps).abs(),
             f"model of {model.site}": network.eval()(kspace, mask, maps),
         }
-    return {name: image[0, 0].numpy() for name, image in images.items()}
+    return {name: (image[0, 0] * highest).numpy() for name, image in images.items()}
 
 
 def draw(images: dict[str, np.ndarray], out: Path) -> None:
@@ -63,15 +64,20 @@ def draw(images: dict[str, np.ndarray], out: Path) -> None:
     figure.savefig(out, dpi=80)
 
 
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """`--model`, by default that of the GE site after raw_reconstruction.py."""
+    model = stores_path(default_workspace()) / "raw-fedmri-0" / "ge-fastmri" / PERSONAL_FILE
+    parser.add_argument("--model", type=Path, default=model, help="default: that of raw_reconstruction.py")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Reconstruct and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    model = stores_path(default_workspace()) / "raw-fedmri-0" / "ge-fastmri" / PERSONAL_FILE
-    parser.add_argument("--model", type=Path, default=model, help="default: that of raw_reconstruction.py")
+    add_model_argument(parser)
     parser.add_argument("--scan", type=Path, default=DATA / "raw" / "new" / "measured-brain-8ch.h5")
     parser.add_argument("--out", type=Path, default=Path("measured-scan.png"))
     args = parser.parse_args(argv)
-    draw(reconstruct_all(args.scan, args.model), args.out)
+    draw(reconstruct_all(read_fastmri_raw(args.scan), args.model), args.out)
     print(args.out)
 
 
