@@ -133,7 +133,7 @@ class Outside:
             Names of rows and probabilities [N, classes, (D,) H, W], one after the other.
         """
         sums: dict[str, Any] = dict.fromkeys(("mean", "mean_site", "mean_matched"), 0.0)
-        count, closest = len(self.space.experts), 0.0
+        count, total_weight = len(self.space.experts), 0.0
         for index, name in enumerate(self.space.experts):
             expert = self._expert(name)
             as_it_came = self.pieces.probabilities(expert, self.settings.batch_size)
@@ -143,12 +143,12 @@ class Outside:
             sums["mean_site"] += with_site / count
             if name == GLOBAL:
                 yield "global_site", with_site
-            else:  # weighted as in match, of which only the sum need be known at the end
+            else:  # weighted as the mix is; the weights add up to 1 once they are all known
                 weight = closeness(find_divergence(changed, expert)) if tracked_norms(expert) else 1.0
                 sums["mean_matched"] += with_site * weight
-                closest += weight
+                total_weight += weight
             yield (GLOBAL if name == GLOBAL else f"expert-{index}"), as_it_came
-        yield from (sums | {"mean_matched": sums["mean_matched"] / closest}).items()
+        yield from (sums | {"mean_matched": sums["mean_matched"] / total_weight}).items()
         if self.settings.strategy == "published":
             start = self._route() if len(self.pieces) >= MIN_SLICES else self._expert(GLOBAL)
             yield "unadapted", self.pieces.probabilities(start, self.settings.batch_size)
