@@ -22,6 +22,7 @@ from flare_mri.inference.application import Result, Wanted
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.scan_numbers import Residual, relative_noise, spread_of_cascades
+from flare_mri.io.raw.build import make_target
 from flare_mri.io.raw.read import read_raw
 from flare_mri.io.raw.samples import (
     Position,
@@ -145,6 +146,37 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     simulated = replace(LEARNED, kspace="simulated", coils=1)
     warned = open_application(model(learned=simulated), site(tmp_path), tmp_path / "new").apply(0).warnings
     assert "learned from simulated k-space" in warned[0]
+
+
+def test_a_scan_that_came_undersampled_with_the_truth_keeps_its_mask_and_is_scored(tmp_path: Path) -> None:
+    scan = sample_scan(np.random.default_rng(0))
+    lines = np.isin(np.arange(20), [*range(0, 20, 4), *range(6, 14)])
+    (tmp_path / "new").mkdir()
+    write_fastmri_raw(tmp_path / "new" / "a.h5", scan.kspace * lines, target=make_target(scan.kspace))
+    result = open_application(model(), site(tmp_path), tmp_path / "new").apply(0)
+    assert result.scores and "undersampled here" not in result.text
+    assert numbers_in(result)["acceleration"] == pytest.approx(20 / lines.sum())
+
+
+@pytest.mark.parametrize("first", ["ismrmrd", "damaged"])
+def test_a_folder_is_raw_whatever_lies_first_in_it(tmp_path: Path, first: str) -> None:
+    """At a site of fastMRI files, too, which may hold finished magnitudes."""
+    scan = sample_scan(np.random.default_rng(0))
+    (tmp_path / "new").mkdir()
+    write_ismrmrd(tmp_path / "new" / "a.h5", scan.kspace)
+    if first == "damaged":
+        (tmp_path / "new" / "a.h5").write_bytes(b"")
+    lines = np.isin(np.arange(20), [*range(0, 20, 4), *range(6, 14)])
+    write_fastmri_raw(tmp_path / "new" / "b.h5", scan.kspace * lines, lines)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "site.yaml").write_text(SETTINGS.replace("ismrmrd", "fastmri"))
+    application = open_application(model(), load_site_config(tmp_path / "site.yaml", "site-1"), tmp_path / "new")
+    assert numbers_in(application.apply(1))["acceleration"] == pytest.approx(20 / lines.sum())
+    if first == "damaged":
+        with pytest.raises(InputError, match=r"a\.h5: "):
+            application.apply(0)
+    else:
+        assert application.apply(0).scores
 
 
 def test_another_contrast_is_said(tmp_path: Path) -> None:

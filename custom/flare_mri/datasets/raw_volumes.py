@@ -23,7 +23,7 @@ from flare_mri.physics.coil_sensitivities import estimate_sensitivities
 from flare_mri.progress import with_progress
 from flare_mri.transforms.masks import make_mask
 
-RAW_VERSION = 5  # raise it when readers or sensitivities give other numbers for the same files
+RAW_VERSION = 6  # raise it when readers or sensitivities give other numbers for the same files
 _CODES = "RLAPSI"
 
 

@@ -122,7 +122,8 @@ class RawReconstructor(Application):
         if self._undersampled:
             scan = replace(scan, target=None)
         masks = np.asarray(scan.mask)
-        if scan.target is not None:
+        undersample = scan.target is not None and scan.fully_sampled
+        if undersample:
             chosen = make_mask(self._config.mask, (masks.shape[1], masks.shape[2]))
             masks = masks & chosen
         residual, batches = Residual(), Images(list)
@@ -151,11 +152,11 @@ class RawReconstructor(Application):
         more |= {f"_{name}.nii.gz": slices_to_nifti(images[name], affine) for name in self.extra}
         if self._dicom:
             headers, turned = make_study(scan, images["reconstruction"], patient, found.origin)
-            sampled = "undersampled" if target is None else "fully sampled and undersampled afterwards"
+            sampled = "fully sampled and undersampled afterwards" if undersample else "undersampled"
             how = f"from raw k-space, {sampled}"
             files = encode_series(headers, turned, self._model, how)
             more |= {f"{_DICOM}/{place:04d}.dcm": content for place, content in enumerate(files, 1)}
-        text = _describe(scan, numbers) + tell_scores(scores)
+        text = _describe(scan, numbers, undersample) + tell_scores(scores)
         text += "" if scan.geometry is not None else "; the scan does not say where it lies, nor does the result"
         scored = scores.get("reconstruction", {})
         shown = f"slice {middle + 1} of {len(masks)}"
@@ -204,12 +205,12 @@ def _measure(scan: RawScan, masks: np.ndarray, residual: float) -> dict[str, flo
     return {"noise": noise, "relative_noise": relative_noise(noise, scan.kspace, masks), "residual": residual}
 
 
-def _describe(scan: RawScan, numbers: dict[str, Any]) -> str:
+def _describe(scan: RawScan, numbers: dict[str, Any], undersample: bool) -> str:
     slices, coils, height, width = scan.kspace.shape
     several = "" if slices == 1 else "s"
     words = [f"{slices} slice{several} of {height}x{width}, {coils} coils"]
     words.append(f"acceleration {numbers['acceleration']:.1f}")
-    words.append("fully sampled, undersampled here" if scan.target is not None else "undersampled")
+    words.append("fully sampled, undersampled here" if undersample else "undersampled")
     if not math.isnan(numbers["residual"]):
         words.append(f"residual {100 * numbers['residual']:.1f} % (noise {100 * numbers['relative_noise']:.1f} %)")
     return ", ".join(words)

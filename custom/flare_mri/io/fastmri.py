@@ -17,6 +17,7 @@ from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.hdf5 import MOST_CHUNK, is_there, own_child
 from flare_mri.io.listing import choose_entries, list_entries
 from flare_mri.io.raw.format import RawSettings
+from flare_mri.io.raw.acquisitions import find_dataset
 from flare_mri.io.raw.named import subject_of
 from flare_mri.io.raw.reader import RawReader
 from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader
@@ -31,18 +32,14 @@ class FastMRISettings(RawSettings):
     resampled by `spatial_size`, `spacing` or `orientation`, which measured k-space cannot be"""
 
     def is_raw(self) -> bool:
-        """As `simulate` says, or else the first file.
-
-        Raises:
-            InputError: it is no HDF5 file.
-        """
+        """As `simulate` says, or else the first file that can be opened; one of ISMRMRD among them is raw, too."""
         if self.simulate is not None:
             return not self.simulate
         if self.spatial_size or self.spacing or self.orientation:
             return False
         paths = [self.root] if self.root.is_file() else sorted(self.root.iterdir())
-        first = next((path for path in paths if _is_hdf5(path)), None)
-        return first is None or holds_kspace(first)
+        kinds = (_holds_kspace(path) for path in paths if _is_hdf5(path))
+        return next((kind for kind in kinds if kind is not None), True)
 
 
 class FastMRIReader(ScanReader):
@@ -89,14 +86,13 @@ def find_fastmri(settings: FastMRISettings) -> list[Scan]:
     return [Scan(path.stem, subject_of(path), ScanFile((path,), reader)) for path in files]
 
 
-def holds_kspace(path: Path) -> bool:
-    """Whether a file holds the k-space that a scanner measured.
-
-    Raises:
-        InputError: it is no HDF5 file.
-    """
-    with reading(path), h5py.File(path, "r") as file:
-        return is_there(file, "kspace")
+def _holds_kspace(path: Path) -> bool | None:
+    """Whether a file holds the k-space that a scanner measured; None where it is damaged, which its reader tells."""
+    try:
+        with reading(path), h5py.File(path, "r") as file:
+            return is_there(file, "kspace") or find_dataset(path, file) is not None
+    except InputError:
+        return None
 
 
 def sniff_fastmri(folder: Path) -> bool:

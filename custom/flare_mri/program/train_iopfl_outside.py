@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None, folder: Path | None = None) -> int:
     try:
         site_names(args)
         AdaptationSettings.read(given_options(args, AdaptationSettings), "command line")
+        if args.routing_space and not args.export:  # the simulated server and the POC's run in folders of their own
+            args.routing_space = str(Path(args.routing_space).absolute())
     except InputError as error:
         return fail(error)
     from flare_mri.flare.recipes.simulate import execute

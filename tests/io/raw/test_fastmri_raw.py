@@ -114,6 +114,16 @@ def test_a_target_of_another_size_or_scan(tmp_path, scan):
     assert any("differ from those of k-space" in note for note in read.notes)
 
 
+def test_stored_images_of_undersampled_k_space_are_no_target(tmp_path, scan):
+    """Those of the full scan are, though its k-space was undersampled afterwards."""
+    fewer = scan.kspace * LINES
+    read = read_raw(write_fastmri_raw(tmp_path / "a.h5", fewer, target=3 * make_target(fewer)))
+    assert read.target is None and any("aliasing and all: not used" in note for note in read.notes)
+    read = read_raw(write_fastmri_raw(tmp_path / "a.h5", fewer, target=make_target(scan.kspace)))
+    np.testing.assert_allclose(read.target, make_target(scan.kspace), rtol=1e-5)
+    assert not read.fully_sampled
+
+
 def test_magnitudes_given_as_raw(tmp_path, refused):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -122,6 +132,10 @@ def test_magnitudes_given_as_raw(tmp_path, refused):
     with h5py.File(path, "w") as file:
         file["kspace"] = np.ones((2, 8, 8), np.float32)
     refused(lambda: read_raw(path), str(path), "expected complex numbers", "magnitudes?")
+    magnitudes = np.zeros((2, 3, 32, 32), np.complex64)
+    magnitudes[..., 8:24, 8:24] = 1
+    write_fastmri_raw(path, magnitudes)
+    refused(lambda: read_raw(path), str(path), "without an imaginary part", "magnitudes?")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flare_mri.errors import InputError
 from flare_mri.io.raw.checks import check_centre, describe_sampling, inspect_coils
 from flare_mri.io.raw.sampling import share_mask
 from flare_mri.io.raw.scan import RawScan
@@ -18,9 +19,14 @@ def build_scan(path: Path, kspace: np.ndarray, mask: np.ndarray, notes: tuple[st
     """A scan of finite k-space complex64 [S, C, H, W] and its mask bool [S, H, W], without geometry.
 
     Raises:
-        InputError: nothing was measured, or k-space is not centred.
+        InputError: nothing was measured, k-space is not centred, or it is real, as no scanner's is.
     """
     found = (*describe_sampling(path, mask), *inspect_coils(kspace), *check_centre(path, kspace))
+    if all((coils.imag == 0).all() for coils in kspace):
+        raise InputError(
+            f"{path}: expected complex k-space, got numbers without an imaginary part (magnitudes?); give k-space as the "
+            "scanner measured it"
+        )
     scan = RawScan(kspace, share_mask(mask), notes=(*notes, *found))
     return replace(scan, target=make_target(kspace)) if scan.fully_sampled else scan
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_SLICE_VALUES, reading
@@ -24,7 +25,9 @@ from flare_mri.io.raw.header import Header
 from flare_mri.io.raw.readout import crop_lines, kept_samples, nearest_samples
 from flare_mri.io.raw.sampling import check_mask, mask_of_zeros, shape_mask
 from flare_mri.io.raw.scan import RawScan
+from flare_mri.physics.classical import root_sum_of_squares
 
+_SAME = 0.01  # relative distance of a stored image from the zero-filled one below which it is no other image
 _OTHER = 0.1  # relative distance of a stored target from that of k-space at which they are not the same scan's
 
 
@@ -154,10 +157,20 @@ def _with_target(scan: RawScan, stored: np.ndarray | None) -> RawScan:
     if stored.shape != scan.mask.shape:
         note = f"the stored images {list(stored.shape)} have another size than k-space {list(scan.mask.shape)}"
         return replace(scan, notes=(*scan.notes, f"{note}: not used"))
-    if scan.target is not None:
-        own = scan.target * np.float32(np.vdot(scan.target, stored) / max(np.vdot(scan.target, scan.target), 1e-30))
-        distance = float(np.linalg.norm(own - stored)) / max(float(np.linalg.norm(stored)), 1e-30)
+    if scan.target is None:
+        aliased = root_sum_of_squares(torch.from_numpy(scan.kspace))[:, 0].numpy()
+        if _distance(aliased, stored) < _SAME:
+            note = "the stored images are those of the undersampled k-space, aliasing and all: not used"
+            return replace(scan, notes=(*scan.notes, note))
+    else:
+        distance = _distance(scan.target, stored)
         if distance > _OTHER:
             note = f"the stored images differ from those of k-space by {100 * distance:.0f} %: not used"
             return replace(scan, notes=(*scan.notes, note))
     return replace(scan, target=stored)
+
+
+def _distance(found: np.ndarray, stored: np.ndarray) -> float:
+    """Relative distance of images from stored ones, whatever the scale of the former."""
+    own = found * np.float32(np.vdot(found, stored) / max(np.vdot(found, found), 1e-30))
+    return float(np.linalg.norm(own - stored)) / max(float(np.linalg.norm(stored)), 1e-30)
