@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hospital without a server makes its model from a routing-space file, and the same as the executor would."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ from flare_mri.inference.personal_model import load_personal_model
 from flare_mri.networks import build_network
 from flare_mri.route import main
 from flare_mri.routing.outside import Outside
-from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
+from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space, save_routing_space
 from flare_mri.segment import main as segment
 
 SPEC = {
@@ -68,6 +69,22 @@ def test_model_and_labels_are_written(
     for number in range(2):
         made, later = (folder / out / f"Case{number:02d}_segmentation.nii.gz" for out in ("out", "again"))
         assert np.array_equal(nibabel.load(made).get_fdata(), nibabel.load(later).get_fdata())
+
+
+@pytest.mark.parametrize(("strategy", "expected"), [("matched", 0.15), ("published", 0.2)])
+def test_models_that_failed_at_home_predict_nothing_good(
+    folder: Path, strategy: str, expected: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As much as each counts: without BatchNorm all personal models alike; routers mix the global model in."""
+    space = load_routing_space(folder / "space.safetensors")
+    dice = {"site-1": 0.1, "site-2": 0.2, GLOBAL: 0.3}
+    save_routing_space(folder / "space.safetensors", replace(space, dice=dice))
+    assert main(words(folder, "--strategy", strategy, "--epochs", "0")) == 0
+    printed = capsys.readouterr()
+    own = load_personal_model(folder / "out" / "personal.safetensors").own_dice
+    mixed = "the global model is used" not in printed.err
+    assert own == pytest.approx(expected if mixed else 0.3, abs=0.05)
+    assert printed.err.count("in the test volumes of where it learned: it has not learned this well") == 2
 
 
 def _watched(original, seen):

@@ -1,6 +1,8 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -29,6 +31,18 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded.network == NETWORK and list(loaded.experts) == ["site-1", "site-2", GLOBAL]
     for name, state in saved.experts.items():
         assert all(torch.equal(value, loaded.experts[name][key]) for key, value in state.items())
+
+
+def test_the_dice_at_home_goes_with_it(tmp_path: Path) -> None:
+    path, dice = tmp_path / "space.safetensors", {"site-1": 0.75, GLOBAL: 1.0}
+    save_routing_space(path, replace(space(), dice=dice))
+    assert load_routing_space(path).dice == dice
+
+
+@pytest.mark.parametrize("dice", [{"site-3": 0.5}, {"site-1": 1.5}, {"site-1": float("nan")}, {"site-1": "x"}, [0.5]])
+def test_a_dice_that_is_none_is_refused(dice: Any) -> None:
+    with pytest.raises(InputError, match="routing space: dice: expected numbers from 0 to 1 by model"):
+        replace(space(), dice=dice)
 
 
 def test_changed_value_is_found(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ class MetaKey:
     NETWORK: Final = "flare_mri_network"
     PLAN: Final = "flare_mri_plan"
     """Of segmentation, see :class:`flare_mri.config.segmentation.SegmentationPlan`."""
+    DICE: Final = "flare_mri_dice"
+    """Of a routing space, see :class:`flare_mri.routing.space.RoutingSpace`."""
 
 
 RECONSTRUCTION_METRICS: Final = ("psnr", "volume_psnr", "ssim", "nmse", HELD_OUT_SNR)

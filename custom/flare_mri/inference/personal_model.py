@@ -48,7 +48,8 @@ class PersonalModel:
         plan: of segmentation: what the network marks, and in what pieces it sees a volume.
         calibration: of the Dice that is predicted of its segmentations; None: the published one.
         organ_sizes: in the labels that it learned from; None where they are not known.
-        own_dice: its mean Dice in test volumes of its own site, in [0, 1]; None where it was not scored.
+        own_dice: its mean Dice in test volumes of its own site, or that of the models it was made of in those of
+            theirs; in [0, 1]. None where it was not scored.
         checksum: of the file it was read from; empty where it comes from none.
     """
 

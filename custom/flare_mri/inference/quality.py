@@ -164,16 +164,17 @@ def judge(
 
 
 def doubt(quality: Quality, own_dice: float, threshold: float) -> Quality:
-    """A quality as it is where the model does well at home; else no better than there, and with a warning.
+    """A quality as it is where the model does well where it learned; else no better than there, and with a warning.
 
     Args:
         quality: predicted of one volume.
-        own_dice: mean Dice of the model in test volumes of its own site, in [0, 1].
+        own_dice: mean Dice in test volumes of the site that the model, or the models it is mixed from, learned at; in
+            [0, 1].
         threshold: below which a person is warned.
     """
     if own_dice >= threshold:
         return quality
-    told = f"the model has Dice {own_dice:.2f} in the test volumes of its own hospital: it has not learned this well"
+    told = f"the model has Dice {own_dice:.2f} in the test volumes of where it learned: it has not learned this well"
     return replace(quality, dice=min(quality.dice, own_dice), warning=told)
 
 

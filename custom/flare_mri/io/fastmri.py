@@ -16,8 +16,8 @@ from flare_mri.io.fastmri_layout import HEADER, IMAGES, check_array, read_header
 from flare_mri.io.format import RECONSTRUCTION, Format, in_files
 from flare_mri.io.hdf5 import MOST_CHUNK, is_there, own_child
 from flare_mri.io.listing import choose_entries, list_entries
-from flare_mri.io.raw.format import RawSettings
 from flare_mri.io.raw.acquisitions import find_dataset
+from flare_mri.io.raw.format import RawSettings
 from flare_mri.io.raw.named import subject_of
 from flare_mri.io.raw.reader import RawReader
 from flare_mri.io.scan import Geometry, Scan, ScanFile, ScanReader

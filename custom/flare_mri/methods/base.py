@@ -155,7 +155,14 @@ class ServerHooks:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state` gave, instead of :meth:`begin_job`."""
 
-    def finish(self, personal: Mapping[str, State], shared: State, job: Mapping[str, Any], folder: Path) -> str:
+    def finish(
+        self,
+        personal: Mapping[str, State],
+        shared: State,
+        job: Mapping[str, Any],
+        folder: Path,
+        scores: Mapping[str, Mapping[str, float]],
+    ) -> str:
         """After the last round, where the method gathers the sites' personal models.
 
         Args:
@@ -163,6 +170,7 @@ class ServerHooks:
             shared: the global model.
             job: its settings, of which ``network`` and ``training`` say what the models are of.
             folder: of the run, on the server.
+            scores: site -> mean test scores of its personal model by metric; "" -> those of the global model.
 
         Returns:
             A line for the log.

@@ -81,13 +81,22 @@ class IOPFLSite(SiteHooks):
 class IOPFLServer(ServerHooks):
     """Writes the routing space; no site receives another site's model."""
 
-    def finish(self, personal: Mapping[str, State], shared: State, job: Mapping[str, Any], folder: Path) -> str:
+    def finish(
+        self,
+        personal: Mapping[str, State],
+        shared: State,
+        job: Mapping[str, Any],
+        folder: Path,
+        scores: Mapping[str, Mapping[str, float]],
+    ) -> str:
         """Write the sites' personal models and the global one to ``routing_space.safetensors``."""
         from flare_mri.routing.space import GLOBAL, SPACE_FILE, RoutingSpace, save_routing_space
 
         experts = {site: dict(personal[site]) for site in sorted(personal)}
         plan = TrainingSettings.read(dict(job["training"]), "job, training").plan()
-        space = RoutingSpace(dict(job["network"]), {**experts, GLOBAL: shared}, plan)
+        dice = {site or GLOBAL: float(found["dice"]) for site, found in scores.items() if "dice" in found}
+        known = {name: dice[name] for name in (*experts, GLOBAL) if name in dice}
+        space = RoutingSpace(dict(job["network"]), {**experts, GLOBAL: shared}, plan, dice=known)
         digest = save_routing_space(folder / SPACE_FILE, space)
         return f"routing space of {len(experts)} sites and the global model: {SPACE_FILE}, checksum {digest}"
 

@@ -137,7 +137,8 @@ def estimate_espirit(kspace: Tensor, mask: Tensor, crop: float = 0.0, threshold:
     if min(widths) < _LEAST_CENTRE:
         raise InputError(
             f"mask: expected a fully sampled centre of at least {_LEAST_CENTRE}x{_LEAST_CENTRE} for ESPIRiT, got "
-            f"{min(widths)}; sample more of it (of a full scan: mask.centre_fraction), or set data.sensitivities: low_pass"
+            f"{min(widths)}; sample more of it (of a full scan: mask.centre_fraction), or set data.sensitivities to "
+            "low_pass"
         )
     maps = torch.zeros(kspace.shape, dtype=torch.complex64)
     for sample, width in enumerate(widths):

@@ -58,6 +58,23 @@ class OutsideModel:
             return [f"epoch {report.kept_epoch} had the lowest loss, its state is kept"]
         return []
 
+    def known_dice(self, dice: Mapping[str, float]) -> float | None:
+        """Mean Dice of the models it was made of, each in the test volumes of its own site, as much as each counts.
+
+        Args:
+            dice: of :class:`~flare_mri.routing.space.RoutingSpace`.
+
+        Returns:
+            In [0, 1]; None where that of one of them is not known.
+        """
+        report = self.report
+        if report.fallback is not None:
+            return dice.get(GLOBAL)
+        weights = report.weights if isinstance(report, MatchReport) else dict.fromkeys(self.experts, 1.0)
+        if not weights.keys() <= dice.keys():
+            return None
+        return sum(dice[name] * weight for name, weight in weights.items()) / sum(weights.values())
+
     def numbers(self, names: list[str]) -> dict[str, float]:
         """What may be told of it: no number was measured with labels or belongs to a single slice.
 

@@ -3,7 +3,7 @@
 """The routing space as a file: the personal models of the inside sites and the global model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class RoutingSpace:
         network: settings of the network all experts belong to.
         experts: name of the inside site, or :data:`GLOBAL`, -> state dict; the global model comes last.
         plan: what they mark, and in what pieces they see a volume.
+        dice: mean Dice of each in the test volumes of its own site, the global model's of all sites; in [0, 1]. Empty
+            where they were not scored, and in files of before this was kept.
         checksum: of the file that it was read from, SHA-256; empty where it came from none.
     """
 
@@ -47,11 +49,18 @@ class RoutingSpace:
     experts: dict[str, dict[str, Tensor]]
     plan: SegmentationPlan = SegmentationPlan()
     checksum: str = ""
+    dice: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if list(self.experts)[-1:] != [GLOBAL] or len(self.experts) < 2:
             names = ", ".join(self.experts) or "none"
             raise InputError(f"routing space: expected the sites' models and then {GLOBAL!r}, got {names}")
+        known = isinstance(self.dice, Mapping) and not set(self.dice) - set(self.experts)
+        if not known or not all(type(dice) is float and 0 <= dice <= 1 for dice in self.dice.values()):
+            raise InputError(
+                f"routing space: dice: expected numbers from 0 to 1 by model, got {str(self.dice)[:80]!r}; run the job "
+                "iopfl again"
+            )
 
 
 def row_names(experts: Sequence[str]) -> dict[str, str]:
@@ -67,7 +76,7 @@ def save_routing_space(path: Path, space: RoutingSpace) -> str:
     """Write a routing space atomically, with site names, network settings and the returned checksum in its metadata."""
     tensors = {f"{name}/{key}": t for name, state in space.experts.items() for key, t in state.items()}
     description = {"format": _FORMAT, "experts": list(space.experts), "network": space.network}
-    description |= space.plan.model_dump(mode="json")
+    description |= space.plan.model_dump(mode="json") | ({"dice": dict(space.dice)} if space.dice else {})
     content, digest = pack_tensors(tensors, description)
     write_atomically(path, content)
     return digest
@@ -85,7 +94,8 @@ def load_routing_space(path: Path) -> RoutingSpace:
     )
     try:
         plan = SegmentationPlan.read({key: description[key] for key in PLAN if key in description}, "its plan")
-        return RoutingSpace(_network(description), _experts(description, tensors), plan, found)
+        dice = description.get("dice", {})
+        return RoutingSpace(_network(description), _experts(description, tensors), plan, found, dice)
     except InputError as e:
         raise InputError(f"routing space {path}: {e}") from e
 

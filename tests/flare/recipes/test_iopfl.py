@@ -101,6 +101,10 @@ def test_routing_space_holds_the_trajectories_and_the_global_model(trained: Fede
     space = load_routing_space(trained.root / "server" / "routing_space.safetensors")
     assert list(space.experts) == ["site-1", "site-2", GLOBAL]
     assert space.network["args"]["channels"] == 4
+    sites = trained.results["methods"]["IOP-FL"]["sites"]
+    expected = {site: entry["personal"]["test"]["dice"] for site, entry in sites.items()}
+    expected[GLOBAL] = sum(entry["test"]["dice"] for entry in sites.values()) / len(sites)
+    assert space.dice == pytest.approx(expected)
     for key, value in trained.saved[-1]["params"].items():
         assert torch.equal(space.experts[GLOBAL][key], value)
     for site in trained.sites:
@@ -172,6 +176,7 @@ def test_outside_site_sends_numbers_only(trained: Federation, tmp_path: Path, ca
     kept = {"predictions.npz", "personal.safetensors", "examples.npz", "examples-global.npz"}
     assert kept <= {path.name for path in store.iterdir()}
     model = load_personal_model(store / "personal.safetensors")
+    assert model.own_dice is not None and min(space.dice.values()) <= model.own_dice <= max(space.dice.values())
     assert model.site == "outside-1" and model.experts == (
         ("site-1", "site-2", GLOBAL) if "note" not in routing and strategy == "published" else ()
     )

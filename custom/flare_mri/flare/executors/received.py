@@ -90,14 +90,15 @@ def read_space(site: str, model: FLModel) -> RoutingSpace:
 
     Raises:
         InputError: no settings of a network, none or more than :data:`MOST_EXPERTS` models, a name that could lead out
-            of a folder, or a model that is not one of that network.
+            of a folder, a model that is not one of that network, or scores that are none.
     """
     try:
         network, experts = model.meta.get(MetaKey.NETWORK), model.params
         if not isinstance(network, dict):
             raise InputError("routing space: expected a network's settings, got others")
         _check_names(experts)
-        space = RoutingSpace(network, dict[str, Any](experts), read_plan(site, model))
+        dice = model.meta.get(MetaKey.DICE, {})
+        space = RoutingSpace(network, dict[str, Any](experts), read_plan(site, model), dice=dice)
         check_experts(build_meta_state(network), space.experts)
         return space
     except InputError as e:

@@ -23,7 +23,7 @@ from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import PHANTOM, MetaKey, TaskName, add_prefix
 from flare_mri.inference.calibration import PUBLISHED
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
-from flare_mri.inference.quality import Quality, estimate_quality
+from flare_mri.inference.quality import Quality, doubt, estimate_quality
 from flare_mri.methods import ROUTING
 from flare_mri.metrics.segmentation import OUTSIDE_BATCH
 from flare_mri.metrics.volume_scores import SCORES_FILE, scores_text
@@ -126,8 +126,9 @@ class RoutingExecutor(ModelExecutor):
             self.log_warning(fl_ctx, f"site {task.site}: {told}")
         probabilities = outside.pieces.probabilities(model.network, self._settings.batch_size)
         labels = _labels(probabilities)
-        former = self._keep_model(store, task, space, model)  # first: one that is not finite keeps nothing
-        expected = self._expect(task, model, probabilities, fl_ctx, abort_signal)
+        dice = model.known_dice(space.dice)
+        former = self._keep_model(store, task, space, model, dice)  # first: one that is not finite keeps nothing
+        expected = self._expect(task, model, probabilities, dice, fl_ctx, abort_signal)
         self._keep_predictions(store, task, labels, expected)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the model of the run before is kept as {former.name}")
@@ -143,6 +144,7 @@ class RoutingExecutor(ModelExecutor):
         task: SegmentationTask,
         model: OutsideModel,
         probabilities: torch.Tensor,
+        own_dice: float | None,
         fl_ctx: FLContext,
         abort_signal: Signal,
     ) -> dict[int, Quality]:
@@ -154,7 +156,8 @@ class RoutingExecutor(ModelExecutor):
                 raise AbortedError(f"site {task.site}: aborted while the quality of the prediction was estimated")
             pieces = Pieces([data.volumes[number].slices], task.data.plan)
             mine = probabilities[np.flatnonzero(numbers == number)]
-            found[number] = estimate_quality(model.network, pieces, mine, self._settings.batch_size, PUBLISHED)
+            quality = estimate_quality(model.network, pieces, mine, self._settings.batch_size, PUBLISHED)
+            found[number] = quality if own_dice is None else doubt(quality, own_dice, PUBLISHED.threshold)
         mean = sum(quality.dice for quality in found.values()) / len(found)
         self.log_info(fl_ctx, f"site {task.site}: mean predicted Dice of {len(found)} volumes {mean:.2f}")
         doubtful = {task.data.volume_names[number]: q.warning for number, q in found.items() if q.warning}
@@ -174,12 +177,19 @@ class RoutingExecutor(ModelExecutor):
         store.save_arrays("predictions.npz", {"labels": labels, **where, "predicted_dice": predicted})
 
     def _keep_model(
-        self, store: SiteStore, task: SegmentationTask, space: RoutingSpace, model: OutsideModel
+        self,
+        store: SiteStore,
+        task: SegmentationTask,
+        space: RoutingSpace,
+        model: OutsideModel,
+        own_dice: float | None,
     ) -> Path | None:
         """The model that made the predictions, with the whole report."""
         known = task.spatial_size, task.orientations, task.slice_axis
         state = model.network.state_dict()
-        kept = PersonalModel(self.job, task.site, SEGMENTATION, space.network, state, *known, plan=space.plan)
+        kept = PersonalModel(
+            self.job, task.site, SEGMENTATION, space.network, state, *known, plan=space.plan, own_dice=own_dice
+        )
         if model.experts:
             kept = replace(kept, experts=model.experts, batch_size=self._settings.batch_size)
         described = {**kept.description(), "adaptation": model.report.as_dict()}

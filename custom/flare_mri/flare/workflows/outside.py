@@ -72,6 +72,7 @@ class RouteOutside(SiteController):
     def _ask(self, task: str, space: RoutingSpace, experts: Mapping[str, Any]) -> list[FLModel]:
         """The usable answers; the network's settings come with the check too, so that a site can refuse them there."""
         meta = {MetaKey.NETWORK: space.network, MetaKey.PLAN: space.plan.model_dump(mode="json")}
+        meta |= {MetaKey.DICE: dict(space.dice)} if space.dice and experts else {}
         data = FLModel(params_type=ParamsType.FULL, params=dict(experts), current_round=0, meta=meta)
         waiting: dict[str, Any] = {"min_responses": 0, "timeout": self.timeout}
         needs = ["slices/test"]

@@ -178,7 +178,8 @@ class PersonalizedFedAvg(SiteController):
             personal = gather_personal_models(ask, ready, aggregator, shared, self.num_rounds, least)
             for site, problem in sorted(aggregator.rejected.items()):
                 self.warning(f"personal model of {site} left out: {problem}")
-            self.tell(self._hooks.finish(personal, shared, self.settings, Path(self.get_run_dir())))
+            folder = Path(self.get_run_dir())
+            self.tell(self._hooks.finish(personal, shared, self.settings, folder, record.test_scores()))
             if self.cross_site:
                 taken = self._roster.consenting - record.shut_out(self.shut_out_after)
                 given = {site: state for site, state in personal.items() if site in taken}

@@ -5,6 +5,7 @@
 import datetime
 import json
 import platform
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -142,6 +143,14 @@ class RunRecord:
             if told := " ".join(filter(None, (self._tell_treated(site), self._tell_spent(site)))):
                 entry["note"] = told
         self._write()
+
+    def test_scores(self) -> dict[str, dict[str, float]]:
+        """Site -> mean test scores of its personal model; "" -> those of the global model, over all sites."""
+        tests = [entry["test"] for entry in self._sites.values() if entry.get("test")]
+        metrics = set.intersection(*(set(test) for test in tests)) if tests else set()
+        scores = {"": {metric: statistics.fmean(test[metric] for test in tests) for metric in sorted(metrics)}}
+        own = {site: entry.get("personal", {}).get("test") for site, entry in self._sites.items()}
+        return scores | {site: dict(test) for site, test in own.items() if test}
 
     def close(self, finished: bool) -> None:
         """End the curves; results.json goes with them where their place takes files."""

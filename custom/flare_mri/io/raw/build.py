@@ -24,8 +24,8 @@ def build_scan(path: Path, kspace: np.ndarray, mask: np.ndarray, notes: tuple[st
     found = (*describe_sampling(path, mask), *inspect_coils(kspace), *check_centre(path, kspace))
     if all((coils.imag == 0).all() for coils in kspace):
         raise InputError(
-            f"{path}: expected complex k-space, got numbers without an imaginary part (magnitudes?); give k-space as the "
-            "scanner measured it"
+            f"{path}: expected complex k-space, got numbers without an imaginary part (magnitudes?); give k-space as "
+            "the scanner measured it"
         )
     scan = RawScan(kspace, share_mask(mask), notes=(*notes, *found))
     return replace(scan, target=make_target(kspace)) if scan.fully_sampled else scan
