@@ -48,7 +48,7 @@ class Acquisition:
         if self.kspace != learned.kspace:
             found.append(f"its k-space is {self.kspace}, the model learned from {learned.kspace} k-space")
         if self.coils != learned.coils and self.kspace == learned.kspace:
-            found.append(f"{self.coils} coils, the model learned from {learned.coils}")
+            found.append(f"{self.coils} coil{'s' * (self.coils > 1)}, the model learned from {learned.coils}")
         if self.spatial_size != learned.spatial_size:
             found.append(f"slices of {_size(self.spatial_size)}, the model learned from {_size(learned.spatial_size)}")
         if _differ(self.acceleration, learned.acceleration):

@@ -208,7 +208,7 @@ def _measure(scan: RawScan, masks: np.ndarray, residual: float) -> dict[str, flo
 def _describe(scan: RawScan, numbers: dict[str, Any], undersample: bool) -> str:
     slices, coils, height, width = scan.kspace.shape
     several = "" if slices == 1 else "s"
-    words = [f"{slices} slice{several} of {height}x{width}, {coils} coils"]
+    words = [f"{slices} slice{several} of {height}x{width}, {coils} coil{'s' * (coils > 1)}"]
     words.append(f"acceleration {numbers['acceleration']:.1f}")
     words.append("fully sampled, undersampled here" if undersample else "undersampled")
     if not math.isnan(numbers["residual"]):

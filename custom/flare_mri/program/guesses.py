@@ -67,6 +67,8 @@ def guess_data(folder: Path, name: str, given: dict[str, Any], site: str) -> tup
         lines.append(Line("slices", {"start": 0}, f"all: a scan has {depth} slices", True))
     if SEGMENTATION in FORMATS[name].tasks:
         lines += _guess_labels(facts, settings)
+    elif name == "nifti":
+        lines.append(Line("", None, "for reconstruction; to segment these scans: site init --format prostate"))
     lines += _guess_size(facts, settings, given.get("spatial_size"))
     if facts.raw and _centre(facts) > _WIDEST_CENTRE:
         lines.append(Line("sensitivities", "low_pass", f"espirit needs a centre of {_ESPIRIT} lines", True))
