@@ -27,8 +27,6 @@ from flare_mri.physics.classical import l1_wavelet, root_sum_of_squares
 from flare_mri.physics.coil_sensitivities import estimate_sensitivities
 from flare_mri.physics.fourier import fft2c
 
-TOP = DATA / "raw"
-
 
 def complete_target(scan: RawScan, magnitudes: np.ndarray, seed: int = 0) -> np.ndarray:
     """Root of the sum of squares over the coils [S, H, W] of a scan whose missing samples are those of an object.
@@ -74,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """Score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_argument(parser)
-    parser.add_argument("--scan", type=Path, default=TOP / "new" / "ge-fastmri" / "PGBM-002_t1post_R4.h5")
+    parser.add_argument("--scan", type=Path, default=DATA / "raw" / "new" / "ge-fastmri" / "PGBM-002_t1post_R4.h5")
     parser.add_argument("--magnitudes", type=Path, default=DATA / "protocol" / "brain128" / "ge-dicom.npz")
     parser.add_argument("--volume", default="PGBM-002_t1post", help="of the magnitudes")
     parser.add_argument("--check", type=Path, help="folder of fully sampled scans: VOLUME.h5 of it, by the scan's mask")

@@ -12,6 +12,7 @@ from flare_mri.errors import InputError
 MEASURED, SIMULATED = "measured", "simulated"
 _FACTOR = 1.15  # accelerations and fields of view that differ by less are the same protocol's
 _MOST = 1e6
+_MOST_NAMES = 8  # of contrasts, in a line
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Acquisition:
             found.append("a field of view of {} mm, the model learned from {} mm".format(*fields_of_view))
         known = {_plain(name) for name in learned.contrasts}
         if known and (others := [name for name in self.contrasts if _plain(name) not in known]):
-            found.append(f"the contrast {', '.join(others)}, the model learned from {', '.join(learned.contrasts)}")
+            more = ", ..." if len(learned.contrasts) > _MOST_NAMES else ""
+            names = ", ".join(learned.contrasts[:_MOST_NAMES]) + more
+            found.append(f"the contrast {', '.join(others)}, the model learned from {names}")
         return found
 
 

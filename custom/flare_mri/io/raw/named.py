@@ -10,7 +10,7 @@ import h5py
 from flare_mri.errors import InputError
 from flare_mri.files import reading
 from flare_mri.io.fastmri_layout import read_header
-from flare_mri.io.hdf5 import own_child, read_text
+from flare_mri.io.hdf5 import MOST_TEXT, own_child, read_text
 from flare_mri.io.raw.acquisitions import find_dataset
 from flare_mri.io.raw.header import Header, clean_text, parse_header
 
@@ -51,7 +51,13 @@ def _read(path: Path, find: Callable[[h5py.File], str | None]) -> str | None:
 
 
 def _attribute(file: h5py.File, name: str) -> str | None:
-    value = file.attrs.get(name)
+    """A single text; an attribute may be of any type, and as large as the file."""
+    if name not in file.attrs:
+        return None
+    stored = file.attrs.get_id(name)
+    if stored.shape != () or stored.dtype.kind not in "SO" or stored.dtype.itemsize > MOST_TEXT:
+        return None
+    value = file.attrs[name]
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return clean_text(value) if isinstance(value, str) else None
