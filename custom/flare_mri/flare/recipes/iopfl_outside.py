@@ -62,6 +62,10 @@ class IOPFLOutsideRecipe(FlareMRIRecipe):
         super().__init__(job, SEGMENTATION, training, include_code, require_site_config)
         self.routing_space = routing_space
 
+    def count_slices(self, task: Any) -> str:
+        """All slices of an outside site, however site.yaml splits them."""
+        return f"{len(task.data.outside)} slices, all of them seen and, with labels, scored"
+
     def check_sites(self, names: Sequence[str], workspace: Path) -> None:
         """Also read the routing space, as the simulated server will, and see that its experts can be routed.
 

@@ -27,7 +27,7 @@ from flare_mri.flare.executors.site import open_site
 from flare_mri.flare.workflows.run_record import RESULTS_FILE
 from flare_mri.folders import private_folder
 from flare_mri.networks import SharedPart, build_network, shared_keys
-from flare_mri.training import SEGMENTATION, SPLITS, build_task
+from flare_mri.training import SEGMENTATION, SPLITS, Task, build_task
 from flare_mri.transforms.neighbours import CHANNELS
 
 PACKAGE = "flare_mri"
@@ -84,11 +84,11 @@ class FlareMRIRecipe(Recipe):
         for name in names:
             site = open_site(name, workspace, self.require_site_config)
             task = build_task(self.task, site.config, self.training.seed, training=self.training)
-            counts = {split: len(task.dataset(split)) for split in SPLITS}  # type: ignore[arg-type]
-            print(
-                f"{name}: {site.config.data.format}; " + ", ".join(f"{n} {s}" for s, n in counts.items()) + " slices",
-                flush=True,
-            )
+            print(f"{name}: {site.config.data.format}; {self.count_slices(task)}", flush=True)
+
+    def count_slices(self, task: Task) -> str:
+        """What of a site's data this job uses, in words."""
+        return ", ".join(f"{len(task.dataset(split))} {split}" for split in SPLITS) + " slices"  # type: ignore[arg-type]
 
     def finalize(self) -> None:
         """Add the package's sources where the job is to carry them, and name the sites where they are to bind."""
