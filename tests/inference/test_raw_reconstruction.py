@@ -224,6 +224,23 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in out.iterdir())
 
 
+def test_an_image_that_does_not_fit_the_measurement_is_said(tmp_path: Path) -> None:
+    """A full scan taken for an undersampled one, by a network that changes everything."""
+    scan = sample_scan(np.random.default_rng(0))
+    (tmp_path / "new").mkdir()
+    write_fastmri_raw(tmp_path / "new" / "a.h5", scan.kspace)
+    soft = {**UNROLLED, "args": {**SMALL, "data_consistency": "soft"}}
+    wild = model(soft)
+    wild = replace(wild, state={key: 50 * value if "output" in key else value for key, value in wild.state.items()})
+    result = open_application(wild, site(tmp_path), tmp_path / "new", Wanted(undersampled=True)).apply(0)
+    numbers, told = numbers_in(result), "the image does not fit what was measured"
+    far = numbers["residual"] > max(2 * numbers["relative_noise"], numbers["relative_noise"] + 0.1)
+    assert far and any(told in line for line in result.warnings)
+    zero = replace(model(), state={key: torch.zeros_like(value) for key, value in model().state.items()})
+    fitting = open_application(zero, site(tmp_path), tmp_path / "new", Wanted(undersampled=True)).apply(0)
+    assert not any(told in line for line in fitting.warnings)
+
+
 def test_numbers() -> None:
     rng = np.random.default_rng(0)
     noise = (rng.normal(size=(4, 3, 64, 64)) + 1j * rng.normal(size=(4, 3, 64, 64))) * np.sqrt(0.5) * 2

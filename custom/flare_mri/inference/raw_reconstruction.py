@@ -48,6 +48,7 @@ from flare_mri.transforms.masks import make_mask
 BATCH = 4
 """The most slices in a batch."""
 _NUMBERS, _DICOM = "_reconstruction.json", "_reconstruction_dicom"
+_FAR, _MUCH = 2.0, 0.1  # a residual by that factor and that much above the noise; trained models are within 1.3 times
 
 
 Images = defaultdict[str, list[np.ndarray]]  # by name, a batch of slices each, in the scanner's units
@@ -144,8 +145,9 @@ class RawReconstructor(Application):
             pictures = {name: upright_slice(part, scan.geometry, 2) for name, part in pictures.items()}
         contrast = reader.find_contrast(found.files)
         acquisition = _find_acquisition(scan, masks, reader.simulated, (contrast,) if contrast else ())
-        warnings = self._find_warnings(acquisition)
-        numbers = {**acquisition.as_dict(), **_measure(scan, masks, residual.value()), "scores": scores}
+        measured = _measure(scan, masks, residual.value())
+        warnings = [*self._find_warnings(acquisition), *_doubt(measured)]
+        numbers = {**acquisition.as_dict(), **measured, "scores": scores}
         numbers |= {"centre": replace(scan, mask=masks).centre, "warnings": warnings, "notes": list(scan.notes)}
         more = {_NUMBERS: (json.dumps(_without_nan(numbers), indent=2) + "\n").encode()}
         affine = geometry_of(scan).matrix
@@ -203,6 +205,15 @@ def _measure(scan: RawScan, masks: np.ndarray, residual: float) -> dict[str, flo
     """Noise of a sample of k-space, and of what was used of it the parts that are noise and that images leave."""
     noise = estimate_noise(scan.kspace, scan.mask)
     return {"noise": noise, "relative_noise": relative_noise(noise, scan.kspace, masks), "residual": residual}
+
+
+def _doubt(measured: dict[str, float]) -> list[str]:
+    """A line where the image leaves far more of the measurement than noise; none where that is not known."""
+    residual, noise = measured["residual"], measured["relative_noise"]
+    if not residual > max(_FAR * noise, noise + _MUCH):
+        return []
+    told = f"residual {100 * residual:.0f} %, of which noise explains {100 * noise:.0f} %"
+    return [f"{told}: the image does not fit what was measured; look at the mask, the coils and the model"]
 
 
 def _describe(scan: RawScan, numbers: dict[str, Any], undersample: bool) -> str:
