@@ -1,9 +1,12 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from flare_mri.methods.iop_fl import advance
+from flare_mri.methods.iop_fl import METHOD, advance
+from flare_mri.routing.space import GLOBAL, SPACE_FILE, load_routing_space
 
 
 def models(count: int) -> list[dict[str, torch.Tensor]]:
@@ -37,3 +40,13 @@ def test_shares_no_memory_with_the_local_model() -> None:
     following = advance(trajectory, state, 0.0)
     state["w"].add_(1)
     assert not torch.equal(following["w"], state["w"])
+
+
+def test_a_score_that_is_none_costs_nobody_the_routing_space(tmp_path: Path) -> None:
+    server = METHOD.server(METHOD.options())
+    state = {"w": torch.zeros(2)}
+    job = {"network": {"path": "flare_mri.networks.unet.UNet", "args": {}}, "training": {}}
+    scores = {"": {"dice": 0.5}, "site-1": {"dice": 0.75, "hd95": 2.0}, "site-2": {"dice": 1e9}, "site-3": {}}
+    told = server.finish(dict.fromkeys(("site-1", "site-2", "site-3"), state), state, job, tmp_path, scores)
+    assert told.endswith("no Dice at home is known of site-2, site-3")
+    assert load_routing_space(tmp_path / SPACE_FILE).dice == {"site-1": 0.75, GLOBAL: 0.5}

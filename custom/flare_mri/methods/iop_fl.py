@@ -94,11 +94,14 @@ class IOPFLServer(ServerHooks):
 
         experts = {site: dict(personal[site]) for site in sorted(personal)}
         plan = TrainingSettings.read(dict(job["training"]), "job, training").plan()
-        dice = {site or GLOBAL: float(found["dice"]) for site, found in scores.items() if "dice" in found}
-        known = {name: dice[name] for name in (*experts, GLOBAL) if name in dice}
+        dice = {site or GLOBAL: float(found.get("dice", -1)) for site, found in scores.items()}
+        # a site may claim anything: what is no Dice is not known, and costs nobody the routing space
+        known = {name: dice[name] for name in (*experts, GLOBAL) if 0 <= dice.get(name, -1) <= 1}
         space = RoutingSpace(dict(job["network"]), {**experts, GLOBAL: shared}, plan, dice=known)
         digest = save_routing_space(folder / SPACE_FILE, space)
-        return f"routing space of {len(experts)} sites and the global model: {SPACE_FILE}, checksum {digest}"
+        unknown = ", ".join(name for name in (*experts, GLOBAL) if name not in known)
+        told = f"; no Dice at home is known of {unknown}" if unknown else ""
+        return f"routing space of {len(experts)} sites and the global model: {SPACE_FILE}, checksum {digest}{told}"
 
 
 METHOD = Method(
