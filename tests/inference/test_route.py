@@ -84,7 +84,7 @@ def test_models_that_failed_at_home_predict_nothing_good(
     own = load_personal_model(folder / "out" / "personal.safetensors").own_dice
     mixed = "the global model is used" not in printed.err
     assert own == pytest.approx(expected if mixed else 0.3, abs=0.05)
-    assert printed.err.count("in the test volumes of where it learned: it has not learned this well") == 2
+    assert printed.err.count("in the test volumes of the hospitals it learned at: it has not learned this well") == 2
 
 
 def _watched(original, seen):

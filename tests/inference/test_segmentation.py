@@ -160,7 +160,9 @@ def test_of_a_model_that_fails_at_home_nothing_good_is_predicted(tmp_path: Path)
     assert Segmenter(good, config, folder).apply(0).predicted_dice == was.predicted_dice
     found = Segmenter(load_personal_model(written(bad, tmp_path)), config, folder).apply(0)
     assert found.predicted_dice is not None and found.predicted_dice <= 0.02
-    assert any("has Dice 0.02 in the test volumes of where it learned" in warning for warning in found.warnings)
+    assert any(
+        "has Dice 0.02 in the test volumes of the hospitals it learned at" in warning for warning in found.warnings
+    )
     export_bundle(bad, config, tmp_path / "bundle")
     assert b"own_dice" not in (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
 

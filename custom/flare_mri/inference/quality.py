@@ -174,7 +174,8 @@ def doubt(quality: Quality, own_dice: float, threshold: float) -> Quality:
     """
     if own_dice >= threshold:
         return quality
-    told = f"the model has Dice {own_dice:.2f} in the test volumes of where it learned: it has not learned this well"
+    where = "in the test volumes of the hospitals it learned at"
+    told = f"the model has Dice {own_dice:.2f} {where}: it has not learned this well"
     return replace(quality, dice=min(quality.dice, own_dice), warning=told)
 
 

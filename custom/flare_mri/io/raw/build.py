@@ -32,7 +32,7 @@ def build_scan(path: Path, kspace: np.ndarray, mask: np.ndarray, notes: tuple[st
 
 
 def make_target(kspace: np.ndarray) -> np.ndarray:
-    """Root of the sum of squares over the coils, float32 [S, H, W], of k-space complex64 [S, C, H, W]."""
+    """Root of the sum of squares over the coils, float32 [S, H, W], of k-space complex64 [S, C, H, W], full or not."""
     images = np.empty((len(kspace), *kspace.shape[2:]), np.float32)
     for index, values in enumerate(kspace):  # a slice at a time, for memory
         images[index] = root_sum_of_squares(torch.from_numpy(np.ascontiguousarray(values))[None])[0, 0].numpy()

@@ -13,19 +13,17 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
 
 from flare_mri.errors import InputError
 from flare_mri.files import MOST_SLICE_VALUES, reading
 from flare_mri.io.fastmri_layout import HEADER, IMAGES, check_array, read_header
 from flare_mri.io.hdf5 import MOST_CHUNK, check_chunks, is_there, own_child
-from flare_mri.io.raw.build import build_scan
+from flare_mri.io.raw.build import build_scan, make_target
 from flare_mri.io.raw.checks import check_finite, check_size
 from flare_mri.io.raw.header import Header
 from flare_mri.io.raw.readout import crop_lines, kept_samples, nearest_samples
 from flare_mri.io.raw.sampling import check_mask, mask_of_zeros, shape_mask
 from flare_mri.io.raw.scan import RawScan
-from flare_mri.physics.classical import root_sum_of_squares
 
 _SAME = 0.01  # relative distance of a stored image from the zero-filled one below which it is no other image
 _OTHER = 0.1  # relative distance of a stored target from that of k-space at which they are not the same scan's
@@ -158,8 +156,7 @@ def _with_target(scan: RawScan, stored: np.ndarray | None) -> RawScan:
         note = f"the stored images {list(stored.shape)} have another size than k-space {list(scan.mask.shape)}"
         return replace(scan, notes=(*scan.notes, f"{note}: not used"))
     if scan.target is None:
-        aliased = root_sum_of_squares(torch.from_numpy(scan.kspace))[:, 0].numpy()
-        if _distance(aliased, stored) < _SAME:
+        if _distance(make_target(scan.kspace), stored) < _SAME:
             note = "the stored images are those of the undersampled k-space, aliasing and all: not used"
             return replace(scan, notes=(*scan.notes, note))
     else:
