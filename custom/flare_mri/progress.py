@@ -1,6 +1,6 @@
 # Copyright 2026 The flare-mri authors
 # SPDX-License-Identifier: Apache-2.0
-"""A bar for long work on many scans, or on one: on stderr, where that is a terminal, after two seconds."""
+"""Lines that tell of work, and a bar for long work: on stderr, where that is a terminal, after two seconds."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,3 +38,8 @@ def with_progress_of(network: "nn.Module", what: str, batches: int | None) -> It
 def print_beside(line: str, file: IO[str] | None = None) -> None:
     """Print a line, by default to stdout, that does not run into a bar."""
     tqdm.write(line, file=file)
+
+
+def count(number: int, what: str) -> str:
+    """Such as `2 scans`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

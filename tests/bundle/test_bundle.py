@@ -17,18 +17,17 @@ from monai.bundle import ConfigParser
 
 from bundles import NETWORKS, ORGANS, model, run_bundle, site
 from flare_mri.bundle import export_bundle
-from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.config.data import SliceRange
 from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.site import SiteConfig, load_site_config
 from flare_mri.datasets.pieces import in_order
 from flare_mri.errors import InputError
 from flare_mri.export import main
-from flare_mri.inference.outside_model import make_model
-from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
+from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel, load_personal_model
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.networks import build_network
-from flare_mri.routing.space import GLOBAL, RoutingSpace
+from flare_mri.route import main as route
+from flare_mri.routing.space import GLOBAL, RoutingSpace, save_routing_space
 from flare_mri.training import SiteStore
 
 
@@ -148,7 +147,10 @@ def test_the_model_of_an_outside_hospital_is_a_bundle(tmp_path: Path, scans: Pat
     experts = dict(zip(("site-1", "site-2", GLOBAL), known, strict=True))
     space = RoutingSpace(NETWORKS["own"], experts, SegmentationPlan(organs=ORGANS))
     config = site(tmp_path, scans)
-    made = make_model(space, config, scans, AdaptationSettings(), tmp_path / "made")
+    save_routing_space(tmp_path / "space.safetensors", space)
+    words = ["--site", str(tmp_path / "site.yaml"), "--scans", str(scans), "--out", str(tmp_path / "made")]
+    assert route([str(tmp_path / "space.safetensors"), *words]) == 0
+    made = load_personal_model(tmp_path / "made" / PERSONAL_FILE)
     export_bundle(made, config, tmp_path / "bundle")
     assert_same(run_bundle(tmp_path / "bundle", scans, tmp_path / "out"), made, config, scans)
 

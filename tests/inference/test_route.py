@@ -114,7 +114,6 @@ def test_what_is_there_is_not_overwritten(folder: Path, capsys: pytest.CaptureFi
             lambda folder: (folder / "site.yaml").write_text(SETTINGS.replace(", spatial_size: [32, 32]", "")),
             "data.spatial_size: expected [height, width]",
         ),
-        (lambda folder: (folder / "scans" / "Case01.nii.gz").write_bytes(b"x"), "Case01.nii.gz"),
         (lambda folder: (folder / "site.yaml").unlink(), "site.yaml"),
     ],
 )
@@ -125,4 +124,26 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     assert main(words(folder)) == 2
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1 and error.startswith("error: ")
+    assert not (folder / "out").exists()
+
+
+def test_a_scan_that_cannot_be_read_costs_the_others_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "scans" / "Case00.nii.gz").write_bytes(b"x")
+    assert main(words(folder)) == 2
+    printed = capsys.readouterr()
+    first, *_, last = printed.err.splitlines()
+    assert first.startswith("error: ") and "Case00.nii.gz" in first
+    assert last == "error: 1 of 2 scans failed, as told above; fix or move them"
+    assert printed.err.count("Case00.nii.gz") == 1  # it is not read again
+    assert "Case01: read, 7 slices in all" in printed.out
+    made = {path.name for path in (folder / "out").iterdir()}
+    assert {"personal.safetensors", "Case01_segmentation.nii.gz"} <= made and "Case00_segmentation.nii.gz" not in made
+
+
+def test_no_scan_that_can_be_read_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for scan in (folder / "scans").iterdir():
+        scan.write_bytes(b"x")
+    assert main(words(folder)) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("error: expected scans that can be read, got none of 2 scans")
     assert not (folder / "out").exists()

@@ -13,8 +13,9 @@ from flare_mri.inference.application import Application, Wanted
 from flare_mri.inference.dicom_node import DicomNode
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PersonalModel, load_personal_model
-from flare_mri.inference.results_folder import ResultsFolder, count
+from flare_mri.inference.results_folder import ResultsFolder
 from flare_mri.inference.watch import DropFolder
+from flare_mri.progress import count
 
 
 def apply(args: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ def apply(args: argparse.Namespace) -> int:
             told = f"{known} of them in the data of site.yaml, from which the model may have learned"
             print(f"{told}: new scans may do worse", flush=True)
         results.run_all(application)
-        return _finish(results, len(application.scans))
+        return results.finish(len(application.scans))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -93,13 +94,4 @@ def _run_node(
                     print(f"{series}: not stored, it was undersampled here, a test; --store_test stores it", flush=True)
             except InputError as error:
                 results.fail(str(error))
-    return _finish(results, len(studies))
-
-
-def _finish(results: ResultsFolder, scans: int) -> int:
-    if results.done:
-        results.summarise()
-    if results.failed:
-        told = f"{results.failed} of {count(scans, 'scan')} failed"
-        print(f"error: {told}, as told above; fix or move them", file=sys.stderr)
-    return 2 if results.failed else 0
+    return results.finish(len(studies))

@@ -21,8 +21,9 @@ from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.results_folder import ResultsFolder, write_private
 from flare_mri.inference.segmentation import Segmenter
 from flare_mri.io.formats import SEGMENTATION
+from flare_mri.io.scan import Scan
 from flare_mri.networks.state_check import not_finite
-from flare_mri.progress import print_beside, with_progress
+from flare_mri.progress import count, print_beside, with_progress
 from flare_mri.routing.outside import Outside
 from flare_mri.routing.space import GLOBAL, RoutingSpace, load_routing_space
 from flare_mri.tensor_file import pack_tensors
@@ -32,55 +33,82 @@ _JOB = "route"
 
 
 def make_and_apply(args: argparse.Namespace) -> int:
-    """Makes and applies the model.
+    """Makes the model from all scans that can be read, and applies it to them.
 
     Args:
         args: of :mod:`flare_mri.route`.
 
     Returns:
-        0, or 2 where a scan failed, after a line on stderr.
+        0, or 2 where a scan failed, after a line on stderr for each.
 
     Raises:
-        InputError: settings, the space or the scans are wrong.
+        InputError: settings, the space or all scans are wrong, or there are results; nothing is written.
     """
     settings = AdaptationSettings.read(given_options(args, AdaptationSettings), "options")
     space = load_routing_space(args.space)
     named = read_yaml(args.site, str(args.site)).get("site")
     config = load_site_config(args.site, named if isinstance(named, str) else "outside")
-    model = make_model(space, config, args.scans, settings, args.out)
+    model = _global_model(space, config)
+    reader = open_application(model, config, args.scans)
+    assert isinstance(reader, Segmenter)  # of a model of segmentation
+    results = ResultsFolder(reader, args.out)
+    results.check_free(reader.names)
+    if (args.out / PERSONAL_FILE).exists():
+        there = args.out / PERSONAL_FILE
+        raise InputError(f"{there}: expected a folder without results, got this file; choose another")
+    readable, volumes = _read_all(reader, results)
+    pieces = Pieces(volumes, space.plan)
+    model = make_model(model, space, config, settings, pieces, args.out)
     application = open_application(model, config, args.scans)
-    results = ResultsFolder(application, args.out)
+    application.scans = readable
     results.run_all(application)
-    if results.done:
-        results.summarise()
-    return 2 if results.failed else 0
+    return results.finish(len(reader.scans))
 
 
-def make_model(
-    space: RoutingSpace, config: SiteConfig, scans: Path | None, settings: AdaptationSettings, out: Path
-) -> PersonalModel:
-    """The hospital's model from all slices of its scans, written to `out`.
-
-    Raises:
-        InputError: settings without `data.spatial_size`, no scan, one that cannot be read, or results that are there.
-    """
+def _global_model(space: RoutingSpace, config: SiteConfig) -> PersonalModel:
+    """The global model as the hospital's own: what reads its scans before there is another."""
     size = config.data.spatial_size
     if size is None:
         raise InputError(f"{config.file}: data.spatial_size: expected [height, width] of the slices, got none; add it")
     state = space.experts[GLOBAL]
-    model = PersonalModel(_JOB, config.site, SEGMENTATION, space.network, state, size, plan=space.plan)
-    reader = open_application(model, config, scans)
-    assert isinstance(reader, Segmenter)  # of a model of segmentation
-    ResultsFolder(reader, out).check_free(reader.names)
-    if (out / PERSONAL_FILE).exists():
-        raise InputError(f"{out / PERSONAL_FILE}: expected a folder without results, got this file; choose another")
-    volumes: list[Any] = []
+    return PersonalModel(_JOB, config.site, SEGMENTATION, space.network, state, size, plan=space.plan)
+
+
+def _read_all(reader: Segmenter, results: ResultsFolder) -> tuple[list[Scan], list[Any]]:
+    """The scans that can be read, and their volumes; the others cost a line on stderr each."""
+    readable, volumes = list[Scan](), list[Any]()
     for number, name in enumerate(with_progress(reader.names, "reading")):
-        volumes += reader.read(number)[1].volumes
+        try:
+            volumes += reader.read(number)[1].volumes
+        except InputError as error:
+            results.fail(str(error))
+            continue
+        readable.append(reader.scans[number])
         print_beside(f"{name}: read, {sum(map(len, volumes))} slices in all")
-    outside = Outside(
-        space, Pieces(volumes, space.plan), settings, resolve_device(config.device, config.site, config.file)
-    )
+    if not readable:
+        told = f"expected scans that can be read, got none of {count(len(reader.scans), 'scan')}"
+        raise InputError(f"{told}, as told above; nothing is written, fix them")
+    return readable, volumes
+
+
+def make_model(
+    model: PersonalModel,
+    space: RoutingSpace,
+    config: SiteConfig,
+    settings: AdaptationSettings,
+    pieces: Pieces,
+    out: Path,
+) -> PersonalModel:
+    """The hospital's model from all slices of its scans, written to `out`.
+
+    Args:
+        model: the global one, as the hospital's own.
+        pieces: of all its scans.
+
+    Raises:
+        InputError: of another kind than the network takes, or a model that is not finite; nothing is written.
+    """
+    outside = Outside(space, pieces, settings, resolve_device(config.device, config.site, config.file))
     started = time.perf_counter()
     made = outside.make_model(_tell_epoch)
     for line in made.notes():

@@ -16,7 +16,7 @@ from flare_mri.atomic_file import write_atomically
 from flare_mri.errors import InputError
 from flare_mri.folders import private_folder
 from flare_mri.inference.application import Application, Result
-from flare_mri.progress import print_beside, with_progress
+from flare_mri.progress import count, print_beside, with_progress
 from flare_mri.report.extra import check_report_extra
 
 _OVERVIEW = "overview.png"
@@ -70,9 +70,9 @@ class ResultsFolder:
 
     def run_all(self, application: Application) -> None:
         """Applies the model scan by scan; of :data:`MOST_SCANS`, evenly chosen, a picture is kept."""
-        count = len(application.scans)
-        shown = set(np.linspace(0, count - 1, min(MOST_SCANS, count)).round().astype(int))
-        for number in with_progress(range(count), "applying"):
+        scans = len(application.scans)
+        shown = set(np.linspace(0, scans - 1, min(MOST_SCANS, scans)).round().astype(int))
+        for number in with_progress(range(scans), "applying"):
             self.run(application, number, number in shown)
 
     def run(self, application: Application, number: int, shown: bool = False) -> Result | None:
@@ -124,7 +124,20 @@ class ResultsFolder:
             _write_folder(self._file(name, ending), files)
         write_private(self.main_file(name), result.content)
 
-    def summarise(self) -> None:
+    def finish(self, scans: int) -> int:
+        """Ends the work on so many scans: the summary of those that are done, a line on stderr where some failed.
+
+        Returns:
+            The exit status: 0, or 2 where one failed.
+        """
+        if self.done:
+            self._summarise()
+        if self.failed:
+            told = f"{self.failed} of {count(scans, 'scan')} failed"
+            print(f"error: {told}, as told above; fix or move them", file=sys.stderr)
+        return 2 if self.failed else 0
+
+    def _summarise(self) -> None:
         """Prints mean scores and, where the extra `report` is installed, draws the overview."""
         results = self.done
         scores = [result.scores for result in results.values() if result.scores]
@@ -181,8 +194,3 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             made.rename(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
-
-
-def count(number: int, what: str) -> str:
-    """Such as `2 scans`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -152,11 +152,6 @@ def name_contrasts(scans: Sequence[Scan]) -> Counter[str]:
     return Counter(end[1] for end in ends if end)
 
 
-def count(number: int, what: str) -> str:
-    """A number of things in words."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 REQUIRED: dict[str, tuple[Any, str]] = {
     "include": (contrasts_of_cases, "the contrasts that every case has"),
     "datalist": (only_list, "the one list that lies there"),

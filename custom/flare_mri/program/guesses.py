@@ -15,7 +15,8 @@ from flare_mri.config.site import SplitSettings
 from flare_mri.datasets.split import split_slices
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION, read_data_settings
-from flare_mri.program.folder_facts import REQUIRED, FolderFacts, count, look_at, name_contrasts
+from flare_mri.program.folder_facts import REQUIRED, FolderFacts, look_at, name_contrasts
+from flare_mri.progress import count
 
 _FEW = 10  # subjects; from so many on they can be divided
 _MOST_ORGANS = 16  # more different values are those of an image
