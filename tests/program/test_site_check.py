@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from flare_mri.io.dicom import write_dicom_slice
 from flare_mri.io.formats import FORMATS
 from flare_mri.program.main import main
 from flare_mri.program.site_check import TO_CORRECT
+from layouts import write_fastmri, write_raw
 
 Capture = pytest.CaptureFixture[str]
 IN_FILES = [name for name, entry in FORMATS.items() if entry.write_sample is not None]
@@ -87,6 +89,25 @@ def test_numbers_are_those_of_the_files(tmp_path: Path, capsys: Capture) -> None
     voxels = np.asarray(nibabel.load(tmp_path / "data" / "Case0.nii.gz").dataobj)
     first = found["volumes"]["segmentation"][0]["intensities"]
     assert [first["lowest"], first["median"], first["highest"]] == [voxels.min(), np.median(voxels), voxels.max()]
+
+
+def test_contrasts_are_told_as_the_files_call_them(tmp_path: Path, capsys: Capture) -> None:
+    """Those of which a model later says that it does not know them."""
+    write_raw(tmp_path)
+    write_fastmri(tmp_path)
+    measured = tmp_path / "knee_multicoil_val"
+    for number, path in enumerate(sorted(measured.iterdir())):
+        with h5py.File(path, "a") as file:
+            file.attrs["acquisition"] = "CORPD_FBK" if number else "CORPDFS_FBK"
+    told = "contrasts, as the files say: CORPD_FBK (5), CORPDFS_FBK (1); a model knows those that it learned from"
+    path = init(measured)
+    assert told in path.read_text()
+    _, found, _ = check(path, capsys)
+    assert found["data"]["reconstruction"]["contrasts"] == {"CORPD_FBK": 5, "CORPDFS_FBK": 1}
+    assert [one["contrast"] for one in found["volumes"]["reconstruction"]].count("CORPD_FBK") == 5
+    path.unlink()
+    silent = init(tmp_path / "raw")
+    assert "as the files say" not in silent.read_text()
 
 
 def found_parts(found: dict[str, Any]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from flare_mri.config.statistics import INTENSITY_BINS, INTENSITY_RANGE
 from flare_mri.datasets.pictures import Picture, take_picture
 from flare_mri.errors import InputError
 from flare_mri.io.load import load_scan_file
+from flare_mri.io.raw.named import contrast_of
 from flare_mri.io.raw.reader import RawReader, geometry_of
 from flare_mri.io.scan import Geometry, Scan
 from flare_mri.physics.classical import root_sum_of_squares
@@ -50,6 +51,7 @@ class ScanFacts:
         geometry: of the image as it is stored.
         coils: of raw k-space; 0 for images.
         acceleration: with which raw k-space was measured; 1: fully sampled, and of images.
+        contrast: as an ISMRMRD or fastMRI file calls it; empty where the file does not say.
         organs: by name, of the label; none where there is no label that can be used.
         digest: hex SHA-256 of the image's values and shape, the same for whatever file holds them.
         label_digest: the same of the label; empty where it marks nothing.
@@ -67,6 +69,7 @@ class ScanFacts:
     geometry: Geometry
     coils: int = 0
     acceleration: float = 1.0
+    contrast: str = ""
     organs: Mapping[str, OrganFacts] | None = None
     digest: str = ""
     label_digest: str = ""
@@ -86,6 +89,7 @@ class ScanFacts:
             "orientation": self.codes,
             "intensities": {"lowest": lowest, "median": median, "99 %": high, "highest": highest},
             **({"coils": self.coils, "acceleration": self.acceleration} if self.coils else {}),
+            **({"contrast": self.contrast} if self.contrast else {}),
             "organs": organs,
         }
 
@@ -125,6 +129,7 @@ def look_at_scan(scan: Scan, data: DataSettings, picture: bool) -> ScanFacts:
         geometry=geometry,
         coils=coils,
         acceleration=acceleration,
+        contrast=(scan.files and contrast_of(scan.files[0])) or "",
         organs=None if label is None else _organs(label.numpy(), data, geometry),
         digest=digest(values),
         label_digest="" if label is None or not label.any() else digest(label.numpy()),

@@ -179,6 +179,8 @@ def summarise(findings: TaskFindings) -> dict[str, Any]:
     if any(one.coils for one in facts):
         told["coils"] = _count(str(one.coils) for one in facts)
         told["accelerations as measured"] = _count(f"{one.acceleration:.2f}" for one in facts)
+    if any(one.contrast for one in facts):
+        told["contrasts"] = _count(one.contrast or "not known" for one in facts)
     if findings.masks:
         told["masks"] = findings.masks
     labelled = [one for one in facts if one.organs is not None]

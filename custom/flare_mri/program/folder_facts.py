@@ -18,6 +18,7 @@ from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION
 from flare_mri.io.load import load_scan_file
 from flare_mri.io.nifti_file import NIFTI_NAME, strip_ending
+from flare_mri.io.raw.named import contrast_of
 from flare_mri.io.raw.reader import raw_reader
 from flare_mri.io.scan import Scan
 
@@ -144,6 +145,12 @@ def only_list(folder: Path) -> str:
         got = ", ".join(path.name for path in found) or "none"
         raise InputError(f"{folder}: expected one data list *.json, got {got}; name it with --datalist")
     return str(found[0].absolute())
+
+
+def said_contrasts(scans: Sequence[Scan]) -> Counter[str]:
+    """What ISMRMRD and fastMRI files call their contrasts, and how many scans have each; empty: not known."""
+    found = Counter((scan.files and contrast_of(scan.files[0])) or "" for scan in scans)
+    return found if any(found) else Counter()
 
 
 def name_contrasts(scans: Sequence[Scan]) -> Counter[str]:

@@ -15,7 +15,7 @@ from flare_mri.config.site import SplitSettings
 from flare_mri.datasets.split import split_slices
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION, read_data_settings
-from flare_mri.program.folder_facts import REQUIRED, FolderFacts, look_at, name_contrasts
+from flare_mri.program.folder_facts import REQUIRED, FolderFacts, look_at, name_contrasts, said_contrasts
 from flare_mri.progress import count
 
 _FEW = 10  # subjects; from so many on they can be divided
@@ -101,6 +101,9 @@ def _tell_scans(facts: FolderFacts, settings: DataSettings) -> list[Line]:
     if len(contrasts) > 1:
         one = contrasts.most_common(1)[0][0]
         lines.append(Line("", None, f'contrasts: {_count(contrasts)}; include: ["*_{one}*"] takes one'))
+    if said := said_contrasts(facts.scans):
+        more = "; a model knows those that it learned from" if len(said) > 1 else ""
+        lines.append(Line("", None, f"contrasts, as the files say: {_count(said)}{more}"))
     if not any(settings.find_lists()) and len(set(facts.spacings)) > 1:
         mm = {tuple(round(step, 2) for step in spacing) for spacing in facts.spacings}
         lines.append(Line("", None, f"{len(mm)} different spacings; spacing: [..] resamples all to one"))
