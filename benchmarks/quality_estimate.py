@@ -3,12 +3,14 @@
 """How well the predicted Dice goes with the true one, at hospitals outside the federation.
 
 python benchmarks/quality_estimate.py routing_space.safetensors
+python benchmarks/quality_estimate.py routing_space.safetensors --left_out site-1=SPACE site-2=SPACE
 
 The calibration is fitted where a federation has labels: on validation volumes of the inside sites, each with its own
 personal model and with the mix of the others, every second one also with each of the others' models. Then every outside
 site's volumes are segmented by the matched mix, and the test volumes of each inside site by the mix of a space that
-leaves its model out; the calibration that judges these was fitted without this site's volumes. Labels serve calibration
-and score only.
+leaves its model out; the calibration that judges these was fitted without this site's volumes. With `--left_out` the
+published curve judges, as at a hospital, and all volumes of a site that is named are segmented by the mix of a space
+that was trained without it. Labels serve calibration and score only.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from flare_mri.config.site import load_site_config
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.datasets.segmentation_slices import SegmentationDataset
-from flare_mri.inference.calibration import Calibration
+from flare_mri.inference.calibration import PUBLISHED, Calibration
 from flare_mri.inference.quality import estimate_quality
 from flare_mri.metrics.segmentation import volume_scores
 from flare_mri.networks import build_network
@@ -50,6 +52,10 @@ class Case:
     model: str
     dice: float
     agreement: float
+
+
+Rows = dict[str, tuple[list[Case], Calibration]]
+"""Name of a row -> its cases, and the curve that judges them."""
 
 
 def open_site(folder: Path, plan: SegmentationPlan) -> SegmentationData:
@@ -128,11 +134,40 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--inside", nargs="+", type=Path, default=sites, help="folders with a site.yaml")
     sites = [EXAMPLES / "hippocampus" / "outside-1", EXAMPLES / "hippocampus_outside" / "outside-3"]
     parser.add_argument("--outside", nargs="*", type=Path, default=sites)
+    parser.add_argument("--left_out", nargs="+", default=[], metavar="SITE=SPACE", help="spaces trained without a site")
     parser.add_argument("--threshold", type=float, default=0.7, help="Dice below which a person is warned")
     args = parser.parse_args(argv)
+    args.left_out = dict(split_name(parser, named) for named in args.left_out)
+    print_table((judge_left_out if args.left_out else judge_fitted)(args), args.threshold)
+
+
+def split_name(parser: argparse.ArgumentParser, named: str) -> tuple[str, Path]:
+    """Name and file of `SITE=SPACE`."""
+    name, _, path = named.partition("=")
+    if not name or not path:
+        parser.error(f"--left_out: expected SITE=SPACE, got {named}")
+    return name, Path(path)
+
+
+def judge_left_out(args: argparse.Namespace) -> Rows:
+    """All volumes of the outside sites, and of sites that a space was trained without, by the published curve."""
+    folders = {folder.name: folder for folder in args.inside}
+    spaces = [(folder, args.space) for folder in args.outside]
+    spaces += [(folders[name], path) for name, path in args.left_out.items()]
+    calibration, rows = replace(PUBLISHED, threshold=args.threshold), {}
+    for folder, path in spaces:
+        space = load_routing_space(path)
+        data = open_site(folder, space.plan).outside
+        rows[folder.name] = judge_all(folder.name, "mix", mix(space, data), data, space.plan), calibration
+    return rows
+
+
+def judge_fitted(args: argparse.Namespace) -> Rows:
+    """The outside sites, and test volumes of the inside ones without their own model, by curves that are fitted."""
     space = load_routing_space(args.space)
     fitted = cases_to_fit(space, args.inside)
-    rows: dict[str, tuple[list[Case], Calibration]] = {}
+    print(f"fitted on {len(fitted)} cases: {fit(fitted, args.threshold)}")
+    rows: Rows = {}
     for folder in args.outside:
         data = open_site(folder, space.plan).outside
         rows[folder.name] = (
@@ -145,8 +180,7 @@ def main(argv: list[str] | None = None) -> None:
             calibration = fit([case for case in fitted if case.site != folder.name], args.threshold)
             cases = judge_all(folder.name, "mix of the others", mix(fewer, data), data, space.plan)
             rows[f"{folder.name} left out"] = cases, calibration
-    print_table(rows, args.threshold)
-    print(f"fitted on {len(fitted)} cases: {fit(fitted, args.threshold)}")
+    return rows
 
 
 def fit(cases: Sequence[Case], threshold: float) -> Calibration:
@@ -154,7 +188,7 @@ def fit(cases: Sequence[Case], threshold: float) -> Calibration:
     return Calibration.fit([case.agreement for case in cases], [case.dice for case in cases], threshold)
 
 
-def print_table(rows: dict[str, tuple[list[Case], Calibration]], threshold: float) -> None:
+def print_table(rows: Rows, threshold: float) -> None:
     """A line for each site, and one for all."""
     columns = "true Dice  predicted  Spearman    MAE  right  false  missed"
     print(f"\n{'':24s} {'n':>4s}  {columns}   (warnings below {threshold:.2f})")

@@ -21,19 +21,43 @@ cache: {folder: cache}
 """
 
 
-def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def write_space(folder: Path) -> list[str]:
+    """Three sites and a space of the first two; their folders."""
     names = ["one", "two", "three"]
     for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "site.yaml").write_text(SITE)
+        (folder / name).mkdir()
+        (folder / name / "site.yaml").write_text(SITE)
     experts = {name: build_network(SPEC, seed).state_dict() for seed, name in enumerate((*names[:2], GLOBAL))}
     for state in experts.values():  # half of the pixels are marked
         state["decoder.output.bias"].zero_()
-    save_routing_space(tmp_path / "space.safetensors", RoutingSpace(SPEC, experts))
-    inside, outside = [str(tmp_path / name) for name in names[:2]], str(tmp_path / names[2])
+    save_routing_space(folder / "space.safetensors", RoutingSpace(SPEC, experts))
+    return [str(folder / name) for name in names]
+
+
+def rows_of(told: str) -> dict[str, list[str]]:
+    return {line.split("  ")[0]: line.split() for line in told[told.index("true Dice") :].splitlines()[1:]}
+
+
+def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *inside, outside = write_space(tmp_path)
     options = ["--threshold", "0.6"]
     quality_estimate.main([str(tmp_path / "space.safetensors"), "--inside", *inside, "--outside", outside, *options])
     told = capsys.readouterr().out
-    rows = {line.split("  ")[0]: line.split() for line in told[told.index("true Dice") :].splitlines()[1:]}
+    rows = rows_of(told)
     assert {"three", "one left out", "two left out", "all"} <= set(rows)
     assert rows["three"][1] == "12" and rows["all"][1] == "24" and "threshold=0.6" in told
+
+
+def test_a_site_that_a_space_was_trained_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of its volumes are judged, by the published curve."""
+    *inside, outside = write_space(tmp_path)
+    space = str(tmp_path / "space.safetensors")
+    words = [space, "--inside", *inside, "--outside", outside, "--left_out", f"two={space}"]
+    quality_estimate.main(words)
+    told = capsys.readouterr().out
+    rows = rows_of(told)
+    assert set(rows) == {"three", "two", "all"} and "fitted" not in told
+    assert [rows[name][1] for name in rows] == ["12", "12", "24"]
+    with pytest.raises(SystemExit):
+        quality_estimate.main([*words[:-1], "two"])
+    assert "expected SITE=SPACE, got two" in capsys.readouterr().err
