@@ -20,7 +20,7 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ OUTSIDE = "outside-1"
 MORE = JOBS.parent / "examples" / "hippocampus_outside"
 """Further outside sites."""
 STRATEGIES = ("published", "matched")
+EPOCHS = 10
+"""Of adaptation, as the job has them by default."""
 SYSTEM = "IOP-FL"
 GLOBAL, PERSONAL = "FedAvg = IOP-FL, global model", "IOP-FL, personal models"
 METHODS = (SYSTEM, "local-only", "FedProx", "FedBN", "Ditto", "FedRep", "SCAFFOLD")
@@ -96,6 +98,7 @@ def train(args: argparse.Namespace, method: str, seed: int) -> Path:
 def route(args: argparse.Namespace, seed: int, trained: Path, site: str, strategy: str) -> Path:
     """Make an outside site's model unless that was done after the training; returns the results.json."""
     name = f"{describe(args, seed)}-at-{site}-{strategy}"
+    name += f"-{args.epochs}-epochs" if strategy == "published" and args.epochs != EPOCHS else ""
     path = results_path(args.workspace, name)
     if is_complete(path, 0) and path.stat().st_mtime > trained.stat().st_mtime:
         print(f"\n{name}: already in {args.workspace}")
@@ -148,8 +151,12 @@ def table(title: str, seeds: list[Scores], published: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run all seeds and methods that are not there yet and print the tables."""
+def collect(argv: Sequence[str] | None = None) -> tuple[list[Scores], dict[str, list[Scores]]]:
+    """Run all seeds and methods that are not there yet and print the tables.
+
+    Returns:
+        The rows of the inside sites, by seed; and of each outside site.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -164,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, help="pieces in a training batch; default: the sites' 16")
     parser.add_argument("--outside", nargs="*", help=f"sites that did not train; default {OUTSIDE} outside-3")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
-    parser.add_argument("--epochs", type=int, default=10, help="of adaptation at an outside site; 0: none")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of adaptation at an outside site; 0: none")
     parser.add_argument("--sites", type=Path, default=JOBS.parent / "examples" / "hippocampus")
     parser.add_argument("--workspace", type=Path, default=default_workspace())
     args, args.more = parser.parse_known_args(argv)  # further options of job.py
@@ -187,7 +194,8 @@ def main(argv: list[str] | None = None) -> None:
     print("\n" + table(f"{len(inside_names(args))} inside sites, test volumes, {seeds}", inside, PUBLISHED))
     for name, scores in outside.items():
         print("\n" + table(f"{name}, all its slices, {seeds}", scores, PUBLISHED if name == OUTSIDE else {}))
+    return inside, outside
 
 
 if __name__ == "__main__":
-    main()
+    collect()
