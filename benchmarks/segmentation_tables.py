@@ -4,7 +4,7 @@
 
 python benchmarks/segmentation_tables.py inside       IOP-FL and its baselines at the five inside sites
 python benchmarks/segmentation_tables.py left_out     each site in turn outside, with outside-1 and outside-3
-python benchmarks/segmentation_tables.py volumes      2, 5, 10 and 20 training volumes a site
+python benchmarks/segmentation_tables.py volumes      2, 5, 10 and 20 training volumes a site, in equal numbers of steps
 python benchmarks/segmentation_tables.py training     random transforms, and training as published
 python benchmarks/segmentation_tables.py dimensions   2.5D and 3D
 
@@ -33,9 +33,14 @@ TABLES: Mapping[str, Mapping[str, list[str]]] = {
     "inside": {"all methods": [*WIDE, *RANDOM, "--outside"]},
     "left_out": {"all sites": [*WIDE, *RANDOM, *OURS, *ROUTED, *BOTH]}
     | {f"without {site}": [*WIDE, *RANDOM, *OURS, *ROUTED, "--leave_out", site] for site in SITES},
-    "volumes": {
-        f"{count} training volumes a site": [*WIDE, *RANDOM, "--methods", "local-only", SYSTEM, *volumes, "--outside"]
-        for count, volumes in ((2, ["--volumes", "2"]), (5, ["--volumes", "5"]), (10, ["--volumes", "10"]), (20, []))
+    "volumes": {  # equal numbers of steps
+        f"{count} training volumes a site": [*WIDE, *RANDOM, "--methods", "local-only", SYSTEM, *more, "--outside"]
+        for count, more in (
+            (2, ["--volumes", "2", "--local_epochs", "10"]),
+            (5, ["--volumes", "5", "--local_epochs", "4"]),
+            (10, ["--volumes", "10", "--local_epochs", "2"]),
+            (20, []),
+        )
     },
     "training": {
         "random transforms": [*WIDE, *RANDOM, *OURS, *MATCHED, *BOTH],
