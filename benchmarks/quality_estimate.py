@@ -89,7 +89,9 @@ def judge_all(
 def mix(space: RoutingSpace, dataset: SegmentationDataset) -> nn.Module:
     """The model that a site without labels gets from a space."""
     pieces = Pieces([dataset.volumes[number].slices for number in dataset.used], space.plan)
-    return Outside(space, pieces, AdaptationSettings(), CPU).make_model().network
+    made = Outside(space, pieces, AdaptationSettings(), CPU).make_model()
+    print("\n".join(made.notes()), flush=True)
+    return made.network
 
 
 def without(space: RoutingSpace, site: str) -> RoutingSpace | None:

@@ -167,6 +167,28 @@ def test_of_a_model_that_fails_at_home_nothing_good_is_predicted(tmp_path: Path)
     assert b"own_dice" not in (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
 
 
-def test_a_dice_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="own_dice: expected 0 to 1, got 1.5"):
-        load_personal_model(written(replace(plain(), own_dice=1.5), tmp_path))
+def test_every_scan_of_a_hospital_unlike_all_others_is_warned_of(tmp_path: Path) -> None:
+    """And no better or worse Dice is predicted; a bundle does not tell of it."""
+    folder = scans(tmp_path / "scans", count=1)
+    config = settings(tmp_path, folder)
+    near, far = (replace(plain(), distance=distance) for distance in (0.7, 4.3))
+    was = Segmenter(plain(), config, folder).apply(0)
+    assert Segmenter(near, config, folder).apply(0).warnings == was.warnings
+    found = Segmenter(load_personal_model(written(far, tmp_path)), config, folder).apply(0)
+    assert found.predicted_dice == was.predicted_dice
+    told = "unlike those of all hospitals of the federation, 4.3 times as far"
+    assert [told in warning for warning in found.warnings].count(True) == 1
+    export_bundle(far, config, tmp_path / "bundle")
+    assert b"distance" not in (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ({"own_dice": 1.5}, "own_dice: expected 0 to 1, got 1.5"),
+        ({"distance": -0.5}, "distance: expected 0 to inf, got -0.5"),
+    ],
+)
+def test_a_number_that_is_none_is_refused(known: dict[str, float], told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        load_personal_model(written(replace(plain(), **known), tmp_path))

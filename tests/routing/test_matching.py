@@ -75,6 +75,20 @@ def test_the_divergence_is_that_of_gaussians() -> None:
     assert find_divergence(one, copy.deepcopy(one)) == pytest.approx(0)
 
 
+@pytest.mark.parametrize(("contrast", "far"), [(1.1, False), (0.7, False), (30.0, True), (-8.0, True)])
+def test_a_site_unlike_all_of_the_federation_is_far_from_it(contrast: float, far: bool) -> None:
+    """In units of how far the federation's sites lie from one another, whatever their scanners are."""
+    experts = {str(known): expert(known).state_dict() for known in (0.5, 1.0, 1.5)}
+    distance = match(Network(), experts, expert(1.0), site(contrast))[1].distance
+    assert distance is not None and (distance > 3) == far
+
+
+def test_no_distance_without_two_hospitals_that_differ() -> None:
+    one = expert(1.0).state_dict()
+    for experts in ({"one": one}, {"one": one, "two": one}):
+        assert match(Network(), experts, expert(1.0), site(1.1))[1].distance is None
+
+
 def test_weights_fall_with_the_divergence() -> None:
     assert weigh({"a": 0.1, "b": 0.2}) == {"a": pytest.approx(8 / 9), "b": pytest.approx(1 / 9)}
     assert weigh({"a": 0.0, "b": 0.1})["a"] == pytest.approx(1)

@@ -70,7 +70,8 @@ def test_without_an_epoch_the_routers_predict_as_they_begin() -> None:
     site = outside("published", PLAN, epochs=0)
     before = dict(site.predict_with_others())["unadapted"]
     model = site.make_model()
-    assert model.key == "routing" and model.report.fallback is None and model.notes() == []
+    assert model.key == "routing" and model.report.fallback is None
+    assert model.notes() == ["no epoch of adaptation: the routers predict as they begin"]
     assert torch.equal(site.pieces.probabilities(model.network, 4), before)
 
 

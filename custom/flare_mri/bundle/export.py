@@ -78,7 +78,9 @@ def export_bundle(model: PersonalModel, config: SiteConfig, out: Path, program: 
     _check_empty(out)
     # nothing of patients goes along, nor the names that a hospital gives its protocols
     acquisition = model.acquisition and replace(model.acquisition, contrasts=())
-    nameless = replace(model, job=NAME, site=NAME, organ_sizes=None, own_dice=None, acquisition=acquisition)
+    nameless = replace(
+        model, job=NAME, site=NAME, organ_sizes=None, own_dice=None, distance=None, acquisition=acquisition
+    )
     files = {
         "configs/metadata.json": _json(writer.metadata(plan)),
         "configs/inference.json": _json(writer.config(plan)),

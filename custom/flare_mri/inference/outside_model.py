@@ -115,8 +115,14 @@ def make_model(
         print(f"{line}, {time.perf_counter() - started:.0f} s", flush=True)
     if made.report.fallback:
         print(f"warning: the global model is used: {made.report.fallback}", file=sys.stderr, flush=True)
-    state, dice = made.network.state_dict(), made.known_dice(space.dice)
-    model = replace(model, state=state, experts=made.experts, batch_size=settings.batch_size, own_dice=dice)
+    model = replace(
+        model,
+        state=made.network.state_dict(),
+        experts=made.experts,
+        batch_size=settings.batch_size,
+        own_dice=made.known_dice(space.dice),
+        distance=made.distance,
+    )
     if where := not_finite(model.state):
         raise InputError(f"{where} is not finite in the model that was made; nothing is written, use another space")
     content, _ = pack_tensors(model.state, {**model.description(), "adaptation": made.report.as_dict(), "run": ""})

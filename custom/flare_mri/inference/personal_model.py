@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model a hospital ends with, as it lies in its site store: ``personal.safetensors``."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ _FORMAT = "flare-mri personal model 1"
 _ORIGIN = f"the {PERSONAL_FILE} that a job left in the site's store"
 _TEXTS = ("job", "site", "task")
 _LISTS = ("orientations", "experts")
+_KNOWN = {"own_dice": 1.0, "distance": math.inf}  # numbers that a model may lack, and the largest they may be
 AXCODES = re.compile(r"(?:[RL][AP][SI]|[RL][SI][AP]|[AP][RL][SI]|[AP][SI][RL]|[SI][RL][AP]|[SI][AP][RL])")
 
 
@@ -50,6 +52,8 @@ class PersonalModel:
         organ_sizes: in the labels that it learned from; None where they are not known.
         own_dice: its mean Dice in test volumes of its own site, or that of the models it was made of in those of
             theirs; in [0, 1]. None where it was not scored.
+        distance: of an outside site from the federation, see :func:`flare_mri.routing.matching.find_distance`; None
+            where it is not known.
         checksum: of the file it was read from; empty where it comes from none.
     """
 
@@ -68,6 +72,7 @@ class PersonalModel:
     calibration: Calibration | None = None
     organ_sizes: OrganSizes | None = None
     own_dice: float | None = None
+    distance: float | None = None
     checksum: str = field(default="", compare=False)
 
     def description(self) -> dict[str, Any]:
@@ -78,10 +83,10 @@ class PersonalModel:
         acquired = {} if self.acquisition is None else {"acquisition": self.acquisition.as_dict()}
         fitted = {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
         sizes = {} if self.organ_sizes is None else {"organ_sizes": self.organ_sizes.as_dict()}
-        scored = {} if self.own_dice is None else {"own_dice": self.own_dice}
+        known = {key: value for key in _KNOWN if (value := getattr(self, key)) is not None}
         plan = self.plan.model_dump(mode="json") if self.task == SEGMENTATION else {}
         described = {"format": _FORMAT, **texts, "network": self.network, **lists, **numbers, **acquired}
-        return {**described, **plan, **fitted, **sizes, **scored}
+        return {**described, **plan, **fitted, **sizes, **known}
 
     def check_knows(self, where: object, spatial_size: tuple[int, int]) -> None:
         """Refuses slices of another size than the model was made with, for which it would give bad results.
@@ -163,9 +168,10 @@ def load_personal_model(path: Path) -> PersonalModel:
         named["calibration"] = None if fitted is None else Calibration.read(fitted)
         sizes = described.get("organ_sizes")
         named["organ_sizes"] = None if sizes is None else organ_sizes_from(sizes)
-        dice = named["own_dice"] = described.get("own_dice")
-        if dice is not None and not (type(dice) in (int, float) and 0 <= dice <= 1):
-            raise InputError(f"own_dice: expected 0 to 1, got {dice!r:.40}; give {_ORIGIN}")
+        for key, most in _KNOWN.items():
+            value = named[key] = described.get(key)
+            if value is not None and not (type(value) in (int, float) and 0 <= value <= most):
+                raise InputError(f"{key}: expected 0 to {most:g}, got {value!r:.40}; give {_ORIGIN}")
         named |= {key: described[key] for key in _TEXTS}
         named["plan"] = SegmentationPlan.read({key: described[key] for key in PLAN if key in described}, "its plan")
         named |= {key: tuple(described[key]) for key in _LISTS}

@@ -31,6 +31,9 @@ SHARPENING = 0.7
 NOISE = 0.2  # standard deviations of the volume
 SHIFT = 2  # pixels down and to the right
 PASSES = 1 + len(GAMMAS) + 3  # of a volume through the network: as it came, and each of `changes`
+FAR = 3.0
+"""Distance from a federation, of :func:`flare_mri.routing.matching.find_distance`, above which a person is warned: the
+sites left out of one lay at 1.0 at most, but for the one whose contrast no other had, at 4 and more."""
 MOST_MARKED = 0.9  # of the voxels: a network that marks everything does so in every changed image too
 
 
@@ -163,20 +166,26 @@ def judge(
     return Quality(sum(organs) / len(organs), organs, tuple(agreement), warning)
 
 
-def doubt(quality: Quality, own_dice: float, threshold: float) -> Quality:
-    """A quality as it is where the model does well where it learned; else no better than there, and with a warning.
+def doubt(quality: Quality, own_dice: float | None, distance: float | None, threshold: float) -> Quality:
+    """A quality with what is known of the model itself, which its agreement with itself does not tell.
 
     Args:
         quality: predicted of one volume.
         own_dice: mean Dice in test volumes of the site that the model, or the models it is mixed from, learned at; in
-            [0, 1].
+            [0, 1]. Below the threshold nothing better is predicted.
+        distance: of the site from the federation, see :func:`flare_mri.routing.matching.find_distance`.
         threshold: below which a person is warned.
     """
-    if own_dice >= threshold:
-        return quality
-    where = "in the test volumes of the hospitals it learned at"
-    told = f"the model has Dice {own_dice:.2f} {where}: it has not learned this well"
-    return replace(quality, dice=min(quality.dice, own_dice), warning=told)
+    told, dice = [quality.warning] if quality.warning else [], quality.dice
+    if own_dice is not None and own_dice < threshold:
+        where = "in the test volumes of the hospitals it learned at"
+        told, dice = [f"the model has Dice {own_dice:.2f} {where}: it has not learned this well"], min(dice, own_dice)
+    if distance is not None and distance > FAR:
+        told.append(
+            f"scans here are unlike those of all hospitals of the federation, {distance:.1f} times as far from them as "
+            "they are from one another: look at every slice"
+        )
+    return replace(quality, dice=dice, warning="; ".join(told))
 
 
 def _with_gamma(images: Tensor, inside: Tensor, gamma: float) -> Tensor:

@@ -114,8 +114,7 @@ class Segmenter(Application):
         with with_progress_of(self._network, self.names[number], batches):
             probabilities = pieces.probabilities(self._network, batch_size)
             quality = estimate_quality(self._network, pieces, probabilities, batch_size, calibration)
-        if self._model.own_dice is not None:
-            quality = doubt(quality, self._model.own_dice, calibration.threshold)
+        quality = doubt(quality, self._model.own_dice, self._model.distance, calibration.threshold)
         labels = probabilities.argmax(1).numpy().astype(np.uint8)
         on_scan = placed.to_scan(labels, nearest=True)
         shown = int((labels > 0).sum((1, 2)).argmax())

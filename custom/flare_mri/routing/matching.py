@@ -29,6 +29,8 @@ from flare_mri.routing.network import check_experts
 POWER = 3.0
 BATCH, BATCH_PATCHES = 64, 4  # a patch has the pixels of a stack of slices
 _SMALLEST = 1e-8  # divergence of an expert of the very same images
+Statistics = list[tuple[Tensor, Tensor]]
+"""Mean and variance of each BatchNorm layer of a network."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class MatchReport:
         slices: number of slices of the site, or of patches.
         divergence: of each expert; empty where the network has no running statistics.
         weights: of each expert in the mix.
+        distance: of :func:`find_distance`; None where it is not known.
         fallback: why the global model's predictions must be used; None where the mix may be.
         global_model: the plain global model on the site.
         matched: the mix on the site.
@@ -47,6 +50,7 @@ class MatchReport:
     slices: int
     divergence: Mapping[str, float]
     weights: Mapping[str, float]
+    distance: float | None
     fallback: str | None
     global_model: SiteView
     matched: SiteView
@@ -82,12 +86,13 @@ def match(
         what = "slices or patches" if experts else "personal models in the routing space"
         raise InputError(f"outside site: expected {what}, got none; check the data folder and the routing space")
     check_experts(network.state_dict(), experts)
-    divergence = {}
+    divergence, at_home = dict[str, float](), dict[str, Statistics]()
     for name, state in experts.items():
         expert = copy.deepcopy(network)
         expert.load_state_dict(state)
         if tracked_norms(expert):
             divergence[name] = find_divergence(with_site_statistics(expert, slices), expert)
+            at_home[name] = _statistics(expert)
     weights = weigh(divergence) if divergence else dict.fromkeys(experts, 1 / len(experts))
     mixed = copy.deepcopy(network)
     mixed.load_state_dict(mix_states(experts, weights))
@@ -95,7 +100,7 @@ def match(
     batch_size = min(16, _batch_size(slices))
     views = examine(global_model, slices, batch_size), examine(mixed, slices, batch_size)
     reason = too_few(slices) or collapse(*views, (), min_foreground, "the mix")
-    return mixed, MatchReport(len(slices), divergence, weights, reason, *views)
+    return mixed, MatchReport(len(slices), divergence, weights, find_distance(divergence, at_home), reason, *views)
 
 
 def tracked_norms(network: nn.Module) -> dict[str, _BatchNorm]:
@@ -140,12 +145,29 @@ def find_divergence(site: nn.Module, expert: nn.Module) -> float:
         site: of :func:`with_site_statistics`, of the expert.
         expert: with the statistics that it came with.
     """
-    found = []
-    for one, other in zip(tracked_norms(site).values(), tracked_norms(expert).values(), strict=True):
-        (site_mean, site_variance), (mean, variance) = _statistics(one), _statistics(other)
-        terms = torch.log(variance / site_variance) + (site_variance + (site_mean - mean).square()) / variance - 1
-        found.append(float(terms.mean()) / 2)
-    return sum(found) / len(found)
+    return _diverge(_statistics(site), _statistics(expert))
+
+
+def find_distance(divergence: Mapping[str, float], at_home: Mapping[str, Statistics]) -> float | None:
+    """How far a site lies from the federation, in units of how far the federation's own sites lie from one another.
+
+    The divergence from the nearest expert, over the largest that one expert's own statistics have from its nearest
+    other's. Sites left out of a federation lay at 0.2 to 1.0 where a mix of the others worked, and at 4 and more where
+    it failed (docs/explanation/quality.md).
+
+    Args:
+        divergence: of the site from each expert.
+        at_home: running statistics that each expert came with.
+
+    Returns:
+        None where fewer than two experts have such statistics, or all have the same.
+    """
+    nearest = []
+    for one, own in at_home.items():
+        others = [_diverge(own, other) for name, other in at_home.items() if name != one]
+        nearest += [min(others)] if others else []
+    unit = max(nearest, default=0.0)
+    return max(min(divergence.values()), 0.0) / unit if unit > _SMALLEST else None
 
 
 def weigh(divergence: Mapping[str, float], power: float = POWER) -> dict[str, float]:
@@ -174,6 +196,18 @@ def _batch_size(slices: Slices) -> int:
     return BATCH_PATCHES if are_patches(slices) else BATCH
 
 
-def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    assert norm.running_mean is not None and norm.running_var is not None  # tracked_norms saw to it
-    return norm.running_mean.double(), norm.running_var.double() + norm.eps
+def _statistics(network: nn.Module) -> Statistics:
+    """Running mean and variance of each BatchNorm layer."""
+    found = []
+    for norm in tracked_norms(network).values():
+        assert norm.running_mean is not None and norm.running_var is not None  # tracked_norms saw to it
+        found.append((norm.running_mean.double(), norm.running_var.double() + norm.eps))
+    return found
+
+
+def _diverge(site: Statistics, expert: Statistics) -> float:
+    found = []
+    for (site_mean, site_variance), (mean, variance) in zip(site, expert, strict=True):
+        terms = torch.log(variance / site_variance) + (site_variance + (site_mean - mean).square()) / variance - 1
+        found.append(float(terms.mean()) / 2)
+    return sum(found) / len(found)

@@ -53,10 +53,19 @@ class OutsideModel:
         if isinstance(report, MatchReport):
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in report.weights.items())
             why = "" if report.divergence else " (the network has no BatchNorm statistics to compare: all alike)"
-            return [f"weights of the personal models: {told}{why}"]
+            return [f"weights of the personal models: {told}{why}"] + (
+                [] if report.distance is None else [f"distance from the federation's hospitals: {report.distance:.1f}"]
+            )
+        if report.fallback is None and not report.epochs:
+            return ["no epoch of adaptation: the routers predict as they begin"]
         if report.fallback is None and report.kept_epoch < report.epochs:
             return [f"epoch {report.kept_epoch} had the lowest loss, its state is kept"]
         return []
+
+    @property
+    def distance(self) -> float | None:
+        """Of :func:`~flare_mri.routing.matching.find_distance`; None where it is not known, and after adaptation."""
+        return self.report.distance if isinstance(self.report, MatchReport) else None
 
     def known_dice(self, dice: Mapping[str, float]) -> float | None:
         """Mean Dice of the models it was made of, each in the test volumes of its own site, as much as each counts.

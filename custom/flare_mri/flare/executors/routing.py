@@ -126,9 +126,8 @@ class RoutingExecutor(ModelExecutor):
             self.log_warning(fl_ctx, f"site {task.site}: {told}")
         probabilities = outside.pieces.probabilities(model.network, self._settings.batch_size)
         labels = _labels(probabilities)
-        dice = model.known_dice(space.dice)
-        former = self._keep_model(store, task, space, model, dice)  # first: one that is not finite keeps nothing
-        expected = self._expect(task, model, probabilities, dice, fl_ctx, abort_signal)
+        former = self._keep_model(store, task, space, model)  # first: one that is not finite keeps nothing
+        expected = self._expect(task, model, probabilities, space, fl_ctx, abort_signal)
         self._keep_predictions(store, task, labels, expected)
         if former:
             self.log_info(fl_ctx, f"site {task.site}: the model of the run before is kept as {former.name}")
@@ -144,7 +143,7 @@ class RoutingExecutor(ModelExecutor):
         task: SegmentationTask,
         model: OutsideModel,
         probabilities: torch.Tensor,
-        own_dice: float | None,
+        space: RoutingSpace,
         fl_ctx: FLContext,
         abort_signal: Signal,
     ) -> dict[int, Quality]:
@@ -157,7 +156,7 @@ class RoutingExecutor(ModelExecutor):
             pieces = Pieces([data.volumes[number].slices], task.data.plan)
             mine = probabilities[np.flatnonzero(numbers == number)]
             quality = estimate_quality(model.network, pieces, mine, self._settings.batch_size, PUBLISHED)
-            found[number] = quality if own_dice is None else doubt(quality, own_dice, PUBLISHED.threshold)
+            found[number] = doubt(quality, model.known_dice(space.dice), model.distance, PUBLISHED.threshold)
         mean = sum(quality.dice for quality in found.values()) / len(found)
         self.log_info(fl_ctx, f"site {task.site}: mean predicted Dice of {len(found)} volumes {mean:.2f}")
         doubtful = {task.data.volume_names[number]: q.warning for number, q in found.items() if q.warning}
@@ -182,13 +181,20 @@ class RoutingExecutor(ModelExecutor):
         task: SegmentationTask,
         space: RoutingSpace,
         model: OutsideModel,
-        own_dice: float | None,
     ) -> Path | None:
         """The model that made the predictions, with the whole report."""
         known = task.spatial_size, task.orientations, task.slice_axis
         state = model.network.state_dict()
         kept = PersonalModel(
-            self.job, task.site, SEGMENTATION, space.network, state, *known, plan=space.plan, own_dice=own_dice
+            self.job,
+            task.site,
+            SEGMENTATION,
+            space.network,
+            state,
+            *known,
+            plan=space.plan,
+            own_dice=model.known_dice(space.dice),
+            distance=model.distance,
         )
         if model.experts:
             kept = replace(kept, experts=model.experts, batch_size=self._settings.batch_size)
