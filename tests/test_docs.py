@@ -107,6 +107,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "nvflare system status": "tests/deployments/test_provisioned.py",
     "nvflare provision": "tests/deployments/test_provisioned.py",
     "export KIT=": "tests/deployments/test_provisioned.py",
+    "python benchmarks/segmentation_tables.py": "tests/benchmarks/test_runs.py",
     "nvflare job": "tests/deployments/test_provisioned.py",
     "nvflare dashboard --local --start": "tests/deployments/test_dashboard.py",
     "export NVFL_WEB_ROOT=": "tests/deployments/test_dashboard.py",
