@@ -176,7 +176,7 @@ def test_every_scan_of_a_hospital_unlike_all_others_is_warned_of(tmp_path: Path)
     assert Segmenter(near, config, folder).apply(0).warnings == was.warnings
     found = Segmenter(load_personal_model(written(far, tmp_path)), config, folder).apply(0)
     assert found.predicted_dice == was.predicted_dice
-    told = "unlike those of all hospitals of the federation, 4.3 times as far"
+    told = "unlike those of the federation's hospitals, 4.3 times as far"
     assert [told in warning for warning in found.warnings].count(True) == 1
     export_bundle(far, config, tmp_path / "bundle")
     assert b"distance" not in (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
