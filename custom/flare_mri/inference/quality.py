@@ -182,8 +182,8 @@ def doubt(quality: Quality, own_dice: float | None, distance: float | None, thre
         told, dice = [f"the model has Dice {own_dice:.2f} {where}: it has not learned this well"], min(dice, own_dice)
     if distance is not None and distance > FAR:
         told.append(
-            f"scans here are unlike those of the federation's hospitals, {distance:.1f} times as far from them as they are "
-            "from one another: look at every slice"
+            f"scans here are unlike those of the federation's hospitals, {distance:.1f} times as far from them as they "
+            "are from one another: look at every slice"
         )
     return replace(quality, dice=dice, warning="; ".join(told))
 
