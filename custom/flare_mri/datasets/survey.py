@@ -129,7 +129,7 @@ def look_at_scan(scan: Scan, data: DataSettings, picture: bool) -> ScanFacts:
         geometry=geometry,
         coils=coils,
         acceleration=acceleration,
-        contrast=(scan.files and contrast_of(scan.files[0])) or "",
+        contrast=find_contrast(scan),
         organs=None if label is None else _organs(label.numpy(), data, geometry),
         digest=digest(values),
         label_digest="" if label is None or not label.any() else digest(label.numpy()),
@@ -142,6 +142,11 @@ def _place(voxels: np.ndarray, geometry: Geometry, scan: Scan) -> MetaTensor:
     """Magnitudes [H, W, S] of a raw scan as a reader of images gives them."""
     meta = {"affine": geometry.matrix, "affine_known": geometry.affine is not None, "origin": scan.origin}
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels, np.float32)), meta=meta)
+
+
+def find_contrast(scan: Scan) -> str:
+    """What an ISMRMRD or fastMRI file calls its contrast; empty where it does not say, of other files, and of none."""
+    return (contrast_of(scan.files[0]) or "") if scan.files else ""
 
 
 def find_mm(geometry: Geometry) -> tuple[float, ...] | None:

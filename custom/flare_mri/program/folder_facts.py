@@ -13,12 +13,11 @@ import numpy as np
 
 from flare_mri.config.data import DataSettings
 from flare_mri.datasets.patients import find_patients
-from flare_mri.datasets.survey import turn
+from flare_mri.datasets.survey import find_contrast, turn
 from flare_mri.errors import InputError
 from flare_mri.io.formats import FORMATS, SEGMENTATION
 from flare_mri.io.load import load_scan_file
 from flare_mri.io.nifti_file import NIFTI_NAME, strip_ending
-from flare_mri.io.raw.named import contrast_of
 from flare_mri.io.raw.reader import raw_reader
 from flare_mri.io.scan import Scan
 
@@ -149,7 +148,7 @@ def only_list(folder: Path) -> str:
 
 def said_contrasts(scans: Sequence[Scan]) -> Counter[str]:
     """What ISMRMRD and fastMRI files call their contrasts, and how many scans have each; empty: not known."""
-    found = Counter((scan.files and contrast_of(scan.files[0])) or "" for scan in scans)
+    found = Counter(map(find_contrast, scans))
     return found if any(found) else Counter()
 
 
