@@ -183,7 +183,7 @@ def doubt(quality: Quality, own_dice: float | None, distance: float | None, thre
     if distance is not None and distance > FAR:
         told.append(
             f"scans here are unlike those of the federation's hospitals, {distance:.1f} times as far from them as they "
-            "are from one another: look at every slice"
+            "are from one another: is data.spatial_size the federation's? look at every slice"
         )
     return replace(quality, dice=dice, warning="; ".join(told))
 
