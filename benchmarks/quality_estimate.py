@@ -15,7 +15,7 @@ that was trained without it. Labels serve calibration and score only.
 
 import argparse
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -139,15 +139,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--left_out", nargs="+", default=[], metavar="SITE=SPACE", help="spaces trained without a site")
     parser.add_argument("--threshold", type=float, default=0.7, help="Dice below which a person is warned")
     args = parser.parse_args(argv)
-    args.left_out = dict(split_name(parser, named) for named in args.left_out)
+    args.left_out = dict(split_name(parser, named, {folder.name for folder in args.inside}) for named in args.left_out)
     print_table((judge_left_out if args.left_out else judge_fitted)(args), args.threshold)
 
 
-def split_name(parser: argparse.ArgumentParser, named: str) -> tuple[str, Path]:
-    """Name and file of `SITE=SPACE`."""
+def split_name(parser: argparse.ArgumentParser, named: str, sites: Collection[str]) -> tuple[str, Path]:
+    """Name and file of `SITE=SPACE`, of one of the inside sites."""
     name, _, path = named.partition("=")
-    if not name or not path:
-        parser.error(f"--left_out: expected SITE=SPACE, got {named}")
+    if name not in sites or not path:
+        parser.error(f"--left_out: expected SITE=SPACE with a SITE of {', '.join(sorted(sites))}, got {named}")
     return name, Path(path)
 
 

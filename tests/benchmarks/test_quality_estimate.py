@@ -58,6 +58,7 @@ def test_a_site_that_a_space_was_trained_without(tmp_path: Path, capsys: pytest.
     rows = rows_of(told)
     assert set(rows) == {"three", "two", "all"} and "fitted" not in told
     assert [rows[name][1] for name in rows] == ["12", "12", "24"]
-    with pytest.raises(SystemExit):
-        quality_estimate.main([*words[:-1], "two"])
-    assert "expected SITE=SPACE, got two" in capsys.readouterr().err
+    for wrong in ("two", f"four={space}"):
+        with pytest.raises(SystemExit):
+            quality_estimate.main([*words[:-1], wrong])
+        assert f"expected SITE=SPACE with a SITE of one, two, got {wrong}" in capsys.readouterr().err
