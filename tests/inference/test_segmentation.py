@@ -20,8 +20,9 @@ from flare_mri.datasets.organ_sizes import OrganSizes
 from flare_mri.datasets.pieces import in_order, run_batches
 from flare_mri.datasets.segmentation import SegmentationData
 from flare_mri.errors import InputError
+from flare_mri.inference.application import Result
 from flare_mri.inference.opening import open_application
-from flare_mri.inference.personal_model import load_personal_model
+from flare_mri.inference.personal_model import PersonalModel, load_personal_model
 from flare_mri.inference.segmentation import Segmenter
 from segmentation_model import SETTINGS, plain, routed, scans, settings, written
 
@@ -141,45 +142,48 @@ def test_a_routed_model_wants_slices_for_its_statistics(tmp_path: Path) -> None:
         Segmenter(routed(), config, folder).apply(0)
 
 
+def apply_to_one(model: PersonalModel, tmp_path: Path) -> Result:
+    """Of one scan, by the model as it is read from its file."""
+    folder = tmp_path / "scans"
+    if not folder.exists():
+        scans(folder, count=1)
+    return Segmenter(load_personal_model(written(model, tmp_path)), settings(tmp_path, folder), folder).apply(0)
+
+
+def exported(model: PersonalModel, tmp_path: Path) -> bytes:
+    """The model's file in a bundle of it."""
+    export_bundle(model, settings(tmp_path, tmp_path / "scans"), tmp_path / "bundle")
+    return (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
+
+
 def test_an_organ_of_another_size_than_was_learned_is_told_and_goes_into_no_bundle(tmp_path: Path) -> None:
-    folder = scans(tmp_path / "scans", count=1)
     model = replace(plain(), organ_sizes=OrganSizes({"organ": (1e4, 2e4)}))
-    config = settings(tmp_path, folder)
-    warnings = Segmenter(load_personal_model(written(model, tmp_path)), config, folder).apply(0).warnings
+    warnings = apply_to_one(model, tmp_path).warnings
     assert any(warning.endswith("the model learned from 1e+04 to 2e+04 ml") for warning in warnings)
-    export_bundle(model, config, tmp_path / "bundle")
-    exported = (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
-    assert b"batch_size" in exported and b"organ_sizes" not in exported
+    content = exported(model, tmp_path)
+    assert b"batch_size" in content and b"organ_sizes" not in content
 
 
 def test_of_a_model_that_fails_at_home_nothing_good_is_predicted(tmp_path: Path) -> None:
-    folder = scans(tmp_path / "scans", count=1)
-    config = settings(tmp_path, folder)
     good, bad = (replace(plain(), own_dice=dice) for dice in (0.9, 0.02))
-    was = Segmenter(plain(), config, folder).apply(0)
-    assert Segmenter(good, config, folder).apply(0).predicted_dice == was.predicted_dice
-    found = Segmenter(load_personal_model(written(bad, tmp_path)), config, folder).apply(0)
+    assert apply_to_one(good, tmp_path).predicted_dice == apply_to_one(plain(), tmp_path).predicted_dice
+    found = apply_to_one(bad, tmp_path)
     assert found.predicted_dice is not None and found.predicted_dice <= 0.02
     assert any(
         "has Dice 0.02 in the test volumes of the hospitals it learned at" in warning for warning in found.warnings
     )
-    export_bundle(bad, config, tmp_path / "bundle")
-    assert b"own_dice" not in (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
+    assert b"own_dice" not in exported(bad, tmp_path)
 
 
 def test_every_scan_of_a_hospital_unlike_all_others_is_warned_of(tmp_path: Path) -> None:
     """And no better or worse Dice is predicted; a bundle does not tell of it."""
-    folder = scans(tmp_path / "scans", count=1)
-    config = settings(tmp_path, folder)
     near, far = (replace(plain(), distance=distance) for distance in (0.7, 4.3))
-    was = Segmenter(plain(), config, folder).apply(0)
-    assert Segmenter(near, config, folder).apply(0).warnings == was.warnings
-    found = Segmenter(load_personal_model(written(far, tmp_path)), config, folder).apply(0)
+    was, found = apply_to_one(plain(), tmp_path), apply_to_one(far, tmp_path)
+    assert apply_to_one(near, tmp_path).warnings == was.warnings
     assert found.predicted_dice == was.predicted_dice
     told = "unlike those of the federation's hospitals, 4.3 times as far"
     assert [told in warning for warning in found.warnings].count(True) == 1
-    export_bundle(far, config, tmp_path / "bundle")
-    assert b"distance" not in (tmp_path / "bundle" / "models" / "model.safetensors").read_bytes()
+    assert b"distance" not in exported(far, tmp_path)
 
 
 @pytest.mark.parametrize(
