@@ -53,9 +53,8 @@ def make_and_apply(args: argparse.Namespace) -> int:
     assert isinstance(reader, Segmenter)  # of a model of segmentation
     results = ResultsFolder(reader, args.out)
     results.check_free(reader.names)
-    if (args.out / PERSONAL_FILE).exists():
-        there = args.out / PERSONAL_FILE
-        raise InputError(f"{there}: expected a folder without results, got this file; choose another")
+    if (out := args.out / PERSONAL_FILE).exists():
+        raise InputError(f"{out}: expected a folder without results, got this file; choose another")
     readable, volumes = _read_all(reader, results)
     pieces = Pieces(volumes, space.plan)
     model = make_model(model, space, config, settings, pieces, args.out)
@@ -86,8 +85,8 @@ def _read_all(reader: Segmenter, results: ResultsFolder) -> tuple[list[Scan], li
         readable.append(reader.scans[number])
         print_beside(f"{name}: read, {sum(map(len, volumes))} slices in all")
     if not readable:
-        told = f"expected scans that can be read, got none of {count(len(reader.scans), 'scan')}"
-        raise InputError(f"{told}, as told above; nothing is written, fix them")
+        scans = count(len(reader.scans), "scan")
+        raise InputError(f"expected scans that can be read, got none of {scans}; nothing is written, fix them")
     return readable, volumes
 
 
