@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flare_mri.errors import InputError
 from flare_mri.routing import examine
-from flare_mri.routing.matching import find_divergence, match, mix_states, weigh, with_site_statistics
+from flare_mri.routing.matching import are_nearer, find_divergence, match, mix_states, weigh, with_site_statistics
 
 
 class Network(nn.Module):
@@ -81,6 +81,29 @@ def test_a_site_unlike_all_of_the_federation_is_far_from_it(contrast: float, far
     experts = {str(known): expert(known).state_dict() for known in (0.5, 1.0, 1.5)}
     distance = match(Network(), experts, expert(1.0), site(contrast))[1].distance
     assert distance is not None and (distance > 3) == far
+
+
+def test_a_site_of_the_other_contrast_is_taken_as_negatives() -> None:
+    """The mix predicts of it what it predicts of the negatives, and the experts' weights and distance are those."""
+    experts = {str(known): expert(known).state_dict() for known in (1.0, 3.0)}
+    images = site(1.1)
+    straight, as_it_came = match(Network(), experts, expert(1.0), images)
+    turned, report = match(Network(), experts, expert(1.0), -images)
+    assert report.inverted and not as_it_came.inverted
+    torch.testing.assert_close(turned(-images), straight(images))
+    assert turned.state_dict().keys() == straight.state_dict().keys()
+    assert report.weights == pytest.approx(as_it_came.weights) and report.distance == pytest.approx(as_it_came.distance)
+    assert report.matched.entropy == pytest.approx(as_it_came.matched.entropy)
+    assert report.other_way == pytest.approx(as_it_came.other_way)
+    assert report.global_model.entropy == pytest.approx(as_it_came.global_model.entropy)
+
+
+def test_the_one_expert_of_the_other_contrast_does_not_decide() -> None:
+    as_it_came = {"a": 2e-3, "b": 2e-3, "c": 7e-3, "turned": 4e-3}
+    negatives = {"a": 8e-3, "b": 6e-3, "c": 14e-3, "turned": 1e-3}
+    assert min(negatives.values()) < min(as_it_came.values()) and not are_nearer(negatives, as_it_came)
+    assert are_nearer(as_it_came, negatives) and not are_nearer(as_it_came, as_it_came)
+    assert not are_nearer({}, as_it_came)
 
 
 def test_no_distance_without_two_hospitals_that_differ() -> None:

@@ -11,9 +11,13 @@ like this one differ little. With the Gaussian Kullback-Leibler divergence :math
 and the statistics of the site itself in every BatchNorm layer of the mix. It is one plain network, with routing weights
 as IOP-FL's (arXiv 2204.08467) but the same in all layers and for all samples. The averaged statistics of a global model
 are those of no site: it is not among the experts.
+
+The site's images are compared as they came and as their negatives. Where bright and dark are the other way round than
+at most of the experts' sites, the experts lie nearer to the negatives, and the mix takes the images so.
 """
 
 import copy
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,9 +29,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from flare_mri.errors import InputError
 from flare_mri.routing.adaptation import SiteView, Slices, are_patches, collapse, examine, too_few
 from flare_mri.routing.network import check_experts
+from flare_mri.routing.polarity import find_input_layers, take_negatives
 
 POWER = 3.0
 BATCH, BATCH_PATCHES = 64, 4  # a patch has the pixels of a stack of slices
+CLEARLY = 0.75
+"""Divergence of the negatives over that of the images as they came, below which the negatives are taken."""
 _SMALLEST = 1e-8  # divergence of an expert of the very same images
 Statistics = list[tuple[Tensor, Tensor]]
 """Mean and variance of each BatchNorm layer of a network."""
@@ -42,6 +49,8 @@ class MatchReport:
         divergence: of each expert; empty where the network has no running statistics.
         weights: of each expert in the mix.
         distance: of :func:`find_distance`; None where it is not known.
+        inverted: whether the site's images are taken as their negatives; `divergence` is that of these.
+        other_way: divergence of the images the other way round from each expert; empty where that cannot be told.
         fallback: why the global model's predictions must be used; None where the mix may be.
         global_model: the plain global model on the site.
         matched: the mix on the site.
@@ -51,6 +60,8 @@ class MatchReport:
     divergence: Mapping[str, float]
     weights: Mapping[str, float]
     distance: float | None
+    inverted: bool
+    other_way: Mapping[str, float]
     fallback: str | None
     global_model: SiteView
     matched: SiteView
@@ -77,7 +88,8 @@ def match(
         min_foreground: the mix is not used where it marks less than this share of what the global model marks.
 
     Returns:
-        The network in evaluation mode, and the report.
+        The network to use, in evaluation mode: the mix, or the global model where the report's ``fallback`` says why;
+        and the report.
 
     Raises:
         InputError: no slices or no expert, or an expert that does not fit the network.
@@ -86,21 +98,37 @@ def match(
         what = "slices or patches" if experts else "personal models in the routing space"
         raise InputError(f"outside site: expected {what}, got none; check the data folder and the routing space")
     check_experts(network.state_dict(), experts)
-    divergence, at_home = dict[str, float](), dict[str, Statistics]()
-    for name, state in experts.items():
-        expert = copy.deepcopy(network)
-        expert.load_state_dict(state)
-        if tracked_norms(expert):
-            divergence[name] = find_divergence(with_site_statistics(expert, slices), expert)
-            at_home[name] = _statistics(expert)
+    few = too_few(slices)
+    layers = () if few else find_input_layers(network, slices[0].shape)
+    negatives = {name: take_negatives(state, layers) for name, state in experts.items()} if layers else {}
+    divergence, other = (_compare(network, states, slices) for states in (experts, negatives))
+    if inverted := are_nearer(other, divergence):
+        experts, divergence, other = negatives, other, divergence
+        global_model = _load(global_model, take_negatives(global_model.state_dict(), layers))
     weights = weigh(divergence) if divergence else dict.fromkeys(experts, 1 / len(experts))
-    mixed = copy.deepcopy(network)
-    mixed.load_state_dict(mix_states(experts, weights))
-    mixed = with_site_statistics(mixed, slices)
+    mixed = with_site_statistics(_load(network, mix_states(experts, weights)), slices)
+    at_home = {name: _statistics(_load(network, experts[name])) for name in divergence}
     batch_size = min(16, _batch_size(slices))
     views = examine(global_model, slices, batch_size), examine(mixed, slices, batch_size)
-    reason = too_few(slices) or collapse(*views, (), min_foreground, "the mix")
-    return mixed, MatchReport(len(slices), divergence, weights, find_distance(divergence, at_home), reason, *views)
+    reason = few or collapse(*views, (), min_foreground, "the mix")
+    distance = find_distance(divergence, at_home)
+    report = MatchReport(len(slices), divergence, weights, distance, inverted, other, reason, *views)
+    return (global_model if reason else mixed), report
+
+
+def _compare(network: nn.Module, experts: Mapping[str, Mapping[str, Tensor]], slices: Slices) -> dict[str, float]:
+    """Divergence of the site from each expert; empty where the network has no running statistics."""
+    if not tracked_norms(network):
+        return {}
+    loaded = ((name, _load(network, state)) for name, state in experts.items())
+    return {name: find_divergence(with_site_statistics(expert, slices), expert) for name, expert in loaded}
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """A copy with this state."""
+    changed = copy.deepcopy(network)
+    changed.load_state_dict(state)
+    return changed
 
 
 def tracked_norms(network: nn.Module) -> dict[str, _BatchNorm]:
@@ -168,6 +196,19 @@ def find_distance(divergence: Mapping[str, float], at_home: Mapping[str, Statist
         nearest += [min(others)] if others else []
     unit = max(nearest, default=0.0)
     return max(min(divergence.values()), 0.0) / unit if unit > _SMALLEST else None
+
+
+def are_nearer(negatives: Mapping[str, float], as_they_came: Mapping[str, float]) -> bool:
+    """Whether the experts lie clearly nearer to a site's negatives: by the geometric mean of the ratios of divergences.
+
+    The nearest expert alone cannot tell: negatives of a site like most are near to the one expert of inverted contrast.
+
+    Args:
+        negatives: divergence from each expert; empty where it cannot be told.
+        as_they_came: of the images as they came.
+    """
+    ratios = [max(value, _SMALLEST) / max(as_they_came[name], _SMALLEST) for name, value in negatives.items()]
+    return bool(ratios) and statistics.geometric_mean(ratios) < CLEARLY
 
 
 def weigh(divergence: Mapping[str, float], power: float = POWER) -> dict[str, float]:

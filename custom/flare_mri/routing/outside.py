@@ -53,9 +53,14 @@ class OutsideModel:
         if isinstance(report, MatchReport):
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in report.weights.items())
             why = "" if report.divergence else " (the network has no BatchNorm statistics to compare: all alike)"
-            return [f"weights of the personal models: {told}{why}"] + (
-                [] if report.distance is None else [f"distance from the federation's hospitals: {report.distance:.1f}"]
-            )
+            notes = [f"weights of the personal models: {told}{why}"]
+            if report.inverted:
+                notes.append(
+                    "bright and dark are the other way round than at the hospitals these know: taken as negatives"
+                )
+            if report.distance is not None:
+                notes.append(f"distance from the federation's hospitals: {report.distance:.1f}")
+            return notes
         if report.fallback is None and not report.epochs:
             return ["no epoch of adaptation: the routers predict as they begin"]
         if report.fallback is None and report.kept_epoch < report.epochs:
@@ -140,8 +145,8 @@ class Outside:
         global_model, chosen = self._expert(GLOBAL), self.settings
         if chosen.strategy == "matched":
             personal = {name: state for name, state in self.space.experts.items() if name != GLOBAL}
-            mixed, matched = match(self._plain, personal, global_model, self.pieces)
-            return OutsideModel("matched", global_model if matched.fallback else mixed, (), matched)
+            network, matched = match(self._plain, personal, global_model, self.pieces)
+            return OutsideModel("matched", network, (), matched)
         routed = self._route()
         values = (chosen.epochs, chosen.lr, chosen.batch_size, chosen.seed)
         loss = TestTimeLoss(entropy_reduction=chosen.entropy_reduction)
