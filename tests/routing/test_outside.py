@@ -66,6 +66,21 @@ def test_predictions_are_averaged_with_the_weights_of_the_mix() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_volumes_of_inverted_contrast_are_segmented_as_their_negatives() -> None:
+    volumes = [np.abs(np.random.default_rng(seed).standard_normal((8, 1, 8, 8), np.float32)) for seed in range(3)]
+    experts = {}
+    for seed, name in enumerate(("site-1", "site-2")):
+        experts[name] = with_site_statistics(build_network(NETWORK, seed), Pieces(volumes[:2], PLAN)).state_dict()
+    space = RoutingSpace(NETWORK, experts | {GLOBAL: build_network(NETWORK, 2).state_dict()})
+    found = []
+    for one in (volumes[1:], [-volume for volume in volumes[1:]]):
+        pieces = Pieces(one, PLAN)
+        model = Outside(space, pieces, AdaptationSettings(batch_size=4), torch.device("cpu")).make_model()
+        found.append((pieces.probabilities(model.network, 4), any("as negatives" in note for note in model.notes())))
+    assert [told for _, told in found] == [False, True]
+    torch.testing.assert_close(found[1][0], found[0][0])
+
+
 def test_without_an_epoch_the_routers_predict_as_they_begin() -> None:
     site = outside("published", PLAN, epochs=0)
     before = dict(site.predict_with_others())["unadapted"]

@@ -45,11 +45,12 @@ def find_input_layers(network: nn.Module, shape: torch.Size) -> tuple[str, ...]:
         if isinstance(module, _ConvNd):
             module.register_forward_pre_hook(watch(name))
     network(image)
+    layers = tuple(names)
     expected = network(-image)
     state = {key: value.clone() for key, value in network.state_dict().items()}
-    network.load_state_dict(take_negatives(state, names))
+    network.load_state_dict(take_negatives(state, layers))
     same = torch.allclose(network(image), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
-    return tuple(names) if same else ()
+    return layers if same else ()
 
 
 def take_negatives(state: Mapping[str, Tensor], layers: Collection[str]) -> dict[str, Tensor]:
