@@ -94,7 +94,7 @@ def test_a_site_of_the_other_contrast_is_taken_as_negatives() -> None:
     assert turned.state_dict().keys() == straight.state_dict().keys()
     assert report.weights == pytest.approx(as_it_came.weights) and report.distance == pytest.approx(as_it_came.distance)
     assert report.matched.entropy == pytest.approx(as_it_came.matched.entropy)
-    assert report.negatives < 0.1 and as_it_came.negatives > 10
+    assert report.negatives < 0.5 and as_it_came.negatives > 2
     assert report.global_model.entropy == pytest.approx(as_it_came.global_model.entropy)
 
 
