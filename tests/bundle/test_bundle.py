@@ -49,6 +49,7 @@ def assert_same(found: dict[str, Any], known: PersonalModel, config: SiteConfig,
     [
         ("own", "", {}),
         ("own", ", spacing: [0.8, 0.8, 2.0], fit: resize", {"orientations": ("LPS",)}),
+        ("own", ", inverted: true", {}),
         ("own", ", fit: resize", {"slice_axis": 0, "orientations": ("PIR",)}),
         ("own", ", orientation: null, spacing: [0.8, 0.8, 2.0]", {"orientations": (), "slice_axis": 1}),
         ("MONAI", ", spacing: [0.8, 0.7, 2.0]", {}),

@@ -30,6 +30,18 @@ def test_the_centre_channel_is_the_labelled_slice_and_end_slices_are_repeated(pr
             assert item["label"].sum() == 24
 
 
+def test_a_site_of_inverted_contrast_gives_negatives(prostate, load):
+    split = "{train: 0.5, validation: 0.25, test: 0.25}"
+    as_stored = SegmentationData(prostate(split=split), seed=0)
+    turned = SegmentationData(
+        load(f"data: {{format: prostate, root: secret, slices: labelled, inverted: true}}\nsplit: {split}"), 0
+    )
+    for one, other in zip(as_stored.train, turned.train, strict=True):
+        torch.testing.assert_close(other["image"], -one["image"])
+        assert torch.equal(other["label"], one["label"])
+    assert turned.fingerprint() != as_stored.fingerprint()
+
+
 def test_types_and_batches(prostate):
     batch = next(iter(DataLoader(SegmentationData(prostate(), 0).train, batch_size=4)))
     assert {key: (tuple(value.shape), value.dtype) for key, value in batch.items()} == {

@@ -57,6 +57,9 @@ def _preprocessing(plan: SegmentationBundle) -> list[dict[str, Any]]:
     if plan.spacing is not None:
         steps.append({"_target_": "Spacingd", "keys": "image", "pixdim": list(plan.spacing), "mode": "bilinear"})
     steps.append({"_target_": "NormalizeIntensityd", "keys": "image"})
+    if plan.inverted:
+        negative = {"minv": None, "maxv": None, "factor": -2.0}
+        steps.append({"_target_": "ScaleIntensityd", "keys": "image", **negative})
     size = list(plan.spatial_size)
     size.insert(plan.slice_axis, -1)
     if plan.fit == "pad":

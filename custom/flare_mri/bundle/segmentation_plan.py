@@ -26,6 +26,7 @@ class SegmentationBundle(BundlePlan):
         slice_axis: axis of the slices after that, without the channel.
         spatial_size: (H, W) of the slices.
         fit: how slices get to it: `pad` or `resize`.
+        inverted: whether images are taken as their negatives.
         batch_size: the most pieces in a batch.
         channel: number of the image to take from 4D files; None: files hold one image, 3D.
         organs: what the classes from 1 are.
@@ -37,6 +38,7 @@ class SegmentationBundle(BundlePlan):
     slice_axis: int
     spatial_size: tuple[int, int]
     fit: str
+    inverted: bool
     batch_size: int
     channel: int | None
     organs: tuple[str, ...]
@@ -85,6 +87,7 @@ def plan_segmentation(model: PersonalModel, config: SiteConfig) -> SegmentationB
             slice_axis=data.find_slice_axis() if model.slice_axis is None else model.slice_axis,
             spatial_size=model.spatial_size,
             fit=data.find_fit(),
+            inverted=data.is_inverted(),
             batch_size=model.batch_size,
             channel=getattr(data, "channel", None),  # formats of files of several images have it
             organs=plan.organs,

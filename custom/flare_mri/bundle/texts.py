@@ -27,8 +27,8 @@ other users of the machine may be able to read them: choose a folder of your own
 ## What it expects
 
 MR volumes like those that it learned from: the same organ, contrast and field of view. They are {turned}{spaced},
-z-scored as a whole, and brought to slices of {height} x {width} by {fit}. Nothing checks that a scan is like these:
-look at every result.
+z-scored as a whole{inverted}, and brought to slices of {height} x {width} by {fit}. Nothing checks that a scan is
+like these: look at every result.
 {neighbours}
 """
 
@@ -103,6 +103,7 @@ def segmentation_readme(plan: SegmentationBundle) -> str:
         spaced="" if plan.spacing is None else f", resampled to {' x '.join(f'{mm:g}' for mm in plan.spacing)} mm",
         height=plan.spatial_size[0],
         width=plan.spatial_size[1],
+        inverted=", taken as their negatives" if plan.inverted else "",
         fit="padding and cropping about the centre" if plan.fit == "pad" else "resizing",
         neighbours="" if patches else _NEIGHBOURS.format(axis=["first", "second", "third"][plan.slice_axis]),
     )

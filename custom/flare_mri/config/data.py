@@ -176,6 +176,10 @@ class DataSettings(Settings):
         """The way slices get to `spatial_size` in segmentation: `pad` (or crop) about the centre, or `resize`."""
         return "pad"
 
+    def is_inverted(self) -> bool:
+        """Whether z-scored images are taken as their negatives in segmentation."""
+        return False
+
     def find_labels(self) -> dict[str, tuple[int, ...]] | None:
         """Values in label files of each organ that the site labels, by its name; None: all above 0 are one organ.
 

@@ -36,6 +36,8 @@ class LabelledSettings(NiftiSettings):
 
     fit: Fit = "pad"
     """how slices get to `spatial_size`: pad (and crop) about the centre, or resize"""
+    inverted: bool = False
+    """whether bright and dark are the other way round than at most sites: images are taken as their negatives"""
     labels: Labels | None = None
     """organs that the site labels, and their values in its files, such as {liver: 1, kidney: [2, 3]}; none: one organ,
     whatever its name, unless a list says so"""
@@ -52,6 +54,9 @@ class LabelledSettings(NiftiSettings):
 
     def find_fit(self) -> str:
         return self.fit
+
+    def is_inverted(self) -> bool:
+        return self.inverted
 
     def find_labels(self) -> dict[str, tuple[int, ...]] | None:
         return self.labels or super().find_labels()

@@ -13,6 +13,7 @@ from monai.transforms import (
     Orientationd,
     Resized,
     ResizeWithPadOrCropd,
+    ScaleIntensityd,
     Spacingd,
 )
 
@@ -60,6 +61,7 @@ def segmentation_volume(settings: Any, orientation: str | None, slice_axis: int,
     checks += [label_check(settings)] if labelled else []
     steps = _read_placed(keys, settings, orientation, ("bilinear", "nearest")[: len(keys)], checks)
     steps.append(NormalizeIntensityd(IMAGE))
+    steps += [ScaleIntensityd(IMAGE, minv=None, maxv=None, factor=-2.0)] if settings.is_inverted() else []
     if settings.spatial_size is None:
         return Compose(steps)
     size: list[int] = list(settings.spatial_size)
