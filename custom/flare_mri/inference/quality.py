@@ -33,7 +33,7 @@ SHIFT = 2  # pixels down and to the right
 PASSES = 1 + len(GAMMAS) + 3  # of a volume through the network: as it came, and each of `changes`
 FAR = 3.0
 """Distance from a federation, of :func:`flare_mri.routing.matching.find_distance`, above which a person is warned: the
-sites left out of one lay at 1.0 at most; slices of another size, and a contrast inverted and not turned, at 4 and more."""
+sites left out of one lay at 1.0 at most; slices of another size, and inverted ones as they came, at 4 and more."""
 MOST_MARKED = 0.9  # of the voxels: a network that marks everything does so in every changed image too
 
 
