@@ -56,7 +56,7 @@ class OutsideModel:
             notes = [f"weights of the personal models: {told}{why}"]
             if report.inverted:
                 notes.append(
-                    "bright and dark are the other way round than at the hospitals these know: taken as negatives"
+                    "bright and dark are the other way round than at most hospitals: images taken as negatives"
                 )
             if report.distance is not None:
                 notes.append(f"distance from the federation's hospitals: {report.distance:.1f}")
