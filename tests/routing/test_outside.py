@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site of volumes gets a model of a three-dimensional network by either strategy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,14 @@ def test_volumes_of_inverted_contrast_are_segmented_as_their_negatives() -> None
         found.append((pieces.probabilities(model.network, 4), any("as negatives" in note for note in model.notes())))
     assert [told for _, told in found] == [False, True]
     torch.testing.assert_close(found[1][0], found[0][0])
+
+
+@pytest.mark.parametrize(("negatives", "told"), [(None, False), (0.8, True), (1.1, True), (1.4, False)])
+def test_scans_of_both_contrasts_are_told_to_be_unclear(negatives: float | None, told: bool) -> None:
+    model = outside("matched", PLAN).make_model()
+    assert isinstance(model.report, MatchReport)
+    model = replace(model, report=replace(model.report, inverted=False, negatives=negatives))
+    assert any("not clear which way round" in note for note in model.notes()) == told
 
 
 def test_without_an_epoch_the_routers_predict_as_they_begin() -> None:

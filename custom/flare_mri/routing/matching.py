@@ -37,6 +37,8 @@ BATCH, BATCH_PATCHES = 64, 4  # a patch has the pixels of a stack of slices
 CLEARLY = 0.75
 """The site's negatives are taken where their divergence is below this times that of the images as they came
 (docs/explanation/figures.md: 0.43 times at most at inverted sites, 1.35 times at least at others)."""
+UNCLEAR = 1.2
+"""From :data:`CLEARLY` to this neither way is clearly the nearer one, as of scans of both contrasts together."""
 ENOUGH = 64
 """Slices, at equal steps, to tell the contrast by."""
 _SMALLEST = 1e-8  # divergence of an expert of the very same images

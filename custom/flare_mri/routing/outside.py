@@ -16,6 +16,7 @@ from flare_mri.networks import build_network
 from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, adapt
 from flare_mri.routing.losses import TestTimeLoss
 from flare_mri.routing.matching import (
+    UNCLEAR,
     MatchReport,
     closeness,
     find_divergence,
@@ -55,9 +56,10 @@ class OutsideModel:
             why = "" if report.divergence else " (the network has no BatchNorm statistics to compare: all alike)"
             notes = [f"weights of the personal models: {told}{why}"]
             if report.inverted:
-                notes.append(
-                    "bright and dark are the other way round than at most hospitals: images taken as negatives"
-                )
+                told = "the model takes images as negatives; leave data.inverted as it is"
+                notes.append(f"bright and dark are the other way round than at most hospitals: {told}")
+            elif report.negatives is not None and report.negatives < UNCLEAR:
+                notes.append("not clear which way round bright and dark are: give scans of one contrast, look at each")
             if report.distance is not None:
                 notes.append(f"distance from the federation's hospitals: {report.distance:.1f}")
             return notes
