@@ -18,11 +18,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "UNet in 3D": (lambda: UNet(1, 2, 4, 2, norm="batch", spatial_dims=3), 1, 3),
     "BasicUNet": (lambda: BasicUNet(2, 3, 2, features=(4, 4, 8, 8, 8, 4), norm="batch"), 3, 2),
     "SegResNet": (lambda: SegResNet(3, 8, 1, 2, norm="batch"), 1, 3),
-    "DynUNet": (
-        lambda: DynUNet(3, 1, 2, norm_name="batch", res_block=True, **STEPS),
-        1,
-        3,
-    ),  # two layers take the image
+    "DynUNet": (lambda: DynUNet(3, 1, 2, norm_name="batch", res_block=True, **STEPS), 1, 3),
     "UNETR": (lambda: UNETR(1, 2, (16, 16, 16), 4, 24, 48, 4, norm_name="batch"), 1, 3),
 }
 
