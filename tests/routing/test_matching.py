@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from flare_mri.errors import InputError
 from flare_mri.routing import examine
-from flare_mri.routing.matching import find_divergence, match, mix_states, weigh, with_site_statistics
+from flare_mri.routing.matching import match, mix_states, weigh
+from flare_mri.routing.statistics import find_divergence, with_site_statistics
 
 
 class Network(nn.Module):

@@ -13,9 +13,10 @@ from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.errors import InputError
 from flare_mri.networks import build_network
-from flare_mri.routing.matching import MatchReport, with_site_statistics
+from flare_mri.routing.matching import MatchReport
 from flare_mri.routing.outside import Outside
 from flare_mri.routing.space import GLOBAL, RoutingSpace
+from flare_mri.routing.statistics import with_site_statistics
 
 NETWORK = {
     "path": "flare_mri.networks.unet.UNet",

@@ -52,7 +52,7 @@ class PersonalModel:
         organ_sizes: in the labels that it learned from; None where they are not known.
         own_dice: its mean Dice in test volumes of its own site, or that of the models it was made of in those of
             theirs; in [0, 1]. None where it was not scored.
-        distance: of an outside site from the federation, see :func:`flare_mri.routing.matching.find_distance`; None
+        distance: of an outside site from the federation, see :func:`flare_mri.routing.statistics.find_distance`; None
             where it is not known.
         checksum: of the file it was read from; empty where it comes from none.
     """

@@ -32,8 +32,8 @@ NOISE = 0.2  # standard deviations of the volume
 SHIFT = 2  # pixels down and to the right
 PASSES = 1 + len(GAMMAS) + 3  # of a volume through the network: as it came, and each of `changes`
 FAR = 3.0
-"""Distance from a federation, of :func:`flare_mri.routing.matching.find_distance`, above which a person is warned: the
-sites left out of one lay at 1.0 at most; slices of another size, and inverted ones as they came, at 4 and more."""
+"""Distance from a federation, of :func:`flare_mri.routing.statistics.find_distance`, above which a person is warned:
+the sites left out of one lay at 1.0 at most; slices of another size, and inverted ones as they came, at 4 and more."""
 MOST_MARKED = 0.9  # of the voxels: a network that marks everything does so in every changed image too
 
 
@@ -173,7 +173,7 @@ def doubt(quality: Quality, own_dice: float | None, distance: float | None, thre
         quality: predicted of one volume.
         own_dice: mean Dice in test volumes of the site that the model, or the models it is mixed from, learned at; in
             [0, 1]. Below the threshold nothing better is predicted.
-        distance: of the site from the federation, see :func:`flare_mri.routing.matching.find_distance`.
+        distance: of the site from the federation, see :func:`flare_mri.routing.statistics.find_distance`.
         threshold: below which a person is warned.
     """
     told, dice = [quality.warning] if quality.warning else [], quality.dice

@@ -16,34 +16,28 @@ The site's images are compared as they came and as their negatives. Where bright
 at most of the experts' sites, the experts lie nearer to the negatives, and the mix takes the images so.
 """
 
-import copy
-import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import Subset
 
 from flare_mri.errors import InputError
-from flare_mri.routing.adaptation import SiteView, Slices, are_patches, collapse, examine, too_few
+from flare_mri.routing.adaptation import SiteView, Slices, collapse, examine, too_few
+from flare_mri.routing.contrast import CLEARLY, compare_negatives
 from flare_mri.routing.network import check_experts
 from flare_mri.routing.polarity import find_input_layers, take_negatives
+from flare_mri.routing.statistics import (
+    SMALLEST,
+    batch_size_for,
+    find_distance,
+    find_divergences,
+    load_state,
+    statistics_of,
+    with_site_statistics,
+)
 
 POWER = 3.0
-BATCH, BATCH_PATCHES = 64, 4  # a patch has the pixels of a stack of slices
-CLEARLY = 0.75
-"""The site's negatives are taken where their divergence is below this times that of the images as they came
-(docs/explanation/figures.md: 0.43 times at most at inverted sites, 1.35 times at least at others)."""
-UNCLEAR = 1.2
-"""From :data:`CLEARLY` to this neither way is clearly the nearer one, as of scans of both contrasts together."""
-ENOUGH = 64
-"""Slices, at equal steps, to tell the contrast by."""
-_SMALLEST = 1e-8  # divergence of an expert of the very same images
-Statistics = list[tuple[Tensor, Tensor]]
-"""Mean and variance of each BatchNorm layer of a network."""
 
 
 @dataclass(frozen=True)
@@ -106,118 +100,20 @@ def match(
     check_experts(network.state_dict(), experts)
     few = too_few(slices)
     layers = () if few else find_input_layers(network, slices[0].shape)
-    negatives = {name: take_negatives(state, layers) for name, state in experts.items()}
-    ratio = _compare_negatives(network, experts, negatives, slices) if layers else None
+    ratio = compare_negatives(network, experts, layers, slices)
     if inverted := ratio is not None and ratio < CLEARLY:
-        experts, global_model = negatives, _load(global_model, take_negatives(global_model.state_dict(), layers))
-    divergence = _compare(network, experts, slices)
+        experts = {name: take_negatives(state, layers) for name, state in experts.items()}
+        global_model = load_state(global_model, take_negatives(global_model.state_dict(), layers))
+    divergence = find_divergences(network, experts, slices)
     weights = weigh(divergence) if divergence else dict.fromkeys(experts, 1 / len(experts))
-    mixed = with_site_statistics(_load(network, mix_states(experts, weights)), slices)
-    at_home = {name: _statistics(_load(network, experts[name])) for name in divergence}
-    batch_size = min(16, _batch_size(slices))
+    mixed = with_site_statistics(load_state(network, mix_states(experts, weights)), slices)
+    at_home = {name: statistics_of(load_state(network, experts[name])) for name in divergence}
+    batch_size = min(16, batch_size_for(slices))
     views = examine(global_model, slices, batch_size), examine(mixed, slices, batch_size)
     reason = few or collapse(*views, (), min_foreground, "the mix")
     distance = find_distance(divergence, at_home)
     report = MatchReport(len(slices), divergence, weights, distance, inverted, ratio, reason, *views)
     return (global_model if reason else mixed), report
-
-
-def _compare_negatives(
-    network: nn.Module,
-    experts: Mapping[str, Mapping[str, Tensor]],
-    negatives: Mapping[str, Mapping[str, Tensor]],
-    slices: Slices,
-) -> float | None:
-    """How much farther the experts lie from the site's negatives: median of ratios; None without statistics.
-
-    Most experts decide, not the nearest: negatives of a site like most are near to the one of inverted contrast.
-    """
-    some = Subset(slices, range(0, len(slices), max(1, len(slices) // ENOUGH)))  # type: ignore[arg-type, var-annotated]
-    one, other = (_compare(network, states, some) for states in (negatives, experts))  # type: ignore[arg-type]
-    ratios = [max(value, _SMALLEST) / max(other[name], _SMALLEST) for name, value in one.items()]
-    return statistics.median(ratios) if ratios else None
-
-
-def _compare(network: nn.Module, experts: Mapping[str, Mapping[str, Tensor]], slices: Slices) -> dict[str, float]:
-    """Divergence of the site from each expert; empty where the network has no running statistics."""
-    if not tracked_norms(network):
-        return {}
-    loaded = ((name, _load(network, state)) for name, state in experts.items())
-    return {name: find_divergence(with_site_statistics(expert, slices), expert) for name, expert in loaded}
-
-
-def _load(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    """A copy with this state."""
-    changed = copy.deepcopy(network)
-    changed.load_state_dict(state)
-    return changed
-
-
-def tracked_norms(network: nn.Module) -> dict[str, _BatchNorm]:
-    """The BatchNorm layers that have running statistics, by name."""
-    modules = network.named_modules()
-    return {name: m for name, m in modules if isinstance(m, _BatchNorm) and m.running_mean is not None}
-
-
-@torch.no_grad()
-def with_site_statistics(network: nn.Module, slices: Slices, batch_size: int | None = None, seed: int = 0) -> nn.Module:
-    """A copy whose BatchNorm layers have the statistics of all slices, each layer with those of the layers before it.
-
-    Slices come shuffled in batches of nearly equal size, over which mean and variance are averaged.
-
-    Args:
-        network: plain, left untouched.
-        slices: as of :func:`flare_mri.routing.adaptation.adapt`.
-        batch_size: the most in a batch; by default 64 slices or 4 patches.
-        seed: of the order.
-    """
-    changed = copy.deepcopy(network).eval()
-    for norm in tracked_norms(changed).values():
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average over batches
-        norm.train()
-    device = next(changed.parameters()).device
-    order = torch.randperm(len(slices), generator=torch.Generator().manual_seed(seed))
-    for part in order.tensor_split(-(-len(slices) // (batch_size or _batch_size(slices)))):
-        changed(torch.stack([slices[index] for index in part.tolist()]).to(device))
-    for norm, original in zip(tracked_norms(changed).values(), tracked_norms(network).values(), strict=True):
-        norm.momentum = original.momentum
-    return changed.eval()
-
-
-def find_divergence(site: nn.Module, expert: nn.Module) -> float:
-    r"""Kullback-Leibler divergence of the site's statistics from the expert's, mean over channels, then over layers.
-
-    .. math::
-        \tfrac12 \left(\log \frac{v_e}{v_s} + \frac{v_s + (m_s - m_e)^2}{v_e} - 1 \right)
-
-    Args:
-        site: of :func:`with_site_statistics`, of the expert.
-        expert: with the statistics that it came with.
-    """
-    return _diverge(_statistics(site), _statistics(expert))
-
-
-def find_distance(divergence: Mapping[str, float], at_home: Mapping[str, Statistics]) -> float | None:
-    """How far a site lies from the federation, in units of how far the federation's own sites lie from one another.
-
-    The divergence from the nearest expert, over the largest that one expert's own statistics have from its nearest
-    other's. Sites left out of a federation lay at 0.2 to 1.0 where a mix of the others worked, and at 4 and more where
-    it failed (docs/explanation/quality.md).
-
-    Args:
-        divergence: of the site from each expert.
-        at_home: running statistics that each expert came with.
-
-    Returns:
-        None where fewer than two experts have such statistics, or all have the same.
-    """
-    nearest = []
-    for one, own in at_home.items():
-        others = [_diverge(own, other) for name, other in at_home.items() if name != one]
-        nearest += [min(others)] if others else []
-    unit = max(nearest, default=0.0)
-    return max(min(divergence.values()), 0.0) / unit if unit > _SMALLEST else None
 
 
 def weigh(divergence: Mapping[str, float], power: float = POWER) -> dict[str, float]:
@@ -228,7 +124,7 @@ def weigh(divergence: Mapping[str, float], power: float = POWER) -> dict[str, fl
 
 def closeness(divergence: float, power: float = POWER) -> float:
     """An expert's weight before all weights are scaled to add up to 1."""
-    return max(divergence, _SMALLEST) ** -power
+    return max(divergence, SMALLEST) ** -power
 
 
 def mix_states(experts: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str, float]) -> dict[str, Tensor]:
@@ -240,24 +136,3 @@ def mix_states(experts: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str
         else value
         for key, value in first.items()
     }
-
-
-def _batch_size(slices: Slices) -> int:
-    return BATCH_PATCHES if are_patches(slices) else BATCH
-
-
-def _statistics(network: nn.Module) -> Statistics:
-    """Running mean and variance of each BatchNorm layer."""
-    found = []
-    for norm in tracked_norms(network).values():
-        assert norm.running_mean is not None and norm.running_var is not None  # tracked_norms saw to it
-        found.append((norm.running_mean.double(), norm.running_var.double() + norm.eps))
-    return found
-
-
-def _diverge(site: Statistics, expert: Statistics) -> float:
-    found = []
-    for (site_mean, site_variance), (mean, variance) in zip(site, expert, strict=True):
-        terms = torch.log(variance / site_variance) + (site_variance + (site_mean - mean).square()) / variance - 1
-        found.append(float(terms.mean()) / 2)
-    return sum(found) / len(found)

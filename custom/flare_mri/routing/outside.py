@@ -14,18 +14,12 @@ from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.networks import build_network
 from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, adapt
+from flare_mri.routing.contrast import UNCLEAR
 from flare_mri.routing.losses import TestTimeLoss
-from flare_mri.routing.matching import (
-    UNCLEAR,
-    MatchReport,
-    closeness,
-    find_divergence,
-    match,
-    tracked_norms,
-    with_site_statistics,
-)
+from flare_mri.routing.matching import MatchReport, closeness, match
 from flare_mri.routing.network import build_routed_network, check_axes
 from flare_mri.routing.space import GLOBAL, RoutingSpace
+from flare_mri.routing.statistics import find_divergence, tracked_norms, with_site_statistics
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
 ALL_LAYERS = "all"
@@ -71,7 +65,7 @@ class OutsideModel:
 
     @property
     def distance(self) -> float | None:
-        """Of :func:`~flare_mri.routing.matching.find_distance`; None where it is not known, and after adaptation."""
+        """Of :func:`~flare_mri.routing.statistics.find_distance`; None where it is not known, and after adaptation."""
         return self.report.distance if isinstance(self.report, MatchReport) else None
 
     def known_dice(self, dice: Mapping[str, float]) -> float | None:
