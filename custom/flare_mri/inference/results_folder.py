@@ -151,7 +151,7 @@ class ResultsFolder:
             told = f"mean predicted Dice {sum(predicted.values()) / len(predicted):.2f}"
             print(f"{told}; {warned} of {count(len(predicted), 'scan')} with a warning")
             if not self._calibrated:
-                print("its curve was fitted to other data: it ranks these scans, how good they are it may mistake")
+                print("predicted Dice ranks these scans; its values, of a curve fitted to other data, may be off")
         pictures = {self._name(path): result.pictures for path, result in results.items() if result.pictures}
         if not pictures:
             print(f"Results: {self.out.resolve()}")

@@ -82,6 +82,8 @@ def look(config: SiteConfig, seed: int, pictures: bool) -> Findings:
     found = Findings(config)
     if config.members:
         raise InputError(f"site {config.site}: {config.file} has pooled_sites, which is for simulated sites; give data")
+    if config.data.is_inverted():
+        found.notes.append("data.inverted: images are taken as their negatives, in training and of new scans")
     tasks, stopped = {}, ""
     try:
         tasks = build_tasks(config, seed)
