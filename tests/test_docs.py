@@ -83,6 +83,7 @@ RUN_ELSEWHERE = {  # these and all that begin so
     "flare-mri statistics": "tests/jobs/test_site_statistics_job.py",
     "flare-mri route": "tests/inference/test_route.py",
     "python benchmarks/quality_estimate.py": "tests/benchmarks/test_quality_estimate.py",
+    "python benchmarks/contrast_check.py": "tests/benchmarks/test_quality_estimate.py",
     "flare-mri export": "tests/bundle/test_bundle.py",
     'pip install "monai[fire,ignite,nibabel]"': "requirements.txt",
     "python -m monai.bundle run": "tests/bundle/test_bundle.py",

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of the predicted Dice makes its whole table from a tiny routing space and phantoms."""
 
+from itertools import product
 from pathlib import Path
 
+import contrast_check
 import pytest
 import quality_estimate
 
@@ -62,3 +64,14 @@ def test_a_site_that_a_space_was_trained_without(tmp_path: Path, capsys: pytest.
         with pytest.raises(SystemExit):
             quality_estimate.main([*words[:-1], wrong])
         assert f"expected SITE=SPACE with a SITE of one, two, got {wrong}" in capsys.readouterr().err
+
+
+def test_contrast_of_each_volume_by_each_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *inside, outside = write_space(tmp_path)
+    space = str(tmp_path / "space.safetensors")
+    contrast_check.main([space, "--inside", *inside, "--outside", outside])
+    told = capsys.readouterr().out
+    rows = [line.split() for line in told[told.index("warned") :].splitlines()[1:]]
+    assert [(row[1], row[0]) for row in rows[:-1]] == list(product(("one", "two"), ("one", "two", GLOBAL)))
+    assert all(0 < float(row[-4]) <= float(row[-3]) <= float(row[-2]) for row in rows)
+    assert rows[-1][:3] == ["matched", "mix", "three"] and rows[-1][3] == "12"

@@ -15,6 +15,7 @@ import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from flare_mri.bundle.export import export_bundle
+from flare_mri.config.segmentation import SegmentationPlan
 from flare_mri.config.site import load_site_config
 from flare_mri.datasets.organ_sizes import OrganSizes
 from flare_mri.datasets.pieces import in_order, run_batches
@@ -24,7 +25,9 @@ from flare_mri.inference.application import Result
 from flare_mri.inference.opening import open_application
 from flare_mri.inference.personal_model import PersonalModel, load_personal_model
 from flare_mri.inference.segmentation import Segmenter
-from segmentation_model import SETTINGS, plain, routed, scans, settings, written
+from flare_mri.networks import build_network
+from flare_mri.routing.statistics import with_site_statistics
+from segmentation_model import AFFINE, SETTINGS, SPEC, plain, routed, scans, settings, written
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +187,31 @@ def test_every_scan_of_a_hospital_unlike_all_others_is_warned_of(tmp_path: Path)
     told = "unlike those of the federation's hospitals, 4.3 times as far"
     assert [told in warning for warning in found.warnings].count(True) == 1
     assert b"distance" not in exported(far, tmp_path)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_scans_of_the_other_contrast_than_the_model_learned_are_warned_of(tmp_path: Path, dims: int) -> None:
+    """Whether other scans, or the same ones with another `data.inverted` than before."""
+    folder = scans(tmp_path / "scans", count=1)
+    path = folder / "Case00.nii.gz"
+    values = np.asarray(nibabel.load(path).dataobj) ** 3.0  # type: ignore[attr-defined]
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), path)
+    plan = SegmentationPlan(patch_size=(4, 32, 32) if dims == 3 else None)
+    spec = {**SPEC, "args": {**SPEC["args"], "in_channels": 3 if dims == 2 else 1, "spatial_dims": dims}}
+    model = replace(plain(), network=spec, state=build_network(spec, 8).state_dict(), plan=plan)
+    config = settings(tmp_path, folder)
+    learned = with_site_statistics(model.build(), Segmenter(model, config).read(0)[1])
+    model = replace(model, state=learned.state_dict())
+    (tmp_path / "other.yaml").write_text((tmp_path / "site.yaml").read_text().replace("{", "{inverted: true, "))
+    other = load_site_config(tmp_path / "other.yaml", "site-1")
+    results = [Segmenter(model, one).apply(0) for one in (config, other)]
+    told = "bright and dark are the other way round than the model knows them"
+    assert [sum(told in line for line in result.warnings) for result in results] == [0, 1]
+    for result in results:  # the picture is one of the scan, of few bright voxels among many dark ones
+        assert (result.pictures["input"] ** 3).mean() > 0
+    instance = {**spec, "args": {**spec["args"], "norm": "instance"}}  # has no statistics to compare
+    silent = replace(model, network=instance, state=build_network(instance, 8).state_dict())
+    assert not any(told in line for line in Segmenter(silent, other).apply(0).warnings)
 
 
 @pytest.mark.parametrize(

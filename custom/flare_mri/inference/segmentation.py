@@ -17,6 +17,7 @@ from flare_mri.datasets.volumes import find_scans
 from flare_mri.errors import InputError
 from flare_mri.inference.application import Application, Result
 from flare_mri.inference.calibration import PUBLISHED
+from flare_mri.inference.contrast import warn_of_contrast
 from flare_mri.inference.dicom_overlay import check_planes
 from flare_mri.inference.dicom_segmentation import encode_segmentation
 from flare_mri.inference.dicom_series import encode_series
@@ -117,18 +118,20 @@ class Segmenter(Application):
         quality = doubt(quality, self._model.own_dice, self._model.distance, calibration.threshold)
         labels = probabilities.argmax(1).numpy().astype(np.uint8)
         on_scan = placed.to_scan(labels, nearest=True)
+        seen = -slices if self._data.is_inverted() else slices  # people look at the scan, not at its negative
         shown = int((labels > 0).sum((1, 2)).argmax())
         more = {} if source is None else self._encode_dicom(placed.scan, source, on_scan)
         sizes = self._measure(on_scan) if placed.place_known else {}
         told = [self._tell(number, name, labels, sizes) for number, name in enumerate(self.organs, 1)]
-        warnings: tuple[str, ...] = (quality.warning,) if quality.warning else ()
+        turned = "" if self._model.experts else warn_of_contrast(self._network, pieces)
+        warnings = tuple(line for line in (quality.warning, turned) if line)
         if self._model.organ_sizes is not None:
             warnings += tuple(self._model.organ_sizes.find_differences(sizes))
         return Result(
             encode_nifti(on_scan, np.uint8),
             f"{count} slices{placed.describe_rest()}, {', '.join(told)}, predicted Dice {quality.dice:.2f}"
             + (NO_DICOM if self._dicom and source is None else ""),
-            {"input": placed.to_look_at(slices[shown]), "output": placed.to_look_at(labels[shown])},
+            {"input": placed.to_look_at(seen[shown]), "output": placed.to_look_at(labels[shown])},
             more=more,
             warnings=warnings,
             predicted_dice=quality.dice,

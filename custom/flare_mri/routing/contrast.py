@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from flare_mri.routing.adaptation import Slices
-from flare_mri.routing.polarity import take_negatives
+from flare_mri.routing.polarity import find_input_layers, take_negatives
 from flare_mri.routing.statistics import SMALLEST, find_divergences
 
 CLEARLY = 0.75
@@ -53,3 +53,15 @@ def compare_negatives(
     one, other = (find_divergences(network, states, some) for states in (negatives, experts))  # type: ignore[arg-type]
     ratios = [max(value, SMALLEST) / max(other[name], SMALLEST) for name, value in one.items()]
     return statistics.median(ratios) if ratios else None
+
+
+def compare_with_negatives(network: nn.Module, slices: Slices, most: int = ENOUGH) -> float | None:
+    """The same of one model with its own statistics, of a whole site or of a single volume.
+
+    Returns:
+        None also of fewer than two slices, which have no variance in the deepest layers of small ones.
+    """
+    if len(slices) < 2:
+        return None
+    layers = find_input_layers(network, slices[0].shape)
+    return compare_negatives(network, {"model": network.state_dict()}, layers, slices, most)

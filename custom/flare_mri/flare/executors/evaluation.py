@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from flare_mri.config.results import PERSONAL
 from flare_mri.flare.protocol import add_prefix
+from flare_mri.inference.contrast import tell_contrast
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.metrics.volume_scores import Rows
 from flare_mri.training import AbortedError, Learner, RunStates, Split, Task
+from flare_mri.training.segmentation import SegmentationTask
 from flare_mri.training.task import Abort
 
 _EXAMPLES = "examples.npz"
@@ -50,6 +52,11 @@ def evaluate(
             if split != "validation":
                 volumes[method + PERSONAL] = found.volumes
     return metrics, volumes
+
+
+def tell_contrast_of(task: Task, network: nn.Module) -> str:
+    """What the global model says of a segmenting site's contrast, of its training volumes; empty: nothing."""
+    return tell_contrast(network, task.data.pieces(task.data.train)) if isinstance(task, SegmentationTask) else ""
 
 
 def evaluate_models(

@@ -17,7 +17,7 @@ from torch import Tensor, zeros_like
 from flare_mri.config.results import BASELINES, BEST
 from flare_mri.errors import InputError
 from flare_mri.flare.executors.base import Action, ModelExecutor
-from flare_mri.flare.executors.evaluation import evaluate, evaluate_models, keep_personal_model
+from flare_mri.flare.executors.evaluation import evaluate, evaluate_models, keep_personal_model, tell_contrast_of
 from flare_mri.flare.executors.received import read_models, read_run
 from flare_mri.flare.executors.run_state import restore_learner
 from flare_mri.flare.executors.site import Site
@@ -192,6 +192,8 @@ class PersonalizedExecutor(ModelExecutor):
         task = learner.task
         splits: list[Split] = ["validation", "test"]
         metrics, volumes = evaluate(learner, self.method, model.params or {}, rounds - 1, splits)
+        if told := tell_contrast_of(task, learner.network):
+            self.log_warning(fl_ctx, f"site {task.site}: {told}")
         if learner.best is None:
             raise InputError(f"site {task.site}: no model was ever validated; nothing to report")
         best = learner.network_with(learner.best["network"])
