@@ -166,7 +166,7 @@ def judge(
     return Quality(sum(organs) / len(organs), organs, tuple(agreement), warning)
 
 
-def doubt(quality: Quality, own_dice: float | None, distance: float | None, threshold: float) -> Quality:
+def doubt(quality: Quality, own_dice: float | None, distance: float | None, contrast: str, threshold: float) -> Quality:
     """A quality with what is known of the model itself, which its agreement with itself does not tell.
 
     Args:
@@ -174,6 +174,7 @@ def doubt(quality: Quality, own_dice: float | None, distance: float | None, thre
         own_dice: mean Dice in test volumes of the site that the model, or the models it is mixed from, learned at; in
             [0, 1]. Below the threshold nothing better is predicted.
         distance: of the site from the federation, see :func:`flare_mri.routing.statistics.find_distance`.
+        contrast: what :func:`flare_mri.inference.contrast.warn_of_contrast` says of the scan.
         threshold: below which a person is warned.
     """
     told, dice = [quality.warning] if quality.warning else [], quality.dice
@@ -185,6 +186,7 @@ def doubt(quality: Quality, own_dice: float | None, distance: float | None, thre
             f"scans here are unlike those of the federation's hospitals, {distance:.1f} times as far from them as they "
             "are from one another: is data.spatial_size the federation's? look at every slice"
         )
+    told += [contrast] if contrast else []
     return replace(quality, dice=dice, warning="; ".join(told))
 
 

@@ -115,7 +115,8 @@ class Segmenter(Application):
         with with_progress_of(self._network, self.names[number], batches):
             probabilities = pieces.probabilities(self._network, batch_size)
             quality = estimate_quality(self._network, pieces, probabilities, batch_size, calibration)
-        quality = doubt(quality, self._model.own_dice, self._model.distance, calibration.threshold)
+        contrast = "" if self._model.experts else warn_of_contrast(self._network, pieces)
+        quality = doubt(quality, self._model.own_dice, self._model.distance, contrast, calibration.threshold)
         labels = probabilities.argmax(1).numpy().astype(np.uint8)
         on_scan = placed.to_scan(labels, nearest=True)
         seen = -slices if self._data.is_inverted() else slices  # people look at the scan, not at its negative
@@ -123,8 +124,7 @@ class Segmenter(Application):
         more = {} if source is None else self._encode_dicom(placed.scan, source, on_scan)
         sizes = self._measure(on_scan) if placed.place_known else {}
         told = [self._tell(number, name, labels, sizes) for number, name in enumerate(self.organs, 1)]
-        turned = "" if self._model.experts else warn_of_contrast(self._network, pieces)
-        warnings = tuple(line for line in (quality.warning, turned) if line)
+        warnings: tuple[str, ...] = (quality.warning,) if quality.warning else ()
         if self._model.organ_sizes is not None:
             warnings += tuple(self._model.organ_sizes.find_differences(sizes))
         return Result(

@@ -22,6 +22,7 @@ from flare_mri.flare.executors.received import read_plan, read_space
 from flare_mri.flare.executors.site import Site, use_threads
 from flare_mri.flare.protocol import PHANTOM, MetaKey, TaskName, add_prefix
 from flare_mri.inference.calibration import PUBLISHED
+from flare_mri.inference.contrast import warn_of_contrast
 from flare_mri.inference.personal_model import PERSONAL_FILE, PersonalModel
 from flare_mri.inference.quality import Quality, doubt, estimate_quality
 from flare_mri.methods import ROUTING
@@ -156,7 +157,9 @@ class RoutingExecutor(ModelExecutor):
             pieces = Pieces([data.volumes[number].slices], task.data.plan)
             mine = probabilities[np.flatnonzero(numbers == number)]
             quality = estimate_quality(model.network, pieces, mine, self._settings.batch_size, PUBLISHED)
-            found[number] = doubt(quality, model.known_dice(space.dice), model.distance, PUBLISHED.threshold)
+            contrast = "" if model.experts else warn_of_contrast(model.network, pieces)
+            known = model.known_dice(space.dice), model.distance, contrast
+            found[number] = doubt(quality, *known, PUBLISHED.threshold)
         mean = sum(quality.dice for quality in found.values()) / len(found)
         self.log_info(fl_ctx, f"site {task.site}: mean predicted Dice of {len(found)} volumes {mean:.2f}")
         doubtful = {task.data.volume_names[number]: q.warning for number, q in found.items() if q.warning}
