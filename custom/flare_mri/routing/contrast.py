@@ -14,7 +14,7 @@ from torch.utils.data import Subset
 
 from flare_mri.routing.adaptation import Slices
 from flare_mri.routing.polarity import find_input_layers, take_negatives
-from flare_mri.routing.statistics import SMALLEST, find_divergences
+from flare_mri.routing.statistics import SMALLEST, find_divergences, tracked_norms
 
 CLEARLY = 0.75
 """Images are of the other contrast where the divergence of their negatives is below this times their own
@@ -61,7 +61,7 @@ def compare_with_negatives(network: nn.Module, slices: Slices, most: int = ENOUG
     Returns:
         None also of fewer than two slices, which have no variance in the deepest layers of small ones.
     """
-    if len(slices) < 2:
+    if len(slices) < 2 or not tracked_norms(network):
         return None
     layers = find_input_layers(network, slices[0].shape)
     return compare_negatives(network, {"model": network.state_dict()}, layers, slices, most)
