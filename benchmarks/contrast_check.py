@@ -18,9 +18,8 @@ from torch import nn
 
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.datasets.segmentation_slices import SegmentationDataset
-from flare_mri.inference.contrast import SLICES
 from flare_mri.networks import build_network
-from flare_mri.routing.contrast import CLEARLY, compare_with_negatives
+from flare_mri.routing.contrast import CLEARLY, ENOUGH_OF_A_VOLUME, compare_with_negatives
 from flare_mri.routing.space import RoutingSpace, load_routing_space
 
 
@@ -28,7 +27,8 @@ def ratios_of(network: nn.Module, dataset: SegmentationDataset, space: RoutingSp
     """One of each volume."""
     found = []
     for number in dataset.used:
-        ratio = compare_with_negatives(network, Pieces([dataset.volumes[number].slices], space.plan), SLICES)
+        pieces = Pieces([dataset.volumes[number].slices], space.plan)
+        ratio = compare_with_negatives(network, pieces, ENOUGH_OF_A_VOLUME)
         if ratio is None:
             raise SystemExit("the network has no BatchNorm statistics, or takes no negatives: there is nothing to tell")
         found.append(ratio)

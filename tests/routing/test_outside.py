@@ -69,12 +69,27 @@ def test_predictions_are_averaged_with_the_weights_of_the_mix() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_volumes_of_inverted_contrast_are_segmented_as_their_negatives() -> None:
+def bright_volumes() -> tuple[list[np.ndarray], RoutingSpace]:
+    """Three volumes, and a space of models that learned two of them."""
     volumes = [np.abs(np.random.default_rng(seed).standard_normal((8, 1, 8, 8), np.float32)) for seed in range(3)]
     experts = {}
-    for seed, name in enumerate(("site-1", "site-2")):
+    for seed, name in enumerate(("site-1", "site-2", GLOBAL)):
         experts[name] = with_site_statistics(build_network(NETWORK, seed), Pieces(volumes[:2], PLAN)).state_dict()
-    space = RoutingSpace(NETWORK, experts | {GLOBAL: build_network(NETWORK, 2).state_dict()})
+    return volumes, RoutingSpace(NETWORK, experts)
+
+
+def test_volumes_of_both_contrasts_are_named() -> None:
+    """Together they are as near to the models as their negatives are."""
+    volumes, space = bright_volumes()
+    mixed = Pieces([volumes[0], -volumes[1], volumes[2], -volumes[0]], PLAN)
+    model = Outside(space, mixed, AdaptationSettings(batch_size=4), torch.device("cpu")).make_model()
+    assert model.turned == (1, 3)
+    told = "bright and dark are the other way round in 2 volumes{} than in the others: give them a folder of their own"
+    assert told.format("") in model.notes() and told.format(" (b, d)") in model.notes(["a", "b", "c", "d"])
+
+
+def test_volumes_of_inverted_contrast_are_segmented_as_their_negatives() -> None:
+    volumes, space = bright_volumes()
     found = []
     for one in (volumes[1:], [-volume for volume in volumes[1:]]):
         pieces = Pieces(one, PLAN)

@@ -9,10 +9,8 @@ labels that agree with themselves and mean nothing.
 from torch import nn
 
 from flare_mri.datasets.pieces import Pieces
-from flare_mri.routing.contrast import CLEARLY, compare_with_negatives
+from flare_mri.routing.contrast import CLEARLY, ENOUGH_OF_A_VOLUME, compare_with_negatives
 
-SLICES = 16
-"""Of a volume, at equal steps, or patches: two passes of them."""
 _ROUND = "bright and dark are the other way round than"
 
 
@@ -23,7 +21,7 @@ def warn_of_contrast(network: nn.Module, pieces: Pieces) -> str:
         network: plain, of the model; without BatchNorm statistics nothing is told.
         pieces: of the volume.
     """
-    if (ratio := _clearly(network, pieces, SLICES)) is None:
+    if (ratio := _clearly(network, pieces, ENOUGH_OF_A_VOLUME)) is None:
         return ""
     return (
         f"{_ROUND} the model knows them (the negative lies {ratio:.2f} times as far from them): is data.inverted as it "

@@ -5,7 +5,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def make_and_apply(args: argparse.Namespace) -> int:
         raise InputError(f"{out}: expected a folder without results, got this file; choose another")
     readable, volumes = _read_all(reader, results)
     pieces = Pieces(volumes, space.plan)
-    model = make_model(model, space, config, settings, pieces, args.out)
+    model = make_model(model, space, config, settings, pieces, [scan.name for scan in readable], args.out)
     application = open_application(model, config, args.scans)
     application.scans = readable
     results.run_all(application)
@@ -97,6 +97,7 @@ def make_model(
     config: SiteConfig,
     settings: AdaptationSettings,
     pieces: Pieces,
+    names: Sequence[str],
     out: Path,
 ) -> PersonalModel:
     """The hospital's model from all slices of its scans, written to `out`.
@@ -104,6 +105,7 @@ def make_model(
     Args:
         model: the global one, as the hospital's own.
         pieces: of all its scans.
+        names: of the scans.
 
     Raises:
         InputError: of another kind than the network takes, or a model that is not finite; nothing is written.
@@ -111,7 +113,7 @@ def make_model(
     outside = Outside(space, pieces, settings, resolve_device(config.device, config.site, config.file))
     started = time.perf_counter()
     made = outside.make_model(_tell_epoch)
-    for line in made.notes():
+    for line in made.notes(names):
         print(f"{line}, {time.perf_counter() - started:.0f} s", flush=True)
     if made.report.fallback:
         print(f"warning: the global model is used: {made.report.fallback}", file=sys.stderr, flush=True)

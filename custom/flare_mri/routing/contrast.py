@@ -23,6 +23,8 @@ UNCLEAR = 1.2
 """From :data:`CLEARLY` to this neither way is clearly the nearer one, as of scans of both contrasts together."""
 ENOUGH = 64
 """Slices, at equal steps, to tell the contrast of a site by."""
+ENOUGH_OF_A_VOLUME = 16
+"""And of a single volume; or patches."""
 
 
 def compare_negatives(

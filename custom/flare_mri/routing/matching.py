@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from flare_mri.errors import InputError
 from flare_mri.routing.adaptation import SiteView, Slices, collapse, examine, too_few
-from flare_mri.routing.contrast import CLEARLY, compare_negatives
+from flare_mri.routing.contrast import CLEARLY, UNCLEAR, compare_negatives
 from flare_mri.routing.network import check_experts
 from flare_mri.routing.polarity import find_input_layers, take_negatives
 from flare_mri.routing.statistics import (
@@ -65,6 +65,10 @@ class MatchReport:
     fallback: str | None
     global_model: SiteView
     matched: SiteView
+
+    def is_unclear(self) -> bool:
+        """Whether neither the images nor their negatives are clearly the nearer ones."""
+        return self.negatives is not None and CLEARLY <= self.negatives < UNCLEAR
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -3,7 +3,7 @@
 """From a routing space and a site's unlabelled slices to the model that the site uses (IOP-FL's outside)."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from flare_mri.config.adaptation import AdaptationSettings
 from flare_mri.datasets.pieces import Pieces
 from flare_mri.networks import build_network
+from flare_mri.progress import count
 from flare_mri.routing.adaptation import MIN_SLICES, AdaptationReport, adapt
-from flare_mri.routing.contrast import UNCLEAR
+from flare_mri.routing.contrast import CLEARLY, ENOUGH_OF_A_VOLUME, compare_with_negatives
 from flare_mri.routing.losses import TestTimeLoss
 from flare_mri.routing.matching import MatchReport, closeness, match
 from flare_mri.routing.network import build_routed_network, check_axes
@@ -35,24 +36,34 @@ class OutsideModel:
         network: to predict with, in evaluation mode; the global model where the report says why.
         experts: names of the models that `network` mixes anew for every sample; empty where it is a plain network.
         report: of how it was made.
+        turned: numbers of the volumes of the other contrast than the rest.
     """
 
     key: str
     network: nn.Module
     experts: tuple[str, ...]
     report: AdaptationReport | MatchReport
+    turned: tuple[int, ...] = ()
 
-    def notes(self) -> list[str]:
-        """How it was made, in words for the site's own log."""
+    def notes(self, names: Sequence[str] = ()) -> list[str]:
+        """How it was made, in words for the site's own log.
+
+        Args:
+            names: of the volumes; by default they are only counted.
+        """
         report = self.report
         if isinstance(report, MatchReport):
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in report.weights.items())
             why = "" if report.divergence else " (the network has no BatchNorm statistics to compare: all alike)"
             notes = [f"weights of the personal models: {told}{why}"]
+            if self.turned:
+                which = f" ({', '.join(names[number] for number in self.turned)})" if names else ""
+                where = f"in {count(len(self.turned), 'volume')}{which} than in the others"
+                notes.append(f"bright and dark are the other way round {where}: give them a folder of their own")
             if report.inverted:
                 told = "the model takes images as negatives; leave data.inverted as it is"
                 notes.append(f"bright and dark are the other way round than at most hospitals: {told}")
-            elif report.negatives is not None and report.negatives < UNCLEAR:
+            elif report.is_unclear() and not self.turned:
                 notes.append("not clear which way round bright and dark are: give scans of one contrast, look at each")
             if report.distance is not None:
                 notes.append(f"distance from the federation's hospitals: {report.distance:.1f}")
@@ -142,7 +153,8 @@ class Outside:
         if chosen.strategy == "matched":
             personal = {name: state for name, state in self.space.experts.items() if name != GLOBAL}
             network, matched = match(self._plain, personal, global_model, self.pieces)
-            return OutsideModel("matched", network, (), matched)
+            turned = self._find_turned(global_model, matched.inverted)
+            return OutsideModel("matched", network, (), matched, turned)
         routed = self._route()
         values = (chosen.epochs, chosen.lr, chosen.batch_size, chosen.seed)
         loss = TestTimeLoss(entropy_reduction=chosen.entropy_reduction)
@@ -160,14 +172,14 @@ class Outside:
             Names of rows and probabilities [N, classes, (D,) H, W], one after the other.
         """
         sums: dict[str, Any] = dict.fromkeys(("mean", "mean_site", "mean_matched"), 0.0)
-        count, total_weight = len(self.space.experts), 0.0
+        models, total_weight = len(self.space.experts), 0.0
         for index, name in enumerate(self.space.experts):
             expert = self._expert(name)
             as_it_came = self.pieces.probabilities(expert, self.settings.batch_size)
             changed = with_site_statistics(expert, self.pieces)
             with_site = self.pieces.probabilities(changed, self.settings.batch_size)
-            sums["mean"] += as_it_came / count
-            sums["mean_site"] += with_site / count
+            sums["mean"] += as_it_came / models
+            sums["mean_site"] += with_site / models
             if name == GLOBAL:
                 yield "global_site", with_site
             else:  # weighted as the mix is; the weights add up to 1 once they are all known
@@ -179,6 +191,15 @@ class Outside:
         if self.settings.strategy == "published":
             start = self._route() if len(self.pieces) >= MIN_SLICES else self._expert(GLOBAL)
             yield "unadapted", self.pieces.probabilities(start, self.settings.batch_size)
+
+    def _find_turned(self, global_model: nn.Module, inverted: bool) -> tuple[int, ...]:
+        """Numbers of the volumes that the global model takes for the other contrast than the site's; never of all."""
+        turned = []
+        for number, volume in enumerate(self.pieces.volumes):
+            ratio = compare_with_negatives(global_model, Pieces([volume], self.pieces.plan), ENOUGH_OF_A_VOLUME)
+            if ratio is not None and (1 / ratio if inverted else ratio) < CLEARLY:
+                turned.append(number)
+        return tuple(turned) if len(turned) < len(self.pieces.volumes) else ()
 
     def _expert(self, name: str) -> nn.Module:
         expert = copy.deepcopy(self._plain)

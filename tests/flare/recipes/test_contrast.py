@@ -10,7 +10,7 @@ import pytest
 
 from federation import Federation
 from flare_mri.config.training import TrainingSettings
-from flare_mri.flare.recipes import IOPFLRecipe
+from flare_mri.flare.recipes import IOPFLOutsideRecipe, IOPFLRecipe
 from flare_mri.io.nifti_file import write_nifti
 
 NETWORK = {"path": "flare_mri.networks.unet.UNet", "args": {"norm": "batch", "channels": 4, "num_pools": 2}}
@@ -18,10 +18,10 @@ SITES = ["site-1", "site-2", "site-3", "site-4"]
 TOLD = "bright and dark are the other way round than at most hospitals"
 
 
-def settle(folder: Path, cache: Path, sign: int, inverted: bool) -> None:
+def settle(folder: Path, cache: Path, signs: tuple[int, ...], inverted: bool = False) -> None:
     """Four volumes of a bright organ in a darker body, or the other way round."""
     rng = np.random.default_rng(list(folder.name.encode()))
-    for number in range(4):
+    for number, sign in enumerate(signs):
         image, label = rng.normal(100, 10, (32, 32, 8)), np.zeros((32, 32, 8), np.uint8)
         image[6:26, 6:26] += 60
         image[10:20, 10:20, 2:6] += 120
@@ -40,14 +40,22 @@ def test_the_site_of_the_other_contrast_is_told(
 ) -> None:
     for site in SITES:
         other = site == "site-3"
-        settle(tmp_path / site, cache, -1 if other else 1, inverted and other)
+        settle(tmp_path / site, cache, (-1 if other else 1,) * 4, inverted and other)
     learn = TrainingSettings(optimizer="adam", lr=1e-2, lr_step=0, local_epochs=2)
     recipe = IOPFLRecipe(min_clients=4, num_rounds=4, network=NETWORK, training=learn, include_code=False)
     federation = Federation(recipe, SITES, tmp_path)
     federation.run()
     assert not federation.panics
     told = [record.getMessage() for record in caplog.records if TOLD in record.getMessage()]
-    if inverted:
-        assert told == []
-    else:
+    if not inverted:
         assert len(told) == 1 and "site site-3: " in told[0] and "set data.inverted the other way" in told[0]
+        return
+    assert told == []
+    settle(tmp_path / "outside-1", cache, (1, 1, -1, 1))
+    space = str(tmp_path / "server" / "routing_space.safetensors")
+    outside = Federation(IOPFLOutsideRecipe(routing_space=space, include_code=False), ["outside-1"], tmp_path)
+    outside.run()
+    told = "the other way round in 1 volume{} than in the others"
+    log = (tmp_path / "outside-1" / "flare_mri.log").read_text()
+    assert not outside.panics and told.format("") in caplog.text and told.format(" (case2)") in log
+    assert "case2" not in caplog.text.lower()

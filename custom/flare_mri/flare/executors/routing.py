@@ -120,8 +120,11 @@ class RoutingExecutor(ModelExecutor):
                     raise AbortedError(f"site {task.site}: aborted after {name} was scored")
                 self.log_info(fl_ctx, f"site {task.site}: {name} scored after {time.monotonic() - started:.0f} s")
         model = outside.make_model(after_epoch)
-        for line in model.notes():
-            self.log_info(fl_ctx, f"site {task.site}: {line}")
+        for line, with_names in zip(model.notes(), model.notes(_names(task)), strict=True):
+            if with_names == line:
+                self.log_info(fl_ctx, f"site {task.site}: {line}")
+            else:
+                self.note(fl_ctx, f"site {task.site}: {line}", f"site {task.site}: {with_names}")
         if model.report.fallback:
             told = f"the global model is used, not the {MODEL_NAMES[model.key]}: {model.report.fallback}"
             self.log_warning(fl_ctx, f"site {task.site}: {told}")
@@ -220,6 +223,11 @@ class RoutingExecutor(ModelExecutor):
             self._store = SiteStore(site.store_root, self.job, site.config.site)
             self._store.lock()
         return task, self._store
+
+
+def _names(task: SegmentationTask) -> list[str]:
+    """Of the volumes whose pieces an outside site gives."""
+    return [task.data.volume_names[number] for number in task.data.outside.used]
 
 
 def _labels(probabilities: torch.Tensor) -> np.ndarray:
