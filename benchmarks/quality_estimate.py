@@ -97,7 +97,8 @@ def mix(space: RoutingSpace, dataset: SegmentationDataset) -> nn.Module:
 def without(space: RoutingSpace, site: str) -> RoutingSpace | None:
     """The space that leaves a site's model out; None where no personal model is left."""
     experts = {name: state for name, state in space.experts.items() if name != site}
-    return replace(space, experts=experts) if len(experts) > 1 else None
+    dice = {name: value for name, value in space.dice.items() if name in experts}
+    return replace(space, experts=experts, dice=dice) if len(experts) > 1 else None
 
 
 def cases_to_fit(space: RoutingSpace, inside: Sequence[Path]) -> list[Case]:

@@ -32,7 +32,7 @@ def write_space(folder: Path) -> list[str]:
     experts = {name: build_network(SPEC, seed).state_dict() for seed, name in enumerate((*names[:2], GLOBAL))}
     for state in experts.values():  # half of the pixels are marked
         state["decoder.output.bias"].zero_()
-    save_routing_space(folder / "space.safetensors", RoutingSpace(SPEC, experts))
+    save_routing_space(folder / "space.safetensors", RoutingSpace(SPEC, experts, dice=dict.fromkeys(experts, 0.8)))
     return [str(folder / name) for name in names]
 
 
