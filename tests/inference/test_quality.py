@@ -129,7 +129,7 @@ def test_changed_images_keep_padding_size_and_scale() -> None:
     for changed, shift in made:
         back = changed.roll((-shift, -shift), (-2, -1))
         assert back.shape == images.shape and back.isfinite().all() and torch.equal(back, images) == bool(shift)
-        assert not back[..., :2].any() and 0.4 < float(back.std()) < 2.5
+        assert not back[..., :2].any() and 0.2 < float(back.std()) < 2.5
     for (one, _), (two, _) in zip(made, changes(images), strict=True):
         assert torch.equal(one, two)
     for flat in (torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8)):
