@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""How good a segmentation is likely to be, without a label: by whether it stays when the image changes a little.
 
-A network that knows a scan's look marks the same organ under another gamma curve, with sharper or softer edges, a little
-noise or a small shift; one that does not marks something else each time. The agreement of an organ is the mean, over the changed
-images, of the fuzzy Dice of its probabilities :math:`p` in the image as it came and :math:`q_t` in the changed one,
+A network that knows a scan's look marks the same organ under another gamma curve, with sharper or softer edges, a
+little noise or a small shift; one that does not marks something else each time. The agreement of an organ is the mean,
+over the changed images, of the fuzzy Dice of its probabilities :math:`p` in the image as it came and :math:`q_t` in the
+changed one,
 
 .. math:: a = \frac1T \sum_t \frac{2 \sum \min(p, q_t)}{\sum p + \sum q_t}
 
