@@ -9,11 +9,9 @@ of the volume itself, as `flare-mri segment` compares them; and of each volume o
 mix. No label is used.
 """
 
-import argparse
 import statistics
-from pathlib import Path
 
-from quality_estimate import EXAMPLES, mix, open_site
+from quality_estimate import mix, open_site, parser_of_space
 from torch import nn
 
 from flare_mri.datasets.pieces import Pieces
@@ -44,13 +42,7 @@ def row(model: str, site: str, ratios: list[float]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Compare and print, a line for each model and site."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("space", type=Path, help="routing_space.safetensors of a job iopfl")
-    inside = [EXAMPLES / "hippocampus" / f"site-{number}" for number in range(1, 6)]
-    parser.add_argument("--inside", nargs="*", type=Path, default=inside, help="folders with a site.yaml")
-    outside = [EXAMPLES / "hippocampus" / "outside-1", EXAMPLES / "hippocampus_outside" / "outside-3"]
-    parser.add_argument("--outside", nargs="*", type=Path, default=outside)
-    args = parser.parse_args(argv)
+    args = parser_of_space(__doc__).parse_args(argv)
     space, lines = load_routing_space(args.space), []
     for folder in args.inside:
         data = open_site(folder, space.plan).test

@@ -129,14 +129,20 @@ def row(name: str, cases: Sequence[Case], predicted: Sequence[float], threshold:
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Fit, judge, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of_space(description: str | None) -> argparse.ArgumentParser:
+    """A parser that takes a routing space and the folders of sites inside and outside of its federation."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("space", type=Path, help="routing_space.safetensors of a job iopfl")
     sites = [EXAMPLES / "hippocampus" / f"site-{number}" for number in range(1, 6)]
     parser.add_argument("--inside", nargs="+", type=Path, default=sites, help="folders with a site.yaml")
     sites = [EXAMPLES / "hippocampus" / "outside-1", EXAMPLES / "hippocampus_outside" / "outside-3"]
     parser.add_argument("--outside", nargs="*", type=Path, default=sites)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Fit, judge, print the table."""
+    parser = parser_of_space(__doc__)
     parser.add_argument("--left_out", nargs="+", default=[], metavar="SITE=SPACE", help="spaces trained without a site")
     parser.add_argument("--threshold", type=float, default=0.7, help="Dice below which a person is warned")
     args = parser.parse_args(argv)

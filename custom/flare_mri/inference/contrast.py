@@ -9,7 +9,7 @@ labels that agree with themselves and mean nothing.
 from torch import nn
 
 from flare_mri.datasets.pieces import Pieces
-from flare_mri.routing.contrast import CLEARLY, ENOUGH_OF_A_VOLUME, compare_with_negatives
+from flare_mri.routing.contrast import CLEARLY, ENOUGH, ENOUGH_OF_A_VOLUME, compare_with_negatives
 
 _ROUND = "bright and dark are the other way round than"
 
@@ -36,7 +36,7 @@ def tell_contrast(network: nn.Module, pieces: Pieces) -> str:
         network: plain, with the global weights and statistics.
         pieces: of the site's volumes.
     """
-    if (ratio := _clearly(network, pieces)) is None:
+    if (ratio := _clearly(network, pieces, ENOUGH)) is None:
         return ""
     return (
         f"{_ROUND} at most hospitals (the negatives lie {ratio:.2f} times as far from the global model): set "
@@ -44,7 +44,7 @@ def tell_contrast(network: nn.Module, pieces: Pieces) -> str:
     )
 
 
-def _clearly(network: nn.Module, pieces: Pieces, *most: int) -> float | None:
+def _clearly(network: nn.Module, pieces: Pieces, most: int) -> float | None:
     """The ratio where it is clear."""
-    ratio = compare_with_negatives(network, pieces, *most)
+    ratio = compare_with_negatives(network, pieces, most)
     return ratio if ratio is not None and ratio < CLEARLY else None

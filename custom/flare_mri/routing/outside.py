@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a routing space and a site's unlabelled slices to the model that the site uses (IOP-FL's outside)."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from flare_mri.routing.losses import TestTimeLoss
 from flare_mri.routing.matching import MatchReport, closeness, match
 from flare_mri.routing.network import build_routed_network, check_axes
 from flare_mri.routing.space import GLOBAL, RoutingSpace
-from flare_mri.routing.statistics import find_divergence, tracked_norms, with_site_statistics
+from flare_mri.routing.statistics import find_divergence, load_state, tracked_norms, with_site_statistics
 
 AfterEpoch = Callable[[int, Mapping[str, float]], None]
 ALL_LAYERS = "all"
@@ -202,9 +201,7 @@ class Outside:
         return tuple(turned) if len(turned) < len(self.pieces.volumes) else ()
 
     def _expert(self, name: str) -> nn.Module:
-        expert = copy.deepcopy(self._plain)
-        expert.load_state_dict(self.space.experts[name])
-        return expert.eval()
+        return load_state(self._plain, self.space.experts[name]).eval()
 
     def _route(self) -> nn.Module:
         if self._routed is None:
